@@ -1,0 +1,48 @@
+"""Fair allocation in closed form.
+
+A decision maker has a budget Q, people in groups, benefits b and costs c of a unit of dose for each
+person and treatment.  How much efficiency to give up for how much equity is one number, α:
+
+>>> import alphafair as af
+>>> benefit = [[3.0, 1.0], [2.0, 4.0], [1.0, 1.5]]     # (N, T): 3 people, 2 treatments
+>>> cost = [[1.0, 2.0]]                                # (1, T): the same for everybody
+>>> group = ["north", "north", "south"]
+>>> for alpha in (0, 1, float("inf")):
+...     a = af.allocate(benefit, cost, group, budget=100.0, alpha=alpha)
+...     print(alpha, a.group_budget.round(1), a.group_utility.round(1))
+0 [100.   0.] [150.   0.]
+1 [50. 50.] [75. 50.]
+inf [40. 60.] [60. 60.]
+
+Two stages, always.  *Within group k* a unit of budget is worth p_k units of utility
+(`alphafair.problem`).  *Across groups* the budget is split by a softmax (`alphafair.closed_form`),
+
+    x = Q · softmax( log(w)/α + (1/α − 1) · log p ).
+
+`alphafair.certificate` bounds what any other allocation loses, `alphafair.reference` asks a solver,
+`alphafair.plots` draws.  The book derives all of it and runs as a test.
+"""
+
+from .certificate import OptimalityGap, optimality_gap
+from .closed_form import Allocation, allocate
+from .problem import Groups, Problem
+from .utility import equivalent_utility, phi, phi_inverse, phi_normalised, phi_prime, power_mean
+from .utility import welfare as welfare
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "Allocation",
+    "Groups",
+    "OptimalityGap",
+    "Problem",
+    "allocate",
+    "equivalent_utility",
+    "optimality_gap",
+    "phi",
+    "phi_inverse",
+    "phi_normalised",
+    "phi_prime",
+    "power_mean",
+    "welfare",
+]

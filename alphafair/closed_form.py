@@ -1,0 +1,202 @@
+"""The closed form: how an α-fair decision maker splits a budget over groups.
+
+Group k turns one unit of budget into p_k units of utility (`alphafair.problem`).  Maximising
+``Σ_k w_k φ_α(p_k x_k)`` over budgets ``x ≥ 0, Σ x = Q`` equates marginal values,
+``w_k p_k (p_k x_k)^{−α} = λ`` for all k, so::
+
+    utilities      u_k ∝ (w_k p_k)^{1/α}
+    budgets        x_k ∝ (w_k p_k)^{1/α} / p_k,  that is  x = Q · softmax(log(w)/α + (1/α − 1) log p)
+    doses          d_it = y_i x_k / c_it   on the funded items, 0 elsewhere
+    price          λ = dW/dQ = w_k p_k φ_α'(u_k),  the same for every group that has money
+
+α = 1 gives shares w, α = ∞ equal utilities, α = 0 everything to the groups of largest w p.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from .problem import Floats, Groups, Integers, Problem
+from .utility import check_alpha, equivalent_utility, welfare
+
+ROUNDING = 8 * np.finfo(float).eps  # p carries a few roundings: values this close are a tie
+
+
+def allocate(
+    benefit: ArrayLike,
+    cost: ArrayLike,
+    group: ArrayLike | Groups,
+    budget: float,
+    alpha: float,
+    *,
+    within: float = 0.0,
+    weight: Any = None,
+    cap: Any = None,
+) -> Allocation:
+    """The α-fair allocation of a budget, exactly.
+
+    Maximises ``Σ_k w_k φ_α(u_k)`` over doses d ≥ 0 with ``Σ c_it d_it ≤ Q``, where u_k is the mean
+    (``within`` = 0) or the equally-distributed equivalent of its members' ``u_i = Σ_t b_it d_it``.
+
+    Args:
+        benefit: b, (N,), (N, 1) or (N, T): utility of one unit of dose, finite.
+        cost: c, scalar, (N,), (N, 1), (1, T) or (N, T): money for one unit of dose, > 0.
+        group: (N,) or (N, 1) labels, or `Groups`.
+        budget: Q ≥ 0, in units of money.
+        alpha: α in [0, ∞], aversion to inequality across groups.
+        within: ε in [0, ∞], aversion to inequality inside a group.
+        weight: (K,) or mapping label → w, > 0, or ``"size"``; default 1.
+        cap: upper bounds of the doses; not available yet.
+
+    Returns:
+        `Allocation`.
+
+    Raises:
+        ValueError, TypeError: bad input; the message names the argument, the entry and the cure.
+        NotImplementedError: ``cap`` is given.
+
+    References:
+        Mo and Walrand (2000) for α-fairness; Bertsimas, Farias and Trichakis (2012) for the
+        trade-off.  The derivation is in the book's chapter "The closed form".
+
+    Example:
+        >>> a = allocate([2.0, 1.0], [1.0, 1.0], ["near", "far"], budget=3.0, alpha=np.inf)
+        >>> a.dose[:, 0], a.group_utility
+        (array([1., 2.]), array([2., 2.]))
+    """
+    return allocate_problem(Problem(benefit, cost, group, budget, within, weight, cap), alpha)
+
+
+def allocate_problem(problem: Problem, alpha: float) -> Allocation:
+    """The optimal `Allocation` of this problem at α in [0, ∞]; O(K).
+
+    Example:
+        >>> problem = Problem([2.0, 1.0], 1.0, ["near", "far"], budget=3.0)
+        >>> [problem.allocate(alpha).group_budget.tolist() for alpha in (0, 1, np.inf)]
+        [[0.0, 3.0], [1.5, 1.5], [2.0, 1.0]]
+    """
+    alpha = check_alpha(alpha)
+    return Allocation(alpha, problem, budget_shares(problem.weight, problem.productivity, alpha))
+
+
+Problem.allocate = allocate_problem
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class Allocation:
+    """An optimal allocation.  Everything but ``group_share`` is computed when asked for.
+
+    Attributes:
+        alpha: α.
+        problem: the `Problem` that it solves.
+        group_share: (K,) π, each group's part of the budget; sums to 1.
+    """
+
+    alpha: float
+    problem: Problem
+    group_share: Floats
+
+    @property
+    def group_labels(self) -> NDArray[Any]:
+        """(K,) the sorted labels; every (K,) result is in this order."""
+        return self.problem.groups.label
+
+    @property
+    def group_size(self) -> Integers:
+        """(K,) G, the number of people of each group."""
+        return self.problem.groups.size
+
+    @property
+    def best_item(self) -> Integers:
+        """(K, 2) rows (i, t): the item of largest b/c of each group."""
+        return self.problem.best_item
+
+    @property
+    def productivity(self) -> Floats:
+        """(K,) p, utility for one unit of budget."""
+        with np.errstate(over="ignore", under="ignore"):
+            return np.ldexp(self.problem.productivity, self.problem.unit)
+
+    @cached_property
+    def group_budget(self) -> Floats:
+        """(K,) x = Q π, the money of each group."""
+        return self.problem.budget * self.group_share
+
+    @cached_property
+    def group_utility(self) -> Floats:
+        """(K,) u = p x."""
+        with np.errstate(over="ignore", under="ignore"):
+            return np.ldexp(self.problem.productivity * self.group_budget, self.problem.unit)
+
+    @cached_property
+    def dose(self) -> Floats:
+        """(N, T) d: money of the item divided by its cost; built at the first use."""
+        person, treatment, code, share = self.problem.funded
+        with np.errstate(over="ignore"):
+            amount = self.group_budget[code] * share / self.problem.cost[person, treatment]
+        if not np.isfinite(amount).all():
+            j = int(np.argmin(np.isfinite(amount)))
+            raise ValueError(
+                f"dose of item ({person[j]}, {treatment[j]}) overflows: the budget is too large "
+                f"for its cost; measure cost and budget in a larger unit"
+            )
+        dose = np.zeros(self.problem.shape)
+        dose[person, treatment] = amount
+        return dose
+
+    @cached_property
+    def price(self) -> float:
+        """λ = dW/dQ = w p φ_α'(u), the welfare that one more unit of budget buys.
+
+        ∞ at Q = 0 for 0 < α < ∞.  At α = ∞ it is 1/Σ(1/p).
+        """
+        problem, k = self.problem, int(np.argmax(self.group_share))
+        log_p = np.log(problem.productivity[k]) + problem.unit * np.log(2.0)
+        with np.errstate(divide="ignore", over="ignore", under="ignore"):
+            log_u = log_p + np.log(self.group_share[k]) + np.log(problem.budget)
+            if self.alpha == np.inf:  # W = min u is proportional to Q
+                return float(np.exp(log_p) * self.group_share[k])
+            slope = self.alpha * log_u if self.alpha > 0 else 0.0
+            return float(np.exp(np.log(problem.weight[k]) + log_p - slope))
+
+    @cached_property
+    def welfare(self) -> float:
+        """W = Σ w φ_α(u), min u at α = ∞.  Its unit depends on α."""
+        return welfare(self.group_utility, self.alpha, self.problem.weight)
+
+    @cached_property
+    def equivalent_utility(self) -> float:
+        """The equally-distributed equivalent of the groups' utilities, comparable across α."""
+        return equivalent_utility(self.group_utility, self.alpha, self.problem.weight)
+
+    def __repr__(self) -> str:
+        return (
+            f"Allocation(alpha={self.alpha:g}, K={self.group_share.size}, "
+            f"price={self.price:.6g}, equivalent_utility={self.equivalent_utility:.6g})"
+        )
+
+
+def budget_shares(weight: Floats, productivity: Floats, alpha: float) -> Floats:
+    """(K,) π = softmax( log(w)/α + (1/α − 1) log p ), in logarithms, so that nothing overflows."""
+    log_w, log_p = _log_relative(weight), _log_relative(productivity)
+    if alpha == 0:  # the limit: everything to the groups of largest w p, in equal parts
+        score = log_w + log_p
+        tied = score >= score.max() - ROUNDING * (1 - log_w - log_p)
+        return tied / tied.sum()
+    exponent = log_w / alpha + (1 / alpha - 1) * log_p
+    share = np.exp(exponent - exponent.max())
+    return share / share.sum()
+
+
+def _log_relative(value: Floats) -> Floats:
+    """log(value / max value) ≤ 0; from the quotient, which is exact to a rounding at any scale."""
+    top = value.max()
+    ratio = value / top
+    if ratio.min() < 1e-300:  # the quotient has underflowed
+        return np.log(value) - np.log(top)
+    return np.log(ratio)
