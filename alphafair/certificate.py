@@ -137,7 +137,8 @@ def _duality_gap(utility: Floats, slope: Floats, weight: Floats, alpha: float) -
         largest = (weight * p * v**-alpha)[v > 0].max()
         bounds = []
         for price in (largest, value.sum()) if alpha > 0 else ((weight * p).max(),):
-            wanted = (weight * p / price) ** (1 / alpha) if alpha > 0 else v
+            # At α = 0 and the largest price nobody gains by buying: û = 0.
+            wanted = (weight * p / price) ** (1 / alpha) if alpha > 0 else np.zeros_like(v)
             gain = np.where(
                 v > 0,
                 value * phi_normalised(wanted / np.where(v > 0, v, 1), alpha),
