@@ -1,21 +1,25 @@
-"""How far from optimal is an allocation?  A bound that needs no solver and no closed form.
+"""How far from optimal is an allocation?  A bound that needs no solver.
 
-Weak duality.  Let U_k(d) be the groups' utilities at the doses in question.  U_k is concave and
-homogeneous of degree 1, so its tangent there bounds it everywhere: money x spent on group k buys at
-most P_k x, with ``P_k = max_it (∂U_k/∂d_it) / c_it``.  At a price λ > 0 for money, then,
+Weak duality.  Group utility U_k is concave and homogeneous of degree 1 in the members' utilities,
+so its tangent at *any* point bounds it everywhere: money x spent on group k buys at most P_k x, with
+
+    P_k = max_{i in k} r_i ∂U_k/∂u_i,      r_i = max_t b_it / c_it      (at within = 0: max r_i / G_k).
+
+At any price λ > 0 for money, then,
 
     W* ≤ λ Q + Σ_k max_{û ≥ 0} ( w_k φ_α(û) − (λ/P_k) û ),      reached at û_k = (w_k P_k/λ)^{1/α},
 
-and the welfare that d leaves on the table is at most
+and the welfare that doses d leave on the table is at most
 
-    gap = Σ_k w_k (φ_α(û_k) − φ_α(U_k)) − λ (Σ_k û_k/P_k − Q):
+    gap = Σ_k w_k (φ_α(û_k) − φ_α(U_k(d))) − λ (Σ_k û_k/P_k − Q):
 
 what the groups would gain if they bought what they like at price λ, less the money that this takes
-beyond the budget.  Every λ gives a valid bound.  Two are tried: the largest marginal value
-``max_k w_k P_k φ'(U_k)``, for which the bound is at most the Frank–Wolfe gap
-``Q max (g/c) − g·d``, ``g = ∂W/∂d``; and the mean one ``g·d/Q``, which near an optimum makes the
-bound second order in the error of the group utilities.  At α = ∞ the bound is
-``min_k u_k ≤ Q / Σ_k (1/P_k)``.
+beyond the budget.  Tangent point and price are free choices: a bad one makes the bound loose, never
+wrong, so the bound is a proof that does not trust the closed form.  The tangent is taken at
+u_i ∝ r_i^{1/ε}, where money is worth the same for everybody.  Two prices are tried: the largest
+marginal value max_k w_k P_k φ'(U_k), for which the bound is at most the Frank–Wolfe gap
+Q max (g/c) − g·d with g = ∂W/∂d; and the mean one g·d/Q, which makes the bound second order in the
+error of the utilities.  At α = ∞ the bound is min_k u_k ≤ Q / Σ_k (1/P_k).
 """
 
 from __future__ import annotations
@@ -25,7 +29,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike
 
-from .problem import Floats, Groups, Problem, group_sum
+from .problem import Floats, Groups, Integers, Problem, group_sum
 from .utility import check_alpha, phi_normalised, power_mean
 
 
@@ -67,7 +71,6 @@ def optimality_gap(
 
     Returns:
         `OptimalityGap`.  An optimal d has ``gap`` ≈ 0 and ``infeasibility`` ≈ 0, up to rounding.
-        With ``within`` > 0 the bound is first order in the errors of the members' utilities.
 
     Raises:
         ValueError: doses that are not finite or of another shape; bad input as in `allocate`.
@@ -86,37 +89,47 @@ def optimality_gap(
     infeasibility = (max(spent - problem.budget, 0.0) + owed) / problem.budget
     if infeasibility < np.finfo(float).eps * d.size:
         infeasibility = 0.0  # the rounding of the sum
-    utility, slope = tangent(np.maximum(d, 0), problem)
+    utility, slope = group_utility(np.maximum(d, 0), problem), tangent_slope(problem)
     gap, relative = _duality_gap(utility, slope * problem.budget, problem.weight, alpha)
     with np.errstate(over="ignore", under="ignore"):  # back from the problem's unit of utility
-        unit = 2.0 ** (problem.unit * (1 - alpha if alpha < np.inf else 1))
-    return OptimalityGap(float(gap * unit), float(relative), float(infeasibility))
+        gap = gap * np.exp2(problem.unit * (1 - alpha if alpha < np.inf else 1)) if gap else gap
+    return OptimalityGap(float(gap), float(relative), float(infeasibility))
 
 
-def tangent(dose: Floats, problem: Problem) -> tuple[Floats, Floats]:
-    """(K,) utilities U_k of the groups, and the most utility that a unit of money can add, P_k.
+def group_utility(dose: Floats, problem: Problem) -> Floats:
+    """(K,) U_k of doses (N, T), in the problem's unit of utility (2**unit, 1 unless extreme)."""
+    groups = problem.groups
+    person = (_benefit(problem) * dose).sum(axis=1)
+    if problem.within == 0:
+        return group_sum(person, groups.code, len(groups.label)) / groups.size
+    person = np.maximum(person, 0)
+    return np.array([power_mean(person[i], 1 - problem.within) for i in _members(groups)])
 
-    Both in the problem's unit of utility (2**unit; 1 unless b/c is extreme).
-    """
-    code, groups = problem.groups.code, len(problem.groups.label)
-    size, epsilon = problem.groups.size, problem.within
-    benefit = np.ldexp(problem.benefit, -problem.unit) if problem.unit else problem.benefit
-    member = (benefit * dose).sum(axis=1)
-    ratio = np.maximum((benefit / problem.cost).max(axis=1), 0)
-    slope = np.zeros(groups)
+
+def tangent_slope(problem: Problem) -> Floats:
+    """(K,) P_k, the most utility that a unit of money can buy, by a tangent of U_k."""
+    groups, epsilon = problem.groups, problem.within
+    ratio = np.maximum((_benefit(problem) / problem.cost).max(axis=1), 0)
+    slope = np.zeros(len(groups.label))
     if epsilon == 0:
-        np.maximum.at(slope, code, ratio)
-        return group_sum(member, code, groups) / size, slope / size
-    parts = np.split(np.argsort(code, kind="stable"), np.cumsum(size)[:-1])
-    utility = np.array([power_mean(np.maximum(member[i], 0), 1 - epsilon) for i in parts])
-    for k, i in enumerate(parts):
+        np.maximum.at(slope, groups.code, ratio)
+        return slope / groups.size
+    for k, i in enumerate(_members(groups)):
         if epsilon == np.inf:  # min u_i ≤ Σ ν_i u_i with ν ∝ 1/r
             slope[k] = 1 / (1 / ratio[i]).sum()
-            continue
-        # The tangent at a point with every u_i > 0, next to d where somebody has nothing.
-        base = np.maximum(member[i], 1e-290 * max(member[i].max(), 1e-10))
-        slope[k] = (ratio[i] * (power_mean(base, 1 - epsilon) / base) ** epsilon).max() / size[k]
-    return utility, slope
+        else:  # the tangent at a point where every u_i > 0
+            at = np.maximum((ratio[i] / ratio[i].max()) ** (1 / epsilon), 1e-290)
+            slope[k] = (ratio[i] * (power_mean(at, 1 - epsilon) / at) ** epsilon).max() / i.size
+    return slope
+
+
+def _members(groups: Groups) -> list[Integers]:
+    """The rows of each group."""
+    return np.split(np.argsort(groups.code, kind="stable"), np.cumsum(groups.size)[:-1])
+
+
+def _benefit(problem: Problem) -> Floats:
+    return np.ldexp(problem.benefit, -problem.unit) if problem.unit else problem.benefit
 
 
 def _duality_gap(utility: Floats, slope: Floats, weight: Floats, alpha: float) -> Any:
@@ -125,28 +138,37 @@ def _duality_gap(utility: Floats, slope: Floats, weight: Floats, alpha: float) -
         bound = 1 / (1 / slope).sum()
         gap = max(bound - utility.min(), 0.0)
         return gap, gap / bound
-    if alpha >= 1 and utility.min() == 0:
+    if utility.min() < 0 < alpha or (alpha >= 1 and utility.min() == 0):
         return np.inf, np.inf  # welfare −∞
-    if utility.max() == 0:
-        utility = np.full_like(utility, np.finfo(float).tiny)
     # Measure utility in the unit that keeps the powers below between 0 and 1.
-    unit = utility.min() if alpha > 1 else utility.max()
-    v, p = utility / unit, slope / unit
-    with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
+    unit = utility.min() if alpha > 1 else slope.max()
+    with np.errstate(all="ignore"):  # what overflows becomes an infinite bound: true, if useless
+        v, p = utility / unit, slope / unit
         value = weight * np.where(v > 0, v ** (1 - alpha), 0.0)  # w v φ'(v)
-        largest = (weight * p * v**-alpha)[v > 0].max()
-        bounds = []
-        for price in (largest, value.sum()) if alpha > 0 else ((weight * p).max(),):
-            # At α = 0 and the largest price nobody gains by buying: û = 0.
-            wanted = (weight * p / price) ** (1 / alpha) if alpha > 0 else np.zeros_like(v)
-            gain = np.where(
-                v > 0,
-                value * phi_normalised(wanted / np.where(v > 0, v, 1), alpha),
-                weight * (wanted ** (1 - alpha) / (1 - alpha) if alpha != 1 else 0),
+        if alpha == 0:  # at a lower price everybody would buy without end, at this one nobody does
+            gap = max((weight * p).max() - (weight * v).sum(), 0.0)
+        else:
+            prices = (
+                (weight * p * v**-alpha)[v > 0].max(initial=0),
+                value.sum(),
+                (weight * p * (p / p.size) ** -alpha).mean(),  # at an equal split: if all is 0
             )
-            bounds.append(gain.sum() - price * ((wanted / p).sum() - 1))
-        gap = max(np.nan_to_num(bounds, nan=np.inf, posinf=np.inf).min(), 0.0)
-        return gap * unit ** (1 - alpha), gap / value.sum()
+            gap = max(min(_bound(price, v, value, p, weight, alpha) for price in prices), 0.0)
+        return (gap * unit ** (1 - alpha), gap / value.sum()) if gap else (0.0, 0.0)
+
+
+def _bound(
+    price: float, utility: Floats, value: Floats, slope: Floats, weight: Floats, alpha: float
+) -> float:
+    """The duality gap at one price, in units of the budget; ∞ where it is beyond the doubles."""
+    wanted = (weight * slope / price) ** (1 / alpha)
+    if not np.isfinite(wanted).all():
+        return np.inf
+    some = utility > 0
+    gain = value[some] * phi_normalised(wanted[some] / utility[some], alpha)
+    from_nothing = weight[~some] * wanted[~some] ** (1 - alpha) / (1 - alpha) if alpha < 1 else 0.0
+    bound = np.sum(gain) + np.sum(from_nothing) - price * ((wanted / slope).sum() - 1)
+    return float(bound) if np.isfinite(bound) else np.inf
 
 
 def _doses(dose: ArrayLike, problem: Problem) -> Floats:

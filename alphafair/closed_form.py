@@ -188,7 +188,8 @@ def budget_shares(weight: Floats, productivity: Floats, alpha: float) -> Floats:
         score = log_w + log_p
         tied = score >= score.max() - ROUNDING * (1 - log_w - log_p)
         return tied / tied.sum()
-    exponent = log_w / alpha + (1 / alpha - 1) * log_p
+    tilt = -1.0 if alpha == np.inf else (1 - alpha) / alpha  # 1/α − 1, all its digits near α = 1
+    exponent = log_w / alpha + tilt * log_p
     share = np.exp(exponent - exponent.max())
     return share / share.sum()
 

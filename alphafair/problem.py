@@ -223,7 +223,7 @@ def _compiled_scan() -> Any:
     pair = types.UniTuple(types.intp, 2)
     owner = types.Array(types.intp, 1, "C", readonly=True)
     signature = (vector, pair, vector, pair, pair, owner, types.intp)
-    return njit(signature, cache=True)(_scan)
+    return njit(signature, cache=True, error_model="numpy")(_scan)  # c = 0 is refused later
 
 
 def _best_ratios(
@@ -242,16 +242,17 @@ def _best_ratios(
         return best, item, 0
     # Ratios like 1e300/1e-300: measure b and c in other units, exact powers of two.
     unit_b, unit_c = np.frexp(benefit.max())[1], np.frexp(cost.min())[1]
-    best, item, _ = scan(np.ldexp(benefit, -unit_b), np.ldexp(cost, -unit_c))
-    extreme = np.flatnonzero(_out_of_range(best, item))
-    if extreme.size:
-        i, t = divmod(int(item[extreme[0]]), shape[1])
+    with np.errstate(over="ignore", under="ignore"):
+        best, found, _ = scan(np.ldexp(benefit, -unit_b), np.ldexp(cost, -unit_c))
+    lost = np.flatnonzero(_out_of_range(best, found) | ((item >= 0) & (found < 0)))
+    if lost.size:
+        i, t = divmod(int(item[lost[0]]), shape[1])
         raise ValueError(
             f"benefit and cost span too many orders of magnitude: the ratio of item ({i}, {t}) "
             f"and that of the best one differ by more than {LARGEST_RATIO:g}; "
             f"set negligible benefits to 0"
         )
-    return best, item, int(unit_b - unit_c)
+    return best, found, int(unit_b - unit_c)
 
 
 def _steps(array: Floats, shape: tuple[int, int]) -> tuple[Floats, tuple[int, int]]:
@@ -314,15 +315,19 @@ def _shares(
     if within == 0:
         return np.ones(ratio.size), best
     code, size = groups.code, groups.size
-    exponent = min(1 / max(within, 1e-300) - 1, 1e300)
+    # (1 − ε)/ε, not 1/ε − 1: near ε = 1 the difference keeps every digit.  At most 1e300: no inf·0.
+    exponent = -1.0 if within == np.inf else (1 - within) / max(within, 1e-300)
     reference = best
     if exponent < 0:  # refer to the least ratio, so that every power below is ≤ 1
         reference = np.full(size.size, np.inf)
         np.minimum.at(reference, code, ratio)
-    relative = ratio / reference[code]
-    with np.errstate(divide="ignore"):  # log 0 of people who cannot benefit (then s > 0)
+    with np.errstate(over="ignore", divide="ignore"):  # log 0: people who cannot benefit (s > 0)
+        relative = ratio / reference[code]
         log_relative = np.log(relative)
-    power = relative**exponent
+        power = relative**exponent
+        far = np.flatnonzero((relative > LARGEST_RATIO) | (relative < 1 / LARGEST_RATIO))
+        log_relative[far] = np.log(ratio[far]) - np.log(reference[code[far]])
+        power[far] = np.exp(exponent * log_relative[far])
     total = group_sum(power, code, size.size)
     if exponent == 0:
         log_mean = group_sum(log_relative, code, size.size) / size
@@ -366,6 +371,9 @@ def group_sum(value: Floats, code: Integers, groups: int) -> Floats:
 def _label_column(labels: ArrayLike) -> NDArray[Any]:
     """(N,) array of labels, none of them missing."""
     column = np.asarray(labels)
+    if column.dtype.kind in "US" and isinstance(labels, list | tuple):
+        if not all(isinstance(label, str | bytes) for label in labels):
+            column = np.array(labels, dtype=object)  # numpy has made text of NaN, None or numbers
     if column.ndim == 2 and column.shape[1] == 1:
         column = column[:, 0]
     if column.ndim != 1:

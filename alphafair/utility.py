@@ -29,7 +29,8 @@ def phi(utility: ArrayLike, alpha: float) -> Floats:
         alpha: α in [0, ∞).
 
     Returns:
-        Array of the shape of ``utility``; −∞ where u = 0 and α ≥ 1.
+        Array of the shape of ``utility``; −∞ where u = 0 and α ≥ 1.  At large α it overflows (to
+        ±∞) or underflows (to 0), as u^{1−α} does: `equivalent_utility` never does.
 
     Raises:
         ValueError: α is negative, NaN or infinite (φ_∞ is no function of one utility).
@@ -42,7 +43,7 @@ def phi(utility: ArrayLike, alpha: float) -> Floats:
         array([2., 4.])
     """
     u, s = _utilities(utility), 1 - _finite_alpha(alpha)
-    with np.errstate(divide="ignore"):
+    with np.errstate(divide="ignore", over="ignore", under="ignore"):
         return np.log(u) if s == 0 else u**s / s
 
 
@@ -66,7 +67,7 @@ def phi_normalised(utility: ArrayLike, alpha: float) -> Floats:
         np.True_
     """
     u, s = _utilities(utility), 1 - _finite_alpha(alpha)
-    with np.errstate(divide="ignore"):
+    with np.errstate(divide="ignore", over="ignore"):
         return np.log(u) if s == 0 else np.expm1(s * np.log(u)) / s
 
 
@@ -87,7 +88,7 @@ def phi_prime(utility: ArrayLike, alpha: float) -> Floats:
         >>> phi_prime([1.0, 2.0], 2)
         array([1.  , 0.25])
     """
-    with np.errstate(divide="ignore"):
+    with np.errstate(divide="ignore", over="ignore", under="ignore"):
         return _utilities(utility) ** -_finite_alpha(alpha)
 
 
@@ -113,7 +114,7 @@ def phi_inverse(value: ArrayLike, alpha: float) -> Floats:
     if outside.any():
         sign = "≥ 0" if s > 0 else "≤ 0"
         raise ValueError(f"value is {v[outside].flat[0]}: φ_α of α = {alpha} is {sign} everywhere")
-    with np.errstate(divide="ignore"):
+    with np.errstate(divide="ignore", over="ignore", under="ignore"):
         return np.exp(v) if s == 0 else (s * v) ** (1 / s)
 
 
@@ -147,15 +148,23 @@ def power_mean(value: ArrayLike, exponent: float, weight: ArrayLike | None = Non
     reference = float(v.max() if s > 0 else v.min())
     if np.isinf(s) or reference == 0 or np.isinf(reference):
         return reference
-    relative, total = v / reference, w.sum()
-    with np.errstate(divide="ignore"):
-        log_relative = np.log(relative)
-    if s == 0:
-        return float(reference * np.exp((w * log_relative).sum() / total))
-    excess = (w * np.expm1(s * log_relative)).sum() / total  # mean of (v/reference)^s, less 1
-    mean = (w * relative**s).sum() / total
-    log_mean = np.log1p(excess) if excess > -0.5 else np.log(mean)
-    return float(reference * np.exp(log_mean / s))
+    w = w / w.sum()
+    with np.errstate(divide="ignore", over="ignore", under="ignore"):
+        relative = v / reference
+        log_relative = np.where(
+            (relative < 1e-300) | (relative > 1e300),  # the quotient leaves the doubles
+            np.log(v) - np.log(reference),
+            np.log(relative),
+        )
+        if s == 0:
+            log_mean = float((w * log_relative).sum())
+        else:  # the mean of (v/reference)^s, and the same less 1, for s near 0
+            excess = (w * np.expm1(s * log_relative)).sum()
+            log_mean = np.log1p(excess) if excess > -0.5 else np.log((w * relative**s).sum())
+            log_mean = float(log_mean) / s
+        if abs(log_mean) < 600:
+            return float(reference * np.exp(log_mean))
+        return float(np.exp(np.log(reference) + log_mean))
 
 
 def welfare(utility: ArrayLike, alpha: float, weight: ArrayLike | None = None) -> float:
@@ -238,8 +247,6 @@ def _finite_alpha(alpha: float) -> float:
 def _utilities(utility: ArrayLike) -> Floats:
     u = np.asarray(utility, float)
     bad = ~(u >= 0)
-    if u.size == 0:
-        raise ValueError("utility is empty: at least one value is needed")
     if bad.any():
         index = np.unravel_index(int(np.argmax(bad)), u.shape)
         where = f"[{', '.join(str(int(j)) for j in index)}]" if index else ""
@@ -250,6 +257,8 @@ def _utilities(utility: ArrayLike) -> Floats:
 
 
 def _positive_weights(weight: ArrayLike | None, utility: Floats) -> Floats:
+    if utility.size == 0:
+        raise ValueError("utility is empty: at least one value is needed")
     w = np.ones(utility.shape) if weight is None else np.asarray(weight, float)
     if w.shape != utility.shape:
         raise ValueError(f"weight has shape {w.shape}: must be {utility.shape}, that of utility")

@@ -17,6 +17,7 @@ METADATA = {
     "kernelspec": {"display_name": "Python 3", "language": "python", "name": "python3"},
     "language_info": {"name": "python"},
 }
+KEPT = ("tags", "mystnb")  # what a cell's metadata is for; editors add the rest
 
 
 def execute(path: Path) -> None:
@@ -24,6 +25,7 @@ def execute(path: Path) -> None:
     notebook = nbformat.read(path, as_version=4)
     for number, cell in enumerate(notebook.cells):
         cell.id = f"cell-{number:02d}"
+        cell.metadata = {key: cell.metadata[key] for key in KEPT if key in cell.metadata}
         if cell.cell_type == "code":
             cell.outputs, cell.execution_count = [], None
     NotebookClient(

@@ -1,0 +1,43 @@
+# The two commands:  make book   and   make test.  Both first build .venv from requirements.txt.
+
+PYTHON ?= python3
+BIN := .venv/bin
+PORT ?= 8000
+
+.PHONY: book test serve notebooks lint bench clean
+
+book: .venv/installed
+	@$(BIN)/jupyter-book build . -W -n --keep-going --quiet
+	@echo "The book is built: open _build/html/index.html, or run 'make serve'."
+
+test: .venv/installed
+	@MPLBACKEND=Agg $(BIN)/pytest -q -n 2 --dist loadfile \
+		--doctest-modules --nbval --nbval-current-env --nbval-cell-timeout=300 \
+		tests alphafair book
+
+serve: book
+	@echo "http://127.0.0.1:$(PORT)/   (Ctrl-C stops it)"
+	@$(PYTHON) -m http.server $(PORT) --bind 127.0.0.1 --directory _build/html
+
+# Run every notebook again and save its outputs; two runs give the same bytes.
+notebooks: .venv/installed
+	@$(BIN)/python book/execute.py
+
+lint: .venv/installed
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+	@$(BIN)/mypy
+
+bench: .venv/installed
+	@$(BIN)/python benchmarks/allocate.py
+
+clean:
+	@rm -rf _build .pytest_cache .mypy_cache .ruff_cache .hypothesis
+
+.venv/installed: requirements.txt pyproject.toml
+	@$(PYTHON) -c "import sys; sys.exit(sys.version_info < (3, 11) and 'Python 3.11 or newer is needed')"
+	@test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	@echo "Installing requirements.txt into .venv (a few minutes the first time) ..."
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements.txt
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
+	@touch $@

@@ -1,0 +1,91 @@
+"""Who may import whom, and what an import may cost: the drawing in the book, held to."""
+
+import ast
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import alphafair
+
+PACKAGE = Path(alphafair.__file__).parent
+CORE = ("problem", "utility", "certificate", "closed_form", "capped", "derivatives", "fairness")
+ALLOWED = {
+    "problem": set(),
+    "utility": set(),
+    "certificate": {"problem", "utility"},
+    "reference": {"problem", "utility", "certificate"},
+    "groundtruth": set(CORE),
+    "layer": set(CORE),
+    "frames": set(CORE),
+    "plots": set(CORE),
+    "__main__": {*CORE, "frames"},
+    "__init__": {*CORE, "groundtruth"},
+} | {name: set(CORE[: CORE.index(name)]) for name in CORE[3:]}
+
+
+def internal_imports(path):
+    """The modules of the package that a file imports, by name, wherever the import stands."""
+    found = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.ImportFrom):
+            module = node.module or ""
+            if node.level == 1 or module.split(".")[0] == "alphafair":
+                module = module.removeprefix("alphafair").strip(".")
+                found |= {module.split(".")[0]} if module else {alias.name for alias in node.names}
+        elif isinstance(node, ast.Import):
+            found |= {alias.name.split(".")[1] for alias in node.names
+                      if alias.name.startswith("alphafair.")}
+    return found
+
+
+@pytest.mark.parametrize("path", sorted(PACKAGE.glob("*.py")), ids=lambda path: path.stem)
+def test_imports(path):
+    assert internal_imports(path) <= ALLOWED[path.stem]
+
+
+def test_the_core_does_not_know_the_models():
+    for path in PACKAGE.glob("*.py"):
+        assert "models" not in internal_imports(path), path.name
+
+
+def test_import_is_light():
+    code = (
+        "import sys, time; start = time.perf_counter(); import alphafair; "
+        "heavy = {'torch', 'cvxpy', 'matplotlib', 'narwhals', 'pandas'} & set(sys.modules); "
+        "print(sorted(heavy), time.perf_counter() - start < 1)"
+    )
+    outputs = {  # the best of three: the machine may be busy
+        subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+        for _ in range(3)
+    }
+    assert "[] True\n" in outputs
+
+
+def test_the_heavy_libraries_are_there_to_be_not_imported():
+    """The test above could not fail if they were not installed."""
+    code = "import torch, cvxpy, matplotlib, narwhals, pandas"
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_public_names_are_listed_sorted_and_documented():
+    assert alphafair.__all__ == sorted(alphafair.__all__)
+    api = (PACKAGE.parent / "book" / "api.md").read_text()
+    for name in alphafair.__all__:
+        assert getattr(alphafair, name).__doc__, name
+        assert re.search(rf"alphafair\.{name}\b", api), f"{name} is missing in book/api.md"
+
+
+@pytest.mark.parametrize("path", sorted(PACKAGE.rglob("*.py")), ids=lambda path: path.stem)
+def test_files_stay_small(path):
+    assert len(path.read_text().splitlines()) <= 600
+
+
+def test_versions_agree():
+    root = PACKAGE.parent
+    version = alphafair.__version__
+    assert f'version = "{version}"' in (root / "pyproject.toml").read_text()
+    assert f"version: {version}" in (root / "CITATION.cff").read_text()
+    assert f"## {version}" in (root / "CHANGELOG.md").read_text()

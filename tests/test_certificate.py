@@ -1,0 +1,167 @@
+"""The optimality gap: a valid bound for any doses, zero at the optimum, and no closed form inside."""
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+import alphafair as af
+from helpers import ALPHAS, BALANCE, WITHINS, alphas, cases, random_case, withins
+
+
+def gap_of(dose, case, alpha, within=0.0):
+    return af.optimality_gap(dose, *case[:4], alpha, within=within, weight=case.weight)
+
+
+def solve(case, alpha, within=0.0):
+    return af.allocate(*case[:4], alpha, within=within, weight=case.weight)
+
+
+def test_by_hand():
+    """b = (2, 1), c = 1, Q = 2, α = 1, d = (1.5, 0.5): the optimum is (1, 1).
+
+    W* − W = −log(1.5 · 0.5) = 0.2877.  The mean price is g·d/Q = 1, at which both groups buy 1 unit
+    of money: the bound is exactly the loss.
+    """
+    bound = af.optimality_gap([1.5, 0.5], [2.0, 1.0], 1.0, [0, 1], 2.0, 1)
+    assert bound.gap == pytest.approx(-np.log(0.75), rel=1e-14)
+    assert bound.relative_gap == pytest.approx(-np.log(0.75) / 2, rel=1e-14)
+    assert bound.infeasibility == 0
+
+
+@pytest.mark.parametrize("alpha", ALPHAS)
+@pytest.mark.parametrize("within", WITHINS)
+def test_optimal_doses_have_no_gap(alpha, within):
+    for seed in range(3):
+        case = random_case(seed, persons=40)
+        a = solve(case, alpha, within)
+        bound = gap_of(a.dose, case, alpha, within)
+        # u^(−α) turns a rounding of u into α roundings.
+        assert 0 <= bound.relative_gap <= BALANCE * max(1, alpha / 1e4 if alpha < np.inf else 1)
+        assert bound.infeasibility <= BALANCE
+        if np.isfinite(a.welfare) and a.welfare and alpha < 1e6:
+            assert bound.gap <= BALANCE * abs(a.welfare)
+
+
+@given(cases(largest=20), st.sampled_from([0, 1e-3, 0.5, 1, 2, 5, np.inf]),
+       st.sampled_from([0, 0.5, 1, 2, np.inf]), st.integers(0, 9999))
+def test_the_gap_bounds_the_true_loss(case, alpha, within, seed):
+    best = solve(case, alpha, within)
+    rng = np.random.default_rng(seed)
+    for size in (0.01, 0.3, 1.0):
+        other = rng.dirichlet(np.ones(case.benefit.size)).reshape(case.benefit.shape)
+        other = np.where(case.benefit > 0, other, 0)
+        dose = (1 - size) * best.dose + size * other * case.budget / case.cost
+        person = (case.benefit * dose).sum(axis=1)
+        utility = [af.power_mean(person[case.group == k], 1 - within) for k in range(len(case.weight))]
+        loss = best.welfare - af.welfare(utility, alpha, case.weight)
+        bound = gap_of(dose, case, alpha, within)
+        assert bound.gap >= loss - 1e-12 * (abs(best.welfare) + abs(loss) if loss < np.inf else 0)
+        assert bound.infeasibility <= BALANCE
+
+
+@pytest.mark.parametrize("alpha", [0, 1e-3, 0.5, 1, 2, 5, 50, np.inf])
+@pytest.mark.parametrize("within", [0, 0.5, 2])
+def test_one_percent_is_noticed(alpha, within):
+    case = random_case(31)
+    a = solve(case, alpha, within)
+    from_k = int(np.argmax(a.group_share))
+    to_k = (from_k + 1) % len(case.weight)
+    money = a.dose * case.cost
+    moved = money * np.where(case.group == from_k, 0.99, 1.0)[:, None]
+    receiver = tuple(a.best_item[to_k])
+    moved[receiver] += case.budget - moved.sum()
+    bound = gap_of(moved / case.cost, case, alpha, within)
+    # The loss is second order: half of α π times the square of the change, at least.
+    assert bound.relative_gap > 1e-7
+    assert bound.infeasibility <= BALANCE
+
+
+@given(cases(largest=20), st.sampled_from([0.5, 1, 2, 5]), st.integers(0, 999))
+def test_never_worse_than_the_frank_wolfe_gap(case, alpha, seed):
+    rng = np.random.default_rng(seed)
+    money = rng.dirichlet(np.ones(case.benefit.size)).reshape(case.benefit.shape) * case.budget
+    money = np.where(case.benefit > 0, money, 0)
+    dose = money / case.cost
+    size = np.bincount(case.group)
+    utility = np.bincount(case.group, (case.benefit * dose).sum(axis=1)) / size
+    if utility.min() == 0:
+        return
+    slope = (case.weight * utility**-alpha / size)[case.group][:, None] * case.benefit
+    frank_wolfe = case.budget * max((slope / case.cost).max(), 0) - (slope * dose).sum()
+    assert gap_of(dose, case, alpha).gap <= frank_wolfe * (1 + 1e-9) + 1e-12 * (slope * dose).sum()
+
+
+def test_second_order_in_the_error():
+    case = random_case(37)
+    a = solve(case, 2)
+    direction = np.random.default_rng(1).normal(size=len(case.weight))
+    direction -= direction @ a.group_share
+    bounds = []
+    for size in (1e-2, 1e-4):
+        factor = 1 + size * direction[case.group][:, None]
+        bounds.append(gap_of(a.dose * factor, case, 2).relative_gap)
+    assert bounds[0] / bounds[1] == pytest.approx(1e4, rel=0.1)
+
+
+@pytest.mark.parametrize("alpha", [0, 0.5, 1, 2, np.inf])
+def test_infeasibility(alpha):
+    case = random_case(41)
+    a = solve(case, alpha)
+    assert gap_of(1.01 * a.dose, case, alpha).infeasibility == pytest.approx(0.01, rel=1e-9)
+    dose = a.dose.copy()
+    spare = tuple(np.argwhere(dose == 0)[0])
+    dose[spare] = -0.02 * case.budget / case.cost[spare]
+    assert gap_of(dose, case, alpha).infeasibility == pytest.approx(0.02, rel=1e-9)
+
+
+@given(cases(), alphas, withins)
+def test_nothing_is_nan(case, alpha, within):
+    for dose in (np.zeros_like(case.benefit), np.full_like(case.benefit, case.budget)):
+        bound = gap_of(dose, case, alpha, within)
+        assert not np.isnan(bound).any()
+        assert min(bound) >= 0
+
+
+def test_nothing_for_anybody():
+    case = random_case(43)
+    nothing = np.zeros_like(case.benefit)
+    assert gap_of(nothing, case, 1).gap == np.inf  # W = −∞
+    bound, best = gap_of(nothing, case, 0.5).gap, solve(case, 0.5).welfare
+    assert best <= bound < 2 * best
+
+
+def test_harm_is_no_utility():
+    """A group that is harmed has no welfare at α > 0; at α = 0 it is a sum like any other."""
+    dose = [[0.0, 1.0], [1.0, 0.0]]
+    arguments = ([[1.0, -3.0], [2.0, 1.0]], 1.0, [0, 1], 2.0)
+    assert af.optimality_gap(dose, *arguments, 0).gap == 4 - (-3 + 2)
+    assert af.optimality_gap(dose, *arguments, 2).gap == np.inf
+
+
+def test_no_budget():
+    arguments = ([4.0, 1.0], 1.0, [0, 1], 0.0, 2)
+    assert af.optimality_gap([0.0, 0.0], *arguments) == (0, 0, 0)
+    assert af.optimality_gap([1.0, 0.0], *arguments).infeasibility == np.inf
+
+
+@pytest.mark.parametrize(("benefit_unit", "cost_unit"), [(1e150, 1e-150), (1e-300, 1e300), (1e300, 1.0)])
+def test_units_do_not_matter(benefit_unit, cost_unit):
+    case = random_case(47)
+    dose = np.full(case.benefit.shape, case.budget / case.cost.sum())
+    plain = gap_of(dose, case, 2)
+    other = case._replace(benefit=case.benefit * benefit_unit, cost=case.cost * cost_unit)
+    scaled = gap_of(dose / cost_unit, other, 2)
+    assert scaled.relative_gap == pytest.approx(plain.relative_gap, rel=1e-9)
+
+
+@pytest.mark.parametrize(
+    ("dose", "message"),
+    [
+        (np.ones((4, 2)), r"dose has shape \(4, 2\): must be \(12, 3\)"),
+        (np.full((12, 3), np.nan), r"dose\[0, 0\] is nan: must be finite"),
+    ],
+)
+def test_refusal(dose, message):
+    with pytest.raises(ValueError, match=message):
+        gap_of(dose, random_case(1), 2)
