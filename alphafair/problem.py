@@ -302,7 +302,7 @@ def _best_of_groups(
         i = int(np.argmax(item < 0))
         raise ValueError(
             f"person {i} (group {groups.label[groups.code[i]]!s}) has no positive benefit, so with "
-            f"within = {within:g} ≥ 1 the group's utility is 0 for every allocation; "
+            f"within = {within:g} (1 or more) the group's utility is 0 for every allocation; "
             f"drop that person or use within < 1"
         )
     return best, first

@@ -41,7 +41,8 @@ class Reference(NamedTuple):
     """What the solver found.
 
     Attributes:
-        dose: (N, T) d ≥ 0; scaled to spend the budget exactly.
+        dose: (N, T) d ≥ 0, cleaned of the solver's noise: nothing on items without benefit, and
+            scaled to spend the budget exactly.
         welfare: W at these doses.
         group_utility: (K,) u at these doses.
         status: the solver's own word, "optimal".
@@ -155,7 +156,7 @@ def _certified(
     if program.status != cp.OPTIMAL:
         raise SolverError(f"ended with status {program.status!r}, not 'optimal'")
     groups, weight = problem.groups, problem.weight
-    share = np.maximum(money.value, 0)
+    share = np.where(problem.benefit > 0, np.maximum(money.value, 0), 0)  # the rest is noise
     dose = problem.budget * share / share.sum() / problem.cost
     bound = optimality_gap(
         dose,

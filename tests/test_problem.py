@@ -216,7 +216,7 @@ def changed(array, index, value):
         (
             {"benefit": changed(B, 3, -1), "within": 1},
             ValueError,
-            r"person 3 \(group 1\) has no positive benefit.*within = 1 ≥ 1.*within < 1",
+            r"person 3 \(group 1\) has no positive benefit.*within = 1 \(1 or more\).*within < 1",
         ),
         ({"weight": [1.0, 0.0]}, ValueError, r"weight\[1\] \(group 1\) is 0\.0: must be.*> 0"),
         ({"weight": [NAN, 1.0]}, ValueError, r"weight\[0\] \(group 0\) is nan"),
