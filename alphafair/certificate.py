@@ -1,9 +1,9 @@
 """How far from optimal is an allocation?  A bound that needs no solver.
 
 Weak duality.  Group utility U_k is concave and homogeneous of degree 1 in the members' utilities,
-so its tangent at *any* point bounds it everywhere: money x spent on group k buys at most P_k x, with
+so its tangent at *any* point bounds it everywhere: money x spent on group k buys at most P_k x,
 
-    P_k = max_{i in k} r_i ∂U_k/∂u_i,      r_i = max_t b_it / c_it      (at within = 0: max r_i / G_k).
+    P_k = max_{i in k} r_i ∂U_k/∂u_i,     r_i = max_t b_it / c_it    (at within = 0: max r_i / G_k).
 
 At any price λ > 0 for money, then,
 
@@ -16,10 +16,11 @@ and the welfare that doses d leave on the table is at most
 what the groups would gain if they bought what they like at price λ, less the money that this takes
 beyond the budget.  Tangent point and price are free choices: a bad one makes the bound loose, never
 wrong, so the bound is a proof that does not trust the closed form.  The tangent is taken at
-u_i ∝ r_i^{1/ε}, where money is worth the same for everybody.  Two prices are tried: the largest
+u_i ∝ r_i^{1/ε}, where money is worth the same for everybody.  Three prices are tried: the largest
 marginal value max_k w_k P_k φ'(U_k), for which the bound is at most the Frank–Wolfe gap
-Q max (g/c) − g·d with g = ∂W/∂d; and the mean one g·d/Q, which makes the bound second order in the
-error of the utilities.  At α = ∞ the bound is min_k u_k ≤ Q / Σ_k (1/P_k).
+Q max (g/c) − g·d with g = ∂W/∂d; the mean one g·d/Q, which makes the bound second order in the
+error of the utilities; and that of an equal split, for doses that give nothing to anybody.  At
+α = ∞ the bound is min_k u_k ≤ Q / Σ_k (1/P_k).
 """
 
 from __future__ import annotations

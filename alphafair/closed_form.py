@@ -4,10 +4,10 @@ Group k turns one unit of budget into p_k units of utility (`alphafair.problem`)
 ``Σ_k w_k φ_α(p_k x_k)`` over budgets ``x ≥ 0, Σ x = Q`` equates marginal values,
 ``w_k p_k (p_k x_k)^{−α} = λ`` for all k, so::
 
-    utilities      u_k ∝ (w_k p_k)^{1/α}
-    budgets        x_k ∝ (w_k p_k)^{1/α} / p_k,  that is  x = Q · softmax(log(w)/α + (1/α − 1) log p)
-    doses          d_it = y_i x_k / c_it   on the funded items, 0 elsewhere
-    price          λ = dW/dQ = w_k p_k φ_α'(u_k),  the same for every group that has money
+    utilities   u_k ∝ (w_k p_k)^{1/α}
+    budgets     x_k ∝ (w_k p_k)^{1/α} / p_k,  that is  x = Q softmax(log(w)/α + (1/α − 1) log p)
+    doses       d_it = y_i x_k / c_it   on the funded items, 0 elsewhere
+    price       λ = dW/dQ = w_k p_k φ_α'(u_k),  the same for every group that has money
 
 α = 1 gives shares w, α = ∞ equal utilities, α = 0 everything to the groups of largest w p.
 """
@@ -81,7 +81,8 @@ def allocate_problem(problem: Problem, alpha: float) -> Allocation:
         [[0.0, 3.0], [1.5, 1.5], [2.0, 1.0]]
     """
     alpha = check_alpha(alpha)
-    return Allocation(alpha, problem, budget_shares(problem.weight, problem.productivity, alpha))
+    share = budget_shares(problem.log_weight, problem.log_productivity, alpha)
+    return Allocation(alpha, problem, share)
 
 
 Problem.allocate = allocate_problem
@@ -120,7 +121,7 @@ class Allocation:
     def productivity(self) -> Floats:
         """(K,) p, utility for one unit of budget."""
         with np.errstate(over="ignore", under="ignore"):
-            return np.ldexp(self.problem.productivity, self.problem.unit)
+            return np.asarray(np.ldexp(self.problem.productivity, self.problem.unit))
 
     @cached_property
     def group_budget(self) -> Floats:
@@ -131,7 +132,8 @@ class Allocation:
     def group_utility(self) -> Floats:
         """(K,) u = p x."""
         with np.errstate(over="ignore", under="ignore"):
-            return np.ldexp(self.problem.productivity * self.group_budget, self.problem.unit)
+            utility = self.problem.productivity * self.group_budget
+            return np.asarray(np.ldexp(utility, self.problem.unit))
 
     @cached_property
     def dose(self) -> Floats:
@@ -181,23 +183,16 @@ class Allocation:
         )
 
 
-def budget_shares(weight: Floats, productivity: Floats, alpha: float) -> Floats:
-    """(K,) π = softmax( log(w)/α + (1/α − 1) log p ), in logarithms, so that nothing overflows."""
-    log_w, log_p = _log_relative(weight), _log_relative(productivity)
+def budget_shares(log_weight: Floats, log_productivity: Floats, alpha: float) -> Floats:
+    """(K,) π = softmax( log(w)/α + (1/α − 1) log p ), in logarithms, so that nothing overflows.
+
+    Any constant may be added to either logarithm: the problem's are relative to the largest.
+    """
     if alpha == 0:  # the limit: everything to the groups of largest w p, in equal parts
-        score = log_w + log_p
-        tied = score >= score.max() - ROUNDING * (1 - log_w - log_p)
-        return tied / tied.sum()
+        score = log_weight + log_productivity
+        tied = score >= score.max() - ROUNDING * (1 - log_weight - log_productivity)
+        return np.asarray(tied / tied.sum())
     tilt = -1.0 if alpha == np.inf else (1 - alpha) / alpha  # 1/α − 1, all its digits near α = 1
-    exponent = log_w / alpha + tilt * log_p
+    exponent = log_weight / alpha + tilt * log_productivity
     share = np.exp(exponent - exponent.max())
-    return share / share.sum()
-
-
-def _log_relative(value: Floats) -> Floats:
-    """log(value / max value) ≤ 0; from the quotient, which is exact to a rounding at any scale."""
-    top = value.max()
-    ratio = value / top
-    if ratio.min() < 1e-300:  # the quotient has underflowed
-        return np.log(value) - np.log(top)
-    return np.log(ratio)
+    return np.asarray(share / share.sum())

@@ -69,7 +69,7 @@ def budget_split(results: Sequence[Allocation], ax: Axes | None = None) -> Axes:
     ax.stackplot(position, share.T, labels=labels, alpha=0.85)
     ax.set_xticks(alpha_position(ALPHA_TICKS), [alpha_text(a) for a in ALPHA_TICKS])
     ax.set(xlabel="α", ylabel="percent of the budget", xlim=(0, 1), ylim=(0, 100))
-    ax.legend(title="group", loc="upper left", bbox_to_anchor=(1, 1))
+    ax.legend(loc="lower center", bbox_to_anchor=(0.5, 1), ncols=min(4, len(labels)), frameon=False)
     return ax
 
 

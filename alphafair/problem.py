@@ -88,6 +88,7 @@ class Problem:
     Attributes:
         groups: the `Groups`.
         productivity: (K,) p_k, utility for one unit of budget.
+        log_weight, log_productivity: (K,) log(w / max w) and log(p / max p), what the split needs.
         best_item: (K, 2) rows (i, t): the item of largest b/c of each group; the first in row
             order where several tie.
         funded: `Funded`, the items that get money, and their share of their group's budget.
@@ -117,6 +118,8 @@ class Problem:
     productivity: Floats
     best_item: Integers
     funded: Funded
+    log_weight: Floats
+    log_productivity: Floats
     unit: int  # true utility = 2**unit × utility as computed here; 0 unless b/c is extreme
 
     allocate: ClassVar[Callable[..., Any]]  # closed_form.py defines it: it needs Problem first
@@ -146,14 +149,17 @@ class Problem:
         share, power_mean = _shares(ratio, best, groups, within)
         able = np.flatnonzero(item >= 0)
         code = everyone[: len(groups.label)] if within == 0 else groups.code[able]
+        weight, productivity = _weights(weight, groups), power_mean / groups.size
         fields = {
             "benefit": np.broadcast_to(_column(b), shape),
             "cost": np.broadcast_to(_column(c), shape),
             "groups": groups,
             "budget": budget,
             "within": within,
-            "weight": _weights(weight, groups),
-            "productivity": power_mean / groups.size,
+            "weight": weight,
+            "productivity": productivity,
+            "log_weight": _log_relative(weight),
+            "log_productivity": _log_relative(productivity),
             "best_item": np.stack(np.divmod(best_item, shape[1]), axis=1),
             "funded": Funded(*np.divmod(item[able], shape[1]), code, share[able]),
             "unit": unit,
@@ -308,10 +314,8 @@ def _best_of_groups(
     return best, first
 
 
-def _shares(
-    ratio: Floats, best: Floats, groups: Groups, within: float
-) -> tuple[Floats, Floats]:
-    """y (M,) and the power mean M_s (K,) of the ratios of each group, s = (1 − ε)/ε."""
+def _shares(ratio: Floats, best: Floats, groups: Groups, within: float) -> tuple[Floats, Floats]:
+    """Y (M,) and the power mean M_s (K,) of the ratios of each group, s = (1 − ε)/ε."""
     if within == 0:
         return np.ones(ratio.size), best
     code, size = groups.code, groups.size
@@ -335,6 +339,14 @@ def _shares(
         excess = group_sum(np.expm1(exponent * log_relative), code, size.size) / size
         log_mean = np.where(excess > -0.5, np.log1p(excess), np.log(total / size)) / exponent
     return power / total[code], reference * np.exp(log_mean)
+
+
+def _log_relative(value: Floats) -> Floats:
+    """log(value / max value) ≤ 0; from the quotient, which is exact to a rounding at any scale."""
+    ratio = value / value.max()
+    if ratio.min() < 1 / LARGEST_RATIO:  # the quotient has underflowed
+        return np.asarray(np.log(value) - np.log(value.max()))
+    return np.asarray(np.log(ratio))
 
 
 def _group_sum(value, code, groups):  # type: ignore[no-untyped-def]
@@ -371,9 +383,9 @@ def group_sum(value: Floats, code: Integers, groups: int) -> Floats:
 def _label_column(labels: ArrayLike) -> NDArray[Any]:
     """(N,) array of labels, none of them missing."""
     column = np.asarray(labels)
-    if column.dtype.kind in "US" and isinstance(labels, list | tuple):
-        if not all(isinstance(label, str | bytes) for label in labels):
-            column = np.array(labels, dtype=object)  # numpy has made text of NaN, None or numbers
+    listed = isinstance(labels, list | tuple) and column.dtype.kind in "US"
+    if listed and not all(isinstance(label, str | bytes) for label in labels):  # type: ignore[union-attr]
+        column = np.array(labels, dtype=object)  # numpy has made text of NaN, None or numbers
     if column.ndim == 2 and column.shape[1] == 1:
         column = column[:, 0]
     if column.ndim != 1:
@@ -467,8 +479,10 @@ def _common_shape(benefit: Floats, cost: Floats, groups: Groups) -> tuple[int, i
         )
     rows, cost_columns = _column(cost).shape
     treatments = max(columns, cost_columns)
-    if rows not in (1, persons) or columns not in (1, treatments) or (
-        cost_columns not in (1, treatments)
+    if (
+        rows not in (1, persons)
+        or columns not in (1, treatments)
+        or (cost_columns not in (1, treatments))
     ):
         hint = ""
         if cost.ndim == 1 and cost.size == treatments:
@@ -520,4 +534,4 @@ def _weights(weight: Any, groups: Groups) -> Floats:
             f"weight[{k}] (group {labels[k]!s}) is {weight[k]}: must be finite and > 0; "
             f"leave a group out by dropping its people"
         )
-    return weight
+    return np.asarray(weight)

@@ -1,10 +1,10 @@
 """The independent oracle: the same problem, put to a convex solver through CVXPY.
 
 This module never sees the closed form.  It asks the solver in a scale that the solver can answer
-in: money in units of Q/N and ratios b/c in units of their median, so that all numbers are near 1.
-The problem as written is one that solvers call ``optimal`` with answers 90 % off (the book's
-chapter "Asking a solver").  It raises unless the solver says optimal **and**
-`alphafair.optimality_gap` certifies the answer.
+in, money in units of what a funded item gets and ratios b/c in units of those that are funded, so
+that all numbers are near 1.  The problem as written is one that solvers call ``optimal`` with
+answers 90 % off (the book's chapter "Asking a solver").  It raises unless the solver says optimal
+**and** `alphafair.optimality_gap` certifies the answer.
 
 Needs the extra ``alphafair[reference]``: cvxpy and clarabel.
 """
@@ -110,10 +110,11 @@ def _program(problem: Problem, alpha: float) -> tuple[cp.Problem, cp.Variable]:
     """The convex program in the variable "money on each item"."""
     ratio = problem.benefit / problem.cost
     persons, groups = problem.shape[0], len(problem.groups.label)
-    # At within = 0 about K items get money, else N: either way a funded item gets about 1, and
-    # utilities are about 1 too.
-    total = groups if problem.within == 0 else persons
-    ratio = ratio / np.median(ratio[ratio > 0]) * (persons / total)
+    # At within = 0 about K items of the best ratios get money, else all N people: either way a
+    # funded item gets about 1, and utilities are about 1 too.
+    best_only = problem.within == 0
+    total, unit = (groups, ratio.max()) if best_only else (persons, np.median(ratio[ratio > 0]))
+    ratio = ratio / unit * (persons / total)
     money = cp.Variable(problem.shape, nonneg=True)
     person = cp.sum(cp.multiply(ratio, money), axis=1)
     utility = cp.Variable(groups)

@@ -46,15 +46,27 @@ def cases(draw, largest=1e3):
     persons = draw(st.integers(groups, 8))
     treatments = draw(st.integers(1, 3))
     positive = st.floats(1 / largest, largest) | st.sampled_from([1.0, 2.0])
-    benefit = np.array(draw(st.lists(positive, min_size=persons * treatments,
-                                     max_size=persons * treatments))).reshape(persons, treatments)
-    cost = np.array(draw(st.lists(positive, min_size=persons * treatments,
-                                  max_size=persons * treatments))).reshape(persons, treatments)
-    benefit[:, 1:][np.array(draw(st.lists(st.booleans(), min_size=persons * (treatments - 1),
-                                          max_size=persons * (treatments - 1))), bool)
-                   .reshape(persons, treatments - 1)] *= -1
-    extra = draw(st.lists(st.integers(0, groups - 1), min_size=persons - groups,
-                          max_size=persons - groups))
+    benefit = np.array(
+        draw(st.lists(positive, min_size=persons * treatments, max_size=persons * treatments))
+    ).reshape(persons, treatments)
+    cost = np.array(
+        draw(st.lists(positive, min_size=persons * treatments, max_size=persons * treatments))
+    ).reshape(persons, treatments)
+    benefit[:, 1:][
+        np.array(
+            draw(
+                st.lists(
+                    st.booleans(),
+                    min_size=persons * (treatments - 1),
+                    max_size=persons * (treatments - 1),
+                )
+            ),
+            bool,
+        ).reshape(persons, treatments - 1)
+    ] *= -1
+    extra = draw(
+        st.lists(st.integers(0, groups - 1), min_size=persons - groups, max_size=persons - groups)
+    )
     weight = np.array(draw(st.lists(st.floats(0.1, 10), min_size=groups, max_size=groups)))
     group = np.array([*range(groups), *extra])
     return Case(benefit, cost, group, draw(st.floats(0.01, 1e4)), weight)
@@ -77,8 +89,10 @@ class Exact(NamedTuple):
 def exact_allocation(case, alpha, within=0.0):
     """The optimum by 50-digit arithmetic, from the formulas as they are printed, without logs."""
     with mpmath.workdps(50):
-        b, c, w = (np.vectorize(mpmath.mpf, otypes=[object])(a)
-                   for a in (case.benefit, case.cost, case.weight))
+        b, c, w = (
+            np.vectorize(mpmath.mpf, otypes=[object])(a)
+            for a in (case.benefit, case.cost, case.weight)
+        )
         ratio = b / c
         best = [max(range(b.shape[1]), key=lambda t, i=i: ratio[i, t]) for i in range(len(b))]
         r = [ratio[i, t] for i, t in enumerate(best)]
@@ -92,8 +106,11 @@ def exact_allocation(case, alpha, within=0.0):
                 dose[i][best[i]] = q * share[k] * y / c[i, best[i]]
         utility = [p[k] * q * share[k] for k in range(len(w))]
         top = max(range(len(w)), key=lambda k: share[k])
-        price = (p[top] * share[top] if alpha == np.inf
-                 else w[top] * p[top] * utility[top] ** -mpmath.mpf(alpha))
+        price = (
+            p[top] * share[top]
+            if alpha == np.inf
+            else w[top] * p[top] * utility[top] ** -mpmath.mpf(alpha)
+        )
         return Exact(dose, share, list(p), utility, price)
 
 
@@ -128,8 +145,9 @@ def _outer(weight, productivity, alpha):
 def relative_error(got, exact):
     """Largest |got − exact| / |exact|; what is below 1e−290 counts as 0."""
     worst = 0.0
-    for g, e in zip(np.ravel(np.asarray(got, float)), np.ravel(np.asarray(exact, object)),
-                    strict=True):
+    for g, e in zip(
+        np.ravel(np.asarray(got, float)), np.ravel(np.asarray(exact, object)), strict=True
+    ):
         if abs(e) < 1e-290:
             worst = max(worst, 0.0 if abs(g) < 1e-289 else np.inf)
         else:

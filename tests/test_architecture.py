@@ -36,8 +36,11 @@ def internal_imports(path):
                 module = module.removeprefix("alphafair").strip(".")
                 found |= {module.split(".")[0]} if module else {alias.name for alias in node.names}
         elif isinstance(node, ast.Import):
-            found |= {alias.name.split(".")[1] for alias in node.names
-                      if alias.name.startswith("alphafair.")}
+            found |= {
+                alias.name.split(".")[1]
+                for alias in node.names
+                if alias.name.startswith("alphafair.")
+            }
     return found
 
 
@@ -58,7 +61,9 @@ def test_import_is_light():
         "print(sorted(heavy), time.perf_counter() - start < 1)"
     )
     outputs = {  # the best of three: the machine may be busy
-        subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+        subprocess.run(
+            [sys.executable, "-c", code], capture_output=True, text=True, check=True
+        ).stdout
         for _ in range(3)
     }
     assert "[] True\n" in outputs

@@ -1,12 +1,12 @@
-"""The optimality gap: a valid bound for any doses, zero at the optimum, and no closed form inside."""
+"""The optimality gap: a valid bound for any doses, and zero at the optimum."""
 
 import numpy as np
 import pytest
+from helpers import ALPHAS, BALANCE, WITHINS, alphas, cases, random_case, withins
 from hypothesis import given
 from hypothesis import strategies as st
 
 import alphafair as af
-from helpers import ALPHAS, BALANCE, WITHINS, alphas, cases, random_case, withins
 
 
 def gap_of(dose, case, alpha, within=0.0):
@@ -18,7 +18,7 @@ def solve(case, alpha, within=0.0):
 
 
 def test_by_hand():
-    """b = (2, 1), c = 1, Q = 2, α = 1, d = (1.5, 0.5): the optimum is (1, 1).
+    """B = (2, 1), c = 1, Q = 2, α = 1, d = (1.5, 0.5): the optimum is (1, 1).
 
     W* − W = −log(1.5 · 0.5) = 0.2877.  The mean price is g·d/Q = 1, at which both groups buy 1 unit
     of money: the bound is exactly the loss.
@@ -43,8 +43,12 @@ def test_optimal_doses_have_no_gap(alpha, within):
             assert bound.gap <= BALANCE * abs(a.welfare)
 
 
-@given(cases(largest=20), st.sampled_from([0, 1e-3, 0.5, 1, 2, 5, np.inf]),
-       st.sampled_from([0, 0.5, 1, 2, np.inf]), st.integers(0, 9999))
+@given(
+    cases(largest=20),
+    st.sampled_from([0, 1e-3, 0.5, 1, 2, 5, np.inf]),
+    st.sampled_from([0, 0.5, 1, 2, np.inf]),
+    st.integers(0, 9999),
+)
 def test_the_gap_bounds_the_true_loss(case, alpha, within, seed):
     best = solve(case, alpha, within)
     rng = np.random.default_rng(seed)
@@ -53,7 +57,9 @@ def test_the_gap_bounds_the_true_loss(case, alpha, within, seed):
         other = np.where(case.benefit > 0, other, 0)
         dose = (1 - size) * best.dose + size * other * case.budget / case.cost
         person = (case.benefit * dose).sum(axis=1)
-        utility = [af.power_mean(person[case.group == k], 1 - within) for k in range(len(case.weight))]
+        utility = [
+            af.power_mean(person[case.group == k], 1 - within) for k in range(len(case.weight))
+        ]
         loss = best.welfare - af.welfare(utility, alpha, case.weight)
         bound = gap_of(dose, case, alpha, within)
         assert bound.gap >= loss - 1e-12 * (abs(best.welfare) + abs(loss) if loss < np.inf else 0)
@@ -145,7 +151,9 @@ def test_no_budget():
     assert af.optimality_gap([1.0, 0.0], *arguments).infeasibility == np.inf
 
 
-@pytest.mark.parametrize(("benefit_unit", "cost_unit"), [(1e150, 1e-150), (1e-300, 1e300), (1e300, 1.0)])
+@pytest.mark.parametrize(
+    ("benefit_unit", "cost_unit"), [(1e150, 1e-150), (1e-300, 1e300), (1e300, 1.0)]
+)
 def test_units_do_not_matter(benefit_unit, cost_unit):
     case = random_case(47)
     dose = np.full(case.benefit.shape, case.budget / case.cost.sum())

@@ -2,10 +2,6 @@
 
 import numpy as np
 import pytest
-from hypothesis import assume, given
-from hypothesis import strategies as st
-
-import alphafair as af
 from helpers import (
     ALPHAS,
     BALANCE,
@@ -18,6 +14,10 @@ from helpers import (
     relative_error,
     withins,
 )
+from hypothesis import assume, given
+from hypothesis import strategies as st
+
+import alphafair as af
 
 
 def solve(case, alpha, within=0.0):
@@ -173,7 +173,10 @@ def test_group_utility_is_that_of_the_doses(case, alpha, within):
 
 @given(cases(), alphas, withins, st.floats(1e-3, 1e3))
 def test_homogeneous_in_the_budget(case, alpha, within, factor):
-    a, b = solve(case, alpha, within), solve(case._replace(budget=factor * case.budget), alpha, within)
+    a, b = (
+        solve(case, alpha, within),
+        solve(case._replace(budget=factor * case.budget), alpha, within),
+    )
     assert b.dose == pytest.approx(factor * a.dose, rel=EXACT)
 
 
@@ -183,8 +186,9 @@ def test_units_of_benefit_and_cost_do_not_matter(case, alpha, within, of_benefit
     other = case._replace(
         benefit=np.ldexp(case.benefit, of_benefit), cost=np.ldexp(case.cost, of_cost)
     )
-    assert np.array_equal(solve(other, alpha, within).group_share,
-                          solve(case, alpha, within).group_share)
+    assert np.array_equal(
+        solve(other, alpha, within).group_share, solve(case, alpha, within).group_share
+    )
 
 
 @given(cases(), alphas, withins, st.randoms(use_true_random=False))
@@ -196,8 +200,15 @@ def test_people_and_labels_can_be_permuted(case, alpha, within, random):
     names = np.array(random.sample(["p", "q", "r", "s", "t"], len(case.weight)))
     weight = dict(zip(names.tolist(), case.weight.tolist(), strict=True))
     a = solve(case, alpha, within)
-    b = af.allocate(case.benefit[order], case.cost[order], names[case.group][order], case.budget,
-                    alpha, within=within, weight=weight)
+    b = af.allocate(
+        case.benefit[order],
+        case.cost[order],
+        names[case.group][order],
+        case.budget,
+        alpha,
+        within=within,
+        weight=weight,
+    )
     # At α = 1e−6 the last digits of p, summed in another order, are a million times as large.
     tolerance = 1e-9 if alpha == 1e-6 else 1e-11 if alpha == 0.01 else EXACT
     assert b.dose == pytest.approx(a.dose[order], rel=tolerance, abs=tolerance * a.dose.max())
@@ -206,8 +217,9 @@ def test_people_and_labels_can_be_permuted(case, alpha, within, random):
 @given(cases(), withins)
 def test_one_group_gets_everything(case, within):
     doses = [
-        af.allocate(case.benefit, case.cost, np.zeros(len(case.group)), case.budget, alpha,
-                    within=within).dose
+        af.allocate(
+            case.benefit, case.cost, np.zeros(len(case.group)), case.budget, alpha, within=within
+        ).dose
         for alpha in ALPHAS
     ]
     assert all(np.array_equal(dose, doses[0]) for dose in doses)
@@ -224,21 +236,28 @@ def test_everybody_in_a_group_of_their_own_makes_within_irrelevant(case, alpha):
 @given(cases(), st.sampled_from([0.3, 1.0, 2.0, 5.0]))
 def test_within_equal_to_alpha_with_sizes_is_fairness_between_people(case, alpha):
     """Σ_k G_k φ_α(U_k) = Σ_i φ_α(u_i) when U_k is the α-equivalent of its members' utilities."""
-    two_levels = af.allocate(case.benefit, case.cost, case.group, case.budget, alpha,
-                             within=alpha, weight="size")
+    two_levels = af.allocate(
+        case.benefit, case.cost, case.group, case.budget, alpha, within=alpha, weight="size"
+    )
     one_level = af.allocate(case.benefit, case.cost, np.arange(len(case.group)), case.budget, alpha)
     assert two_levels.dose == pytest.approx(one_level.dose, rel=1e-10)
 
 
 # --- limits ------------------------------------------------------------------------------------
-@pytest.mark.parametrize(("alpha", "near"), [(0, 1e-4), (1, 1 + 1e-9), (1, 1 - 1e-9), (np.inf, 1e9)])
+@pytest.mark.parametrize(
+    ("alpha", "near"), [(0, 1e-4), (1, 1 + 1e-9), (1, 1 - 1e-9), (np.inf, 1e9)]
+)
 @pytest.mark.parametrize("within", [0, 0.5, 2])
 def test_continuous_in_alpha(alpha, near, within):
     case = random_case(19)
-    assert solve(case, near, within).dose == pytest.approx(solve(case, alpha, within).dose, rel=1e-7)
+    assert solve(case, near, within).dose == pytest.approx(
+        solve(case, alpha, within).dose, rel=1e-7
+    )
 
 
-@pytest.mark.parametrize(("within", "near"), [(0, 1e-4), (1, 1 + 1e-9), (1, 1 - 1e-9), (np.inf, 1e9)])
+@pytest.mark.parametrize(
+    ("within", "near"), [(0, 1e-4), (1, 1 + 1e-9), (1, 1 - 1e-9), (np.inf, 1e9)]
+)
 @pytest.mark.parametrize("alpha", [0.5, 1, 2, np.inf])
 def test_continuous_in_within(within, near, alpha):
     case = random_case(23)
@@ -251,8 +270,9 @@ def test_continuous_in_within(within, near, alpha):
 def test_tied_groups_share_equally_at_alpha_0():
     a = af.allocate([0.3, 0.1, 0.1, 0.1, 0.1], 1.0, [0, 1, 2, 0, 0], 6.0, 0)
     assert a.group_budget.tolist() == [2, 2, 2]  # 0.3/3 is 0.1 but for the last digit
-    assert af.allocate([2.0, 1.0, 1.5], 1.0, [0, 1, 2], 6.0, 0,
-                       weight=[1, 2, 1]).group_budget.tolist() == [3, 3, 0]
+    assert af.allocate(
+        [2.0, 1.0, 1.5], 1.0, [0, 1, 2], 6.0, 0, weight=[1, 2, 1]
+    ).group_budget.tolist() == [3, 3, 0]
 
 
 @pytest.mark.parametrize("alpha", ALPHAS)
@@ -277,7 +297,8 @@ def test_no_budget(alpha, welfare, price):
 def test_price_is_the_derivative_of_welfare(alpha, within):
     case = random_case(29)
     more, less = (
-        solve(case._replace(budget=case.budget * factor), alpha, within) for factor in (1.001, 0.999)
+        solve(case._replace(budget=case.budget * factor), alpha, within)
+        for factor in (1.001, 0.999)
     )
     slope = (more.welfare - less.welfare) / (0.002 * case.budget)
     assert slope == pytest.approx(solve(case, alpha, within).price, rel=1e-5)
@@ -285,8 +306,13 @@ def test_price_is_the_derivative_of_welfare(alpha, within):
 
 def test_alpha_sweep_at_large_n_needs_no_overflow():
     rng = np.random.default_rng(0)
-    problem = af.Problem(1 + rng.random(10**5), 0.2 + rng.random(10**5),
-                         rng.integers(0, 50, 10**5), 1e6, weight="size")
+    problem = af.Problem(
+        1 + rng.random(10**5),
+        0.2 + rng.random(10**5),
+        rng.integers(0, 50, 10**5),
+        1e6,
+        weight="size",
+    )
     for alpha in ALPHAS:
         a = problem.allocate(alpha)
         assert abs(a.group_budget.sum() / 1e6 - 1) <= BALANCE
@@ -310,9 +336,13 @@ def test_no_feasible_doses_are_better(case, alpha, within, seed):
     rng = np.random.default_rng(seed)
     for size in (1e-3, 0.1, 1.0):
         money = best.dose * case.cost / case.budget
-        other = np.where(case.benefit > 0, rng.dirichlet(np.ones(money.size)).reshape(money.shape), 0)
+        other = np.where(
+            case.benefit > 0, rng.dirichlet(np.ones(money.size)).reshape(money.shape), 0
+        )
         money = (1 - size) * money + size * other  # a convex combination: feasible
         person = (case.benefit * money * case.budget / case.cost).sum(axis=1)
-        utility = [af.power_mean(person[case.group == k], 1 - within) for k in range(len(case.weight))]
+        utility = [
+            af.power_mean(person[case.group == k], 1 - within) for k in range(len(case.weight))
+        ]
         level = af.equivalent_utility(utility, alpha, case.weight)
         assert level <= best.equivalent_utility * (1 + BALANCE)

@@ -42,7 +42,8 @@ def test_number_kinds_of_benefit(dtype):
 
 
 @pytest.mark.parametrize(
-    "view", [np.asfortranarray, lambda a: np.repeat(a, 2, axis=0)[::2], pd.DataFrame, np.ndarray.tolist]
+    "view",
+    [np.asfortranarray, lambda a: np.repeat(a, 2, axis=0)[::2], pd.DataFrame, np.ndarray.tolist],
 )
 def test_memory_layouts_and_containers(view):
     assert np.array_equal(doses(view(B), view(C)), doses())
@@ -104,7 +105,8 @@ def test_labels_with_gaps(low):
 
 
 @pytest.mark.parametrize(
-    "weight", [[3.0, 1.0], {"a": 3, "b": 1}, {"b": 1, "a": 3, "unused": 0}, pd.Series([1, 3], ["b", "a"])]
+    "weight",
+    [[3.0, 1.0], {"a": 3, "b": 1}, {"b": 1, "a": 3, "unused": 0}, pd.Series([1, 3], ["b", "a"])],
 )
 def test_weights_by_position_and_by_label(weight):
     a = af.allocate(B, C, ["a", "a", "b", "b"], 100.0, 1, weight=weight)

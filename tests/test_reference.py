@@ -13,15 +13,24 @@ from itertools import product
 import cvxpy as cp
 import numpy as np
 import pytest
+from helpers import BALANCE, SOLVER, random_case
 
 import alphafair as af
 from alphafair import reference
 from alphafair.reference import SolverError, solve_cvxpy
-from helpers import BALANCE, SOLVER, random_case
 
 ALPHAS = (0, 0.1, 0.5, 1, 1.5, 2, 5, np.inf)
 WITHINS = (0, 0.5, 1, 2, np.inf)
-SIZES = ((4, 2, 3), (6, 1, 1), (12, 3, 4), (12, 3, 4), (25, 2, 5), (50, 1, 2), (80, 4, 6), (150, 2, 3))
+SIZES = (
+    (4, 2, 3),
+    (6, 1, 1),
+    (12, 3, 4),
+    (12, 3, 4),
+    (25, 2, 5),
+    (50, 1, 2),
+    (80, 4, 6),
+    (150, 2, 3),
+)
 LARGE = ((1000, 1, 5), (500, 3, 10))
 
 # A program of 1000 power cones is beyond Clarabel at any tolerance unless α = ∞: its answers waste
@@ -92,10 +101,15 @@ def test_the_naive_formulation_is_wrong_and_says_optimal():
     benefit, cost = 1 + 4 * rng.random((4, 2)), 0.2 + 0.8 * rng.random((4, 2))
     group = rng.integers(0, 3, 4)
     dose = cp.Variable((4, 2), nonneg=True)
-    utility = cp.hstack([cp.sum(cp.multiply(benefit[group == k], dose[group == k]))
-                         / (group == k).sum() for k in range(3)])
-    program = cp.Problem(cp.Maximize(cp.sum(utility ** (-4.0) / -4)),
-                         [cp.sum(cp.multiply(cost, dose)) <= 200])
+    utility = cp.hstack(
+        [
+            cp.sum(cp.multiply(benefit[group == k], dose[group == k])) / (group == k).sum()
+            for k in range(3)
+        ]
+    )
+    program = cp.Problem(
+        cp.Maximize(cp.sum(utility ** (-4.0) / -4)), [cp.sum(cp.multiply(cost, dose)) <= 200]
+    )
     program.solve(solver="CLARABEL")
     assert program.status == "optimal"
     truth = af.allocate(benefit, cost, group, 200.0, 5).dose

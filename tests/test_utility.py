@@ -3,11 +3,11 @@
 import mpmath
 import numpy as np
 import pytest
+from helpers import EXACT, relative_error
 from hypothesis import given
 from hypothesis import strategies as st
 
 import alphafair as af
-from helpers import EXACT, relative_error
 
 FINITE = (0, 1e-6, 0.01, 0.5, 1 - 1e-9, 1, 1 + 1e-12, 1.5, 2, 5, 50, 150, 1e6)
 levels = st.lists(st.floats(1e-3, 1e3), min_size=1, max_size=6)
@@ -63,8 +63,9 @@ def test_power_mean_to_50_digits(exponent):
             v, w = [mpmath.mpf(x) for x in value], [mpmath.mpf(x) for x in weight]
             if abs(s) < mpmath.mpf(10) ** -100:  # 1e-300: the geometric mean to 298 digits
                 s = mpmath.mpf(0)
-            mean = mpmath.fsum(a * (mpmath.log(x) if s == 0 else x**s)
-                               for a, x in zip(w, v, strict=True)) / mpmath.fsum(w)
+            mean = mpmath.fsum(
+                a * (mpmath.log(x) if s == 0 else x**s) for a, x in zip(w, v, strict=True)
+            ) / mpmath.fsum(w)
             exact = mpmath.exp(mean) if s == 0 else mean ** (1 / s)
         assert relative_error(af.power_mean(value, exponent, weight), exact) <= EXACT
 
