@@ -1,8 +1,8 @@
 """The independent oracle: the same problem, put to a convex solver through CVXPY.
 
 This module never sees the closed form.  It asks the solver in a scale that the solver can answer
-in, money in units of what a funded item gets and ratios b/c in units of those that are funded, so
-that all numbers are near 1.  The problem as written is one that solvers call ``optimal`` with
+in, money in units of what a funded item gets and ratios b/c in units of their median (or maximum),
+so that all numbers are near 1.  The problem as written is one that solvers call ``optimal`` with
 answers 90 % off (the book's chapter "Asking a solver").  It raises unless the solver says optimal
 **and** `alphafair.optimality_gap` certifies the answer.
 
@@ -12,6 +12,8 @@ Needs the extra ``alphafair[reference]``: cvxpy and clarabel.
 from __future__ import annotations
 
 import warnings
+from collections.abc import Callable
+from itertools import product
 from typing import Any, NamedTuple
 
 import cvxpy as cp
@@ -31,6 +33,10 @@ CLARABEL_OPTIONS: tuple[dict[str, float], ...] = tuple(
     dict.fromkeys(("tol_gap_abs", "tol_gap_rel", "tol_feas"), tolerance)
     for tolerance in (1e-10, 1e-8, 1e-6)
 )
+UNITS: tuple[Callable[[Floats], Any], ...] = (
+    np.median,
+    np.max,
+)  # of ratios: one or the other works
 
 
 class SolverError(RuntimeError):
@@ -91,10 +97,11 @@ def solve_cvxpy(
     """
     alpha = check_alpha(alpha)
     problem = Problem(benefit, cost, group, budget, within, weight, cap)
-    program, money = _program(problem, alpha)
     chosen = solver or cp.CLARABEL
+    tolerances = CLARABEL_OPTIONS if chosen == cp.CLARABEL else ({},)
     failure = SolverError("not tried")
-    for options in CLARABEL_OPTIONS if chosen == cp.CLARABEL else ({},):
+    for unit, options in product(UNITS, tolerances):
+        program, money = _program(problem, alpha, unit)
         try:
             with warnings.catch_warnings():  # the status says it, and the certificate knows better
                 warnings.filterwarnings("ignore", "Solution may be inaccurate")
@@ -106,15 +113,16 @@ def solve_cvxpy(
     raise failure
 
 
-def _program(problem: Problem, alpha: float) -> tuple[cp.Problem, cp.Variable]:
+def _program(
+    problem: Problem, alpha: float, unit: Callable[[Floats], Any]
+) -> tuple[cp.Problem, cp.Variable]:
     """The convex program in the variable "money on each item"."""
     ratio = problem.benefit / problem.cost
     persons, groups = problem.shape[0], len(problem.groups.label)
-    # At within = 0 about K items of the best ratios get money, else all N people: either way a
-    # funded item gets about 1, and utilities are about 1 too.
-    best_only = problem.within == 0
-    total, unit = (groups, ratio.max()) if best_only else (persons, np.median(ratio[ratio > 0]))
-    ratio = ratio / unit * (persons / total)
+    # At within = 0 about K items get money, else N: either way a funded item gets about 1, and
+    # utilities are about 1 too.
+    total = groups if problem.within == 0 else persons
+    ratio = ratio / unit(ratio[ratio > 0]) * (persons / total)
     money = cp.Variable(problem.shape, nonneg=True)
     person = cp.sum(cp.multiply(ratio, money), axis=1)
     utility = cp.Variable(groups)

