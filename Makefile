@@ -11,7 +11,7 @@ book: .venv/installed
 	@echo "The book is built: open _build/html/index.html, or run 'make serve'."
 
 test: .venv/installed
-	@MPLBACKEND=Agg $(BIN)/pytest -q -n 2 --dist loadfile \
+	@$(BIN)/pytest -q -n 2 --dist loadfile \
 		--doctest-modules --nbval --nbval-current-env --nbval-cell-timeout=300 \
 		tests alphafair book
 
@@ -38,6 +38,6 @@ clean:
 	@$(PYTHON) -c "import sys; sys.exit(sys.version_info < (3, 11) and 'Python 3.11 or newer is needed')"
 	@test -x $(BIN)/python || $(PYTHON) -m venv .venv
 	@echo "Installing requirements.txt into .venv (a few minutes the first time) ..."
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements.txt
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
+	@$(BIN)/python -m pip install -qq --disable-pip-version-check -r requirements.txt
+	@$(BIN)/python -m pip install -qq --disable-pip-version-check --no-deps --no-build-isolation -e .
 	@touch $@

@@ -88,8 +88,8 @@ def lorenz(results: Allocation | Sequence[Allocation], ax: Axes | None = None) -
     Example:
         >>> import alphafair as af
         >>> a = af.allocate([2.0, 1.0], 1.0, ["near", "far"], budget=3.0, alpha=1)
-        >>> lorenz(a).get_xlim()
-        (0.0, 1.0)
+        >>> lorenz(a).get_ylabel()
+        'part of all utility'
     """
     ax = ax or plt.subplots()[1]
     for result in [results] if isinstance(results, Allocation) else results:
