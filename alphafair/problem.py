@@ -87,7 +87,8 @@ class Problem:
 
     Attributes:
         groups: the `Groups`.
-        productivity: (K,) p_k, utility for one unit of budget.
+        productivity: (K,) p_k, utility for one unit of budget (in units of 2**unit; unit = 0
+            unless b/c leaves the doubles).
         log_weight, log_productivity: (K,) log(w / max w) and log(p / max p), what the split needs.
         best_item: (K, 2) rows (i, t): the item of largest b/c of each group; the first in row
             order where several tie.
@@ -142,13 +143,13 @@ class Problem:
         within = _number("within", within, "between 0 and infinity", lambda v: v >= 0)
         shape = _common_shape(b, c, groups)
         # One scan finds the best item of every group (ε = 0) or of every person (ε > 0).
-        everyone = np.arange(len(groups))
-        owner, owners = (groups.code, len(groups.label)) if within == 0 else (everyone, shape[0])
+        owner = groups.code if within == 0 else np.arange(shape[0])
+        owners = len(groups.label) if within == 0 else shape[0]
         ratio, item, unit = _best_ratios(b, c, shape, owner, owners)
         best, best_item = _best_of_groups(ratio, item, groups, within)
         share, power_mean = _shares(ratio, best, groups, within)
         able = np.flatnonzero(item >= 0)
-        code = everyone[: len(groups.label)] if within == 0 else groups.code[able]
+        code = able if within == 0 else groups.code[able]
         weight, productivity = _weights(weight, groups), power_mean / groups.size
         fields = {
             "benefit": np.broadcast_to(_column(b), shape),
