@@ -25,6 +25,7 @@ Two stages, always.  *Within group k* a unit of budget is worth p_k units of uti
 
 from .certificate import OptimalityGap, optimality_gap
 from .closed_form import Allocation, allocate
+from .derivatives import DoseCotangent, DoseJacobian, WelfareGradient
 from .problem import Groups, Problem
 from .utility import equivalent_utility, phi, phi_inverse, phi_normalised, phi_prime, power_mean
 from .utility import welfare as welfare
@@ -33,9 +34,12 @@ __version__ = "0.1.0"
 
 __all__ = [
     "Allocation",
+    "DoseCotangent",
+    "DoseJacobian",
     "Groups",
     "OptimalityGap",
     "Problem",
+    "WelfareGradient",
     "allocate",
     "equivalent_utility",
     "optimality_gap",

@@ -14,9 +14,10 @@ Group k turns one unit of budget into p_k units of utility (`alphafair.problem`)
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -102,6 +103,9 @@ class Allocation:
     problem: Problem
     group_share: Floats
 
+    gradient: ClassVar[Callable[..., Any]]  # derivatives.py defines them: it needs Allocation first
+    jacobian: ClassVar[Callable[..., Any]]
+
     @property
     def group_labels(self) -> NDArray[Any]:
         """(K,) the sorted labels; every (K,) result is in this order."""
@@ -165,6 +169,21 @@ class Allocation:
                 return float(np.exp(log_p) * self.group_share[k])
             slope = self.alpha * log_u if self.alpha > 0 else 0.0
             return float(np.exp(np.log(problem.weight[k]) + log_p - slope))
+
+    @cached_property
+    def money_worth(self) -> float:
+        """λ Q = Σ w u^{1−α} (Q/Σ(1/p) at α = ∞): what the budget is worth at the margin.
+
+        Finite where λ alone is not: at Q = 0 it is 0 for α < 1, Σ w at α = 1 and ∞ beyond.
+        """
+        problem, k = self.problem, int(np.argmax(self.group_share))
+        if self.alpha == np.inf:
+            return self.price * problem.budget
+        with np.errstate(divide="ignore", over="ignore", under="ignore"):
+            log_u = np.log(self.group_share[k]) + np.log(problem.productivity[k])
+            log_u = log_u + problem.unit * np.log(2.0) + np.log(problem.budget)
+            power = (1 - self.alpha) * log_u if self.alpha != 1 else 0.0
+            return float(np.exp(power) * problem.weight[k] / self.group_share[k])
 
     @cached_property
     def welfare(self) -> float:

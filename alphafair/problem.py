@@ -139,8 +139,8 @@ class Problem:
             raise NotImplementedError("cap: upper bounds on doses are not available yet")
         b, c = _table("benefit", benefit), _table("cost", cost)
         groups = group if isinstance(group, Groups) else Groups(group)
-        budget = _number("budget", budget, "finite and ≥ 0", lambda v: 0 <= v < np.inf)
-        within = _number("within", within, "between 0 and infinity", lambda v: v >= 0)
+        budget = number("budget", budget, "finite and ≥ 0", lambda v: 0 <= v < np.inf)
+        within = number("within", within, "between 0 and infinity", lambda v: v >= 0)
         shape = _common_shape(b, c, groups)
         # One scan finds the best item of every group (ε = 0) or of every person (ε > 0).
         owner = groups.code if within == 0 else np.arange(shape[0])
@@ -150,7 +150,7 @@ class Problem:
         share, power_mean = _shares(ratio, best, groups, within)
         able = np.flatnonzero(item >= 0)
         code = able if within == 0 else groups.code[able]
-        weight, productivity = _weights(weight, groups), power_mean / groups.size
+        weight, productivity = group_weights(weight, groups), power_mean / groups.size
         fields = {
             "benefit": np.broadcast_to(_column(b), shape),
             "cost": np.broadcast_to(_column(c), shape),
@@ -181,7 +181,8 @@ class Problem:
 
 
 class Funded(NamedTuple):
-    """The M items that receive money at the optimum: K of them at within = 0, else N.
+    """The M items that receive money at the optimum: one a group at within = 0, else one for each
+    person who can benefit.
 
     Attributes:
         person: (M,) i.
@@ -495,17 +496,17 @@ def _common_shape(benefit: Floats, cost: Floats, groups: Groups) -> tuple[int, i
     return persons, treatments
 
 
-def _number(name: str, value: Any, expected: str, accept: Callable[[float], bool]) -> float:
+def number(name: str, value: Any, expected: str, accept: Callable[[float], bool]) -> float:
     """A real scalar in its range."""
     if not isinstance(value, numbers.Real | Decimal) and getattr(value, "shape", None) != ():
         raise TypeError(f"{name} must be a number, not {type(value).__name__}")
-    number = float(value)
-    if not accept(number):
-        raise ValueError(f"{name} is {number}: must be {expected}")
-    return number
+    real = float(value)
+    if not accept(real):
+        raise ValueError(f"{name} is {real}: must be {expected}")
+    return real
 
 
-def _weights(weight: Any, groups: Groups) -> Floats:
+def group_weights(weight: Any, groups: Groups) -> Floats:
     """(K,) positive weights in the order of the sorted labels."""
     labels = groups.label
     if weight is None:

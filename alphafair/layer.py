@@ -1,0 +1,214 @@
+"""The closed form as a PyTorch layer: exact doses, exact derivatives of any order, no solver.
+
+The two stages of the core in differentiable operations, so that autograd, `torch.func` and batching
+over leading dimensions work as for any function.  Which items are best is a discrete choice and
+carries no gradient; everything after it does (see `alphafair.derivatives`).  Nothing is copied to
+the host, unless the tensors are there already.
+
+Needs the extra ``alphafair[layer]``: torch.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import ArrayLike
+from torch import Tensor
+
+from .closed_form import ROUNDING
+from .problem import Groups, group_weights, number
+from .utility import check_alpha
+
+
+def allocate(
+    benefit: Tensor,
+    cost: Tensor | float,
+    group: ArrayLike | Groups,
+    budget: Tensor | float,
+    alpha: Tensor | float,
+    *,
+    within: float = 0.0,
+    weight: Any = None,
+) -> Tensor:
+    """α-fair doses, differentiable in benefit, cost, budget and alpha.
+
+    Args:
+        benefit: b, (..., N, T), or (N,) for one treatment.  Items ≤ 0 are never chosen.
+        cost: c > 0, broadcastable to (..., N, T); (N,) is a cost for each person.
+        group: (N,) labels, or `Groups` (build it once); the same for the whole batch.
+        budget: Q ≥ 0, a number or (...,).
+        alpha: α in [0, ∞] as a number; as a tensor, a number or (...,), 0 < α ≤ ∞.
+        within: ε in [0, ∞], a number.
+        weight: as for `alphafair.allocate`.
+
+    Returns:
+        (..., N, T) doses, of the dtype and device of ``benefit``.
+
+    Raises:
+        ValueError: on the CPU, outside `torch.vmap`: values out of range, a group without a
+            positive benefit.  (Checking a tensor on another device would stop and wait for it.)
+        TypeError: a benefit that is no floating-point tensor.
+
+    Example:
+        >>> b = torch.tensor([4.0, 1.0], requires_grad=True)
+        >>> dose = allocate(b, 1.0, ["a", "b"], budget=30.0, alpha=2.0)
+        >>> dose[:, 0].tolist()
+        [10.0, 20.0]
+        >>> torch.autograd.grad(dose[0, 0], b)[0][0].round(decimals=6).item()
+        -0.833333
+    """
+    groups = group if isinstance(group, Groups) else Groups(group)
+    within = number("within", within, "between 0 and infinity", lambda value: value >= 0)
+    b, c, q, a = _prepare(benefit, cost, budget, alpha, len(groups))
+    w = torch.as_tensor(group_weights(weight, groups), dtype=b.dtype, device=b.device)
+    code = torch.as_tensor(groups.code, device=b.device).expand(b.shape[:-1])
+    size = torch.as_tensor(groups.size, dtype=b.dtype, device=b.device)
+    # Each person's best treatment; b/c, not its logarithm, decides, as in the core.
+    treatment = torch.where(b > 0, b / c, 0).detach().argmax(-1, keepdim=True)
+    b, c_best = b.gather(-1, treatment)[..., 0], c.gather(-1, treatment)[..., 0]
+    able = b > 0
+    ratio = torch.where(able, b, 1) / c_best
+    _check_groups(able, code, groups)
+    if within >= 1:
+        _check("benefit", b, able, "> 0 for everybody if within ≥ 1: drop those whom nothing helps")
+    share, log_p = _inside(ratio, able, code, size, within)
+    money = q[..., None] * _across(w.log(), log_p, a)
+    amount = money.gather(-1, code) * share / c_best
+    return torch.zeros_like(c).scatter(-1, treatment, amount[..., None])
+
+
+def _inside(
+    ratio: Tensor, able: Tensor, code: Tensor, size: Tensor, within: float
+) -> tuple[Tensor, Tensor]:
+    """Shares y (..., N) of the group's money and log productivities (..., K)."""
+    shape = (*ratio.shape[:-1], size.numel())
+
+    def best_of(value: Tensor, reduce: str, start: float) -> Tensor:
+        empty = torch.full(shape, start, dtype=value.dtype, device=value.device)
+        return empty.scatter_reduce(-1, code, value, reduce)
+
+    s = 0.0 if within == 0 else -1.0 if within == np.inf else (1 - within) / within
+    sign = -1.0 if s < 0 else 1.0
+    masked = torch.where(able, sign * ratio.detach(), -torch.inf)
+    reference = best_of(masked, "amax", -torch.inf)
+    if within == 0:  # the first of the best persons has it all
+        row = torch.arange(ratio.shape[-1], device=ratio.device).expand(ratio.shape)
+        best = torch.where(masked == reference.gather(-1, code), row, row.shape[-1])
+        first = best_of(best, "amin", row.shape[-1])
+        share = (row == first.gather(-1, code)).to(ratio.dtype)
+        return share, ratio.gather(-1, first).log() - size.log()
+    top = (sign * reference).log()
+    z = torch.where(able, ratio.log() - top.gather(-1, code), 0)  # s z ≤ 0
+    power = torch.where(able, (s * z).exp(), 0)
+    total = _add(power, code, shape)
+    if s == 0:
+        return power / total.gather(-1, code), top + _add(z, code, shape) / size - size.log()
+    # log of the mean power; where that is near 1, through expm1 (as in the core)
+    excess = _add(torch.where(able, (s * z).expm1(), -1), code, shape) / size
+    near = excess > -0.5
+    log_mean = torch.where(near, torch.where(near, excess, 0).log1p(), (total / size).log())
+    return power / total.gather(-1, code), top + log_mean / s - size.log()
+
+
+def _add(value: Tensor, code: Tensor, shape: tuple[int, ...]) -> Tensor:
+    return torch.zeros(shape, dtype=value.dtype, device=value.device).scatter_add(-1, code, value)
+
+
+def _across(log_w: Tensor, log_p: Tensor, alpha: Tensor | float) -> Tensor:
+    """(..., K) budget shares: softmax( log(w)/α + (1/α − 1) log p )."""
+    if isinstance(alpha, Tensor):
+        beta = 1 / alpha[..., None]
+        return torch.softmax(beta * log_w + (beta - 1) * log_p, -1)
+    if alpha == 0:
+        score = (log_w + log_p).detach()
+        eps = ROUNDING * torch.finfo(score.dtype).eps / np.finfo(float).eps
+        tied = score >= score.amax(-1, keepdim=True) - eps * (1 + log_w.abs() + log_p.abs())
+        return tied.to(log_p.dtype) / tied.sum(-1, keepdim=True)
+    tilt = -1.0 if alpha == np.inf else (1 - alpha) / alpha
+    return torch.softmax(log_w / alpha + tilt * log_p, -1)
+
+
+class AlphaFairLayer(torch.nn.Module):
+    """`allocate` as a module, for fixed groups, α, `within` and weights.
+
+    Args:
+        group: (N,) labels or `Groups`.
+        alpha: α in [0, ∞].
+        within: ε in [0, ∞].
+        weight: as for `alphafair.allocate`.
+
+    Example:
+        >>> layer = AlphaFairLayer(["a", "b"], alpha=1.0)
+        >>> layer(torch.tensor([4.0, 1.0]), 1.0, 30.0)[:, 0].tolist()
+        [15.0, 15.0]
+    """
+
+    def __init__(
+        self, group: ArrayLike | Groups, alpha: float, within: float = 0.0, weight: Any = None
+    ) -> None:
+        super().__init__()
+        self.group = group if isinstance(group, Groups) else Groups(group)
+        self.alpha, self.within, self.weight = check_alpha(alpha), within, weight
+
+    def forward(self, benefit: Tensor, cost: Tensor | float, budget: Tensor | float) -> Tensor:
+        """Doses (..., N, T)."""
+        fixed = {"within": self.within, "weight": self.weight}
+        return allocate(benefit, cost, self.group, budget, self.alpha, **fixed)
+
+    def extra_repr(self) -> str:
+        """Settings, for printing."""
+        return f"{self.group}, alpha={self.alpha:g}, within={self.within:g}"
+
+
+def _prepare(
+    benefit: Tensor, cost: Any, budget: Any, alpha: Any, persons: int
+) -> tuple[Tensor, Tensor, Tensor, Tensor | float]:
+    """Tensors b (..., N, T), c (..., N, T), Q (...) and α, a number or (...), checked."""
+    if not (isinstance(benefit, Tensor) and benefit.is_floating_point()):
+        kind = getattr(benefit, "dtype", type(benefit).__name__)
+        raise TypeError(f"benefit must be a floating-point tensor, not {kind}")
+    b, c, q = (
+        torch.as_tensor(x, dtype=benefit.dtype, device=benefit.device)
+        for x in (benefit, cost, budget)
+    )
+    b, c = (x[:, None] if x.ndim == 1 else x for x in (b, c))
+    if b.ndim == 0 or b.shape[-2] != persons:
+        raise ValueError(
+            f"benefit has shape {tuple(benefit.shape)}: must be (..., {persons}, T), a row for "
+            f"each of the {persons} group labels"
+        )
+    _check("benefit", b, b.isfinite(), "finite")
+    _check("cost", c, c.isfinite() & (c > 0), "finite and > 0")
+    _check("budget", q, q.isfinite() & (q >= 0), "finite and ≥ 0")
+    if not isinstance(alpha, Tensor):
+        b, c, q = torch.broadcast_tensors(b, c, q[..., None, None])
+        return b, c, q[..., 0, 0], check_alpha(alpha)
+    _check("alpha", alpha, alpha > 0, "> 0 as a tensor (pass 0 as a number)")
+    b, c, q, a = torch.broadcast_tensors(b, c, q[..., None, None], alpha.to(b)[..., None, None])
+    return b, c, q[..., 0, 0], a[..., 0, 0]
+
+
+def _check(name: str, value: Tensor, good: Tensor, expected: str) -> None:
+    if not _all(good):
+        index = (~good).nonzero()[0].tolist()
+        raise ValueError(f"{name}{index} is {value[tuple(index)].item()}: must be {expected}")
+
+
+def _check_groups(able: Tensor, code: Tensor, groups: Groups) -> None:
+    """Every group has somebody who can benefit."""
+    some = _add(able.double(), code, (*able.shape[:-1], len(groups.label))) > 0
+    if not _all(some):
+        label = groups.label[int((~some).nonzero()[0, -1])]
+        raise ValueError(f"group {label!s} has no item with a positive benefit; drop the group")
+
+
+def _all(good: Tensor) -> bool:
+    """Whether all is good, as far as one can tell without waiting for another device."""
+    if good.device.type != "cpu":
+        return True
+    try:
+        return bool(good.all())
+    except RuntimeError:  # inside torch.vmap values cannot be looked at
+        return True

@@ -1,0 +1,207 @@
+"""The torch layer: the doses of the core, and derivatives of every order, however it is called."""
+
+import numpy as np
+import pytest
+import torch
+from helpers import ALPHAS, WITHINS, random_case
+from torch.autograd import gradcheck, gradgradcheck
+
+import alphafair as af
+from alphafair import layer
+
+torch.set_num_threads(1)
+SAME = 1e-12  # the promise: doses of the numpy core in float64
+SINGLE = 1e-5  # float32 has 6e−8 a rounding, and logarithms of ratios up to 10 ulps of it
+
+
+def tensors(case, **options):
+    return [torch.tensor(x, dtype=torch.float64, **options) for x in (case.benefit, case.cost)]
+
+
+@pytest.mark.parametrize("alpha", ALPHAS)
+@pytest.mark.parametrize("within", WITHINS)
+def test_doses_are_those_of_the_core(alpha, within):
+    for seed in (1, 2):
+        case = random_case(seed)
+        core = af.allocate(*case[:4], alpha, within=within, weight=case.weight).dose
+        b, c = tensors(case)
+        dose = layer.allocate(
+            b, c, case.group, case.budget, alpha, within=within, weight=case.weight
+        )
+        assert np.abs(dose.numpy() - core).max() <= SAME * core.max()
+
+
+@pytest.mark.parametrize("alpha", [0.5, 1.0, 2.0, 5.0])
+@pytest.mark.parametrize("within", [0, 0.3, 1, 3, np.inf])
+def test_first_and_second_derivatives(alpha, within):
+    case = random_case(4, persons=5, treatments=2, groups=2)
+    b, c = tensors(case, requires_grad=True)
+    q, a = (torch.tensor(x, dtype=torch.float64, requires_grad=True) for x in (10.0, alpha))
+
+    def doses(b, c, q, a):
+        return layer.allocate(b, c, case.group, q, a, within=within, weight=case.weight)
+
+    assert gradcheck(doses, (b, c, q, a))
+    assert gradgradcheck(doses, (b, c, q, a))
+
+
+@pytest.mark.parametrize("alpha", [0, np.inf])
+@pytest.mark.parametrize("within", [0, 0.5])
+def test_derivatives_at_the_ends(alpha, within):
+    case = random_case(4, persons=5, treatments=2, groups=2)
+    b, c = tensors(case, requires_grad=True)
+
+    def doses(b, c):
+        return layer.allocate(b, c, case.group, 10.0, alpha, within=within)
+
+    assert gradcheck(doses, (b, c))
+    assert gradgradcheck(doses, (b, c))
+
+
+@pytest.mark.parametrize("alpha", [0, 0.01, 0.5, 1, 2, 50, np.inf])
+@pytest.mark.parametrize("within", [0, 0.3, 1, 3, np.inf])
+def test_jacobian_is_that_of_the_core(alpha, within):
+    case = random_case(6, persons=6, treatments=2, groups=3)
+    b, c = tensors(case)
+    core = af.allocate(*case[:4], alpha, within=within).jacobian()
+
+    def doses(b, c):
+        return layer.allocate(b, c, case.group, case.budget, alpha, within=within)
+
+    for number, name in enumerate(("benefit", "cost")):
+        exact = core.dense(name)
+        found = torch.func.jacrev(doses, argnums=number)(b, c).numpy()
+        assert np.abs(found - exact).max() <= 1e-11 * np.abs(exact).max() + 1e-13
+
+
+@pytest.mark.parametrize("alpha", [0, 0.5, 1, 2, np.inf])
+@pytest.mark.parametrize("within", [0, 0.5, 1])
+def test_batch_is_a_loop(alpha, within):
+    generator = torch.Generator().manual_seed(0)
+    b = 1 + torch.rand(64, 5, 3, generator=generator, dtype=torch.float64)
+    c = 0.2 + torch.rand(64, 5, 3, generator=generator, dtype=torch.float64)
+    q = 1 + torch.rand(64, generator=generator, dtype=torch.float64)
+    groups = af.Groups([0, 0, 1, 2, 1])
+
+    def doses(b, c, q):
+        return layer.allocate(b, c, groups, q, alpha, within=within)
+
+    loop = torch.stack([doses(*item) for item in zip(b, c, q, strict=True)])
+    assert torch.allclose(doses(b, c, q), loop, rtol=1e-14, atol=0)
+    assert torch.allclose(torch.vmap(doses)(b, c, q), loop, rtol=1e-14, atol=0)
+    assert torch.allclose(doses(b, c[0], 3.0)[5], doses(b[5], c[0], 3.0), rtol=1e-14, atol=0)
+
+
+def test_transforms_compose():
+    case = random_case(8, persons=5, treatments=2, groups=2)
+    b, c = tensors(case)
+
+    def doses(b):
+        return layer.allocate(b, c, case.group, 10.0, 2.0, within=0.5)
+
+    reverse, forward = torch.func.jacrev(doses)(b), torch.func.jacfwd(doses)(b)
+    assert torch.allclose(reverse, forward, rtol=1e-12, atol=1e-13)
+    stack = torch.stack([b, 2 * b])
+    assert torch.allclose(torch.vmap(torch.func.jacrev(doses))(stack)[0], reverse)
+    hessian = torch.func.hessian(lambda b: doses(b).square().sum())(b)
+    assert torch.allclose(hessian, hessian.permute(2, 3, 0, 1), atol=1e-9)
+
+
+def test_alpha_of_each_batch_entry():
+    case = random_case(10)
+    b, c = tensors(case)
+    alphas = torch.tensor([0.5, 1.0, 2.0, torch.inf], dtype=torch.float64)
+    batch = layer.allocate(b, c, case.group, 3.0, alphas)
+    for alpha, dose in zip(alphas.tolist(), batch, strict=True):
+        assert torch.allclose(dose, layer.allocate(b, c, case.group, 3.0, alpha), rtol=1e-13)
+
+
+@pytest.mark.parametrize("alpha", [0, 0.5, 1, 2, 5, np.inf])
+@pytest.mark.parametrize("within", [0, 0.5, 2, np.inf])
+def test_single_precision(alpha, within):
+    case = random_case(12, persons=200)
+    case = case._replace(benefit=case.benefit.astype(np.float32).astype(float))
+    b, c = (t.float() for t in tensors(case))
+    dose = layer.allocate(b, c, case.group, case.budget, alpha, within=within)
+    exact = af.allocate(b.numpy(), c.numpy(), case.group, case.budget, alpha, within=within).dose
+    assert dose.dtype == torch.float32
+    assert np.abs(dose.numpy() - exact).max() <= SINGLE * exact.max()
+
+
+def test_a_million_people_one_group_each_in_linear_memory():
+    n = 10**6
+    generator = torch.Generator().manual_seed(0)
+    b = (1 + torch.rand(n, generator=generator)).requires_grad_()
+    dose = layer.allocate(b, 1.0, np.arange(n), 1e6, 2.0)
+    kept = []  # what the graph saves for the backward pass
+    with torch.autograd.graph.saved_tensors_hooks(
+        lambda t: (kept.append(t.untyped_storage().nbytes()), t)[1], lambda t: t
+    ):
+        dose = layer.allocate(b, 1.0, np.arange(n), 1e6, 2.0)
+        dose.square().sum().backward()
+    assert sum(kept) <= 40 * 8 * n  # some tens of vectors; a matrix would be a million
+    assert torch.isfinite(b.grad).all()
+    assert b.grad.abs().max() > 0
+
+
+def test_first_of_ties_and_items_without_benefit():
+    b = torch.tensor([[2.0, 2.0], [2.0, -1.0], [0.0, 1.0]], requires_grad=True)
+    dose = layer.allocate(b, 1.0, [0, 0, 1], 6.0, 1.0)
+    assert dose.tolist() == [[3, 0], [0, 0], [0, 3]]
+    soft = layer.allocate(b, 1.0, [0, 0, 1], 6.0, 2.0, within=0.5)
+    soft.square().sum().backward()
+    assert torch.isfinite(b.grad).all()
+    nobody = torch.tensor([[2.0], [-1.0], [1.0]], requires_grad=True)
+    layer.allocate(nobody, 1.0, [0, 0, 1], 6.0, 2.0, within=0.5).sum().backward()
+    assert nobody.grad[1, 0] == 0
+    assert torch.isfinite(nobody.grad).all()
+
+
+def test_module():
+    case = random_case(14)
+    b, c = tensors(case)
+    module = layer.AlphaFairLayer(case.group, 2.0, within=0.5, weight="size")
+    plain = layer.allocate(b, c, case.group, 3.0, 2.0, within=0.5, weight="size")
+    assert torch.equal(module(b, c, 3.0), plain)
+    assert repr(module) == "AlphaFairLayer(Groups(N=12, K=4), alpha=2, within=0.5)"
+
+
+def test_the_forward_pass_never_waits_for_another_device(monkeypatch):
+    """On the meta device there are no values: whoever looks at one gets an error."""
+    b = torch.ones(4, 2, device="meta")
+    dose = layer.allocate(b, 1.0, [0, 0, 1, 1], 3.0, 2.0, within=0.5)
+    assert dose.shape == (4, 2)
+    assert dose.device.type == "meta"
+
+
+@pytest.mark.parametrize(
+    ("change", "error", "message"),
+    [
+        ({"benefit": torch.tensor([[1.0], [torch.nan]])}, ValueError, r"benefit\[1, 0\] is nan"),
+        ({"cost": torch.tensor([1.0, -1.0])}, ValueError, r"cost\[1, 0\] is -1\.0: must be.*> 0"),
+        ({"budget": -1.0}, ValueError, r"budget\[\] is -1\.0"),
+        ({"alpha": -1.0}, ValueError, r"alpha is -1\.0"),
+        ({"alpha": torch.tensor(0.0)}, ValueError, r"alpha\[\] is 0\.0.*pass 0 as a number"),
+        ({"within": -1.0}, ValueError, r"within is -1\.0"),
+        ({"benefit": [1.0, 2.0]}, TypeError, r"benefit must be a floating-point tensor, not list"),
+        ({"benefit": torch.ones(2, dtype=int)}, TypeError, r"not torch.int64"),
+        ({"benefit": torch.ones(3, 1)}, ValueError, r"benefit has shape \(3, 1\).*2 group labels"),
+        ({"benefit": torch.tensor([1.0, -1.0])}, ValueError, r"group b has no item"),
+        (
+            {"benefit": torch.tensor([1.0, -1.0]), "group": ["a", "a"], "within": 1.0},
+            ValueError,
+            r"benefit\[1\] is -1\.0: must be > 0 for everybody if within ≥ 1",
+        ),
+        ({"weight": [1.0, 0.0]}, ValueError, r"weight\[1\]"),
+    ],
+)
+def test_refusal(change, error, message):
+    good = {
+        "benefit": torch.tensor([1.0, 2.0]),
+        "cost": 1.0,
+        "group": ["a", "b"],
+        "budget": 1.0,
+        "alpha": 2.0,
+    }
+    with pytest.raises(error, match=message):
+        layer.allocate(**(good | change))
