@@ -40,8 +40,8 @@ class OptimalityGap(NamedTuple):
     Attributes:
         gap: upper bound on the welfare lost, W* − W(d) ≤ gap, ≥ 0, in units of welfare;
             ∞ if W(d) = −∞.
-        relative_gap: the same as a fraction of the budget: gap / (λ Q).  Free of units; use it to
-            compare values of α.
+        relative_gap: the same as a fraction of the budget: gap / (λ Q).  Free of units, so it can
+            be compared across α and never underflows; for α > 1 no loss exceeds 1/(α − 1).
         infeasibility: money spent beyond the budget plus money in negative doses, as a fraction of
             the budget, ≥ 0.
     """
@@ -155,7 +155,10 @@ def _duality_gap(utility: Floats, slope: Floats, weight: Floats, alpha: float) -
                 (weight * p * (p / p.size) ** -alpha).mean(),  # at an equal split: if all is 0
             )
             gap = max(min(_bound(price, v, value, p, weight, alpha) for price in prices), 0.0)
-        return (gap * unit ** (1 - alpha), gap / value.sum()) if gap else (0.0, 0.0)
+        if gap == 0:
+            return 0.0, 0.0
+        scaled = gap * unit ** (1 - alpha)
+        return np.inf if np.isnan(scaled) else scaled, gap / value.sum()  # ∞ · 0
 
 
 def _bound(

@@ -62,54 +62,65 @@ def allocate(
     groups = group if isinstance(group, Groups) else Groups(group)
     within = number("within", within, "between 0 and infinity", lambda value: value >= 0)
     b, c, q, a = _prepare(benefit, cost, budget, alpha, len(groups))
+    shape = b.shape
     w = torch.as_tensor(group_weights(weight, groups), dtype=b.dtype, device=b.device)
-    code = torch.as_tensor(groups.code, device=b.device).expand(b.shape[:-1])
     size = torch.as_tensor(groups.size, dtype=b.dtype, device=b.device)
-    # Each person's best treatment; b/c, not its logarithm, decides, as in the core.
-    treatment = torch.where(b > 0, b / c, 0).detach().argmax(-1, keepdim=True)
-    b, c_best = b.gather(-1, treatment)[..., 0], c.gather(-1, treatment)[..., 0]
-    able = b > 0
-    ratio = torch.where(able, b, 1) / c_best
-    _check_groups(able, code, groups)
-    if within >= 1:
-        _check("benefit", b, able, "> 0 for everybody if within ≥ 1: drop those whom nothing helps")
-    share, log_p = _inside(ratio, able, code, size, within)
-    money = q[..., None] * _across(w.log(), log_p, a)
-    amount = money.gather(-1, code) * share / c_best
-    return torch.zeros_like(c).scatter(-1, treatment, amount[..., None])
+    item, code = _funded(b.detach(), c.detach(), groups, within)
+    b, c = (x.flatten(-2).gather(-1, item) for x in (b, c))
+    share, log_p = (
+        (1.0, (b / c).log() - size.log()) if within == 0 else _inside(b, c, code, size, within)
+    )
+    amount = (q[..., None] * _across(w.log(), log_p, a)).gather(-1, code) * share / c
+    dose = torch.zeros(shape, dtype=b.dtype, device=b.device).flatten(-2)
+    return dose.scatter(-1, item, amount).reshape(shape)
+
+
+def _funded(b: Tensor, c: Tensor, groups: Groups, within: float) -> tuple[Tensor, Tensor]:
+    """Funded items, i T + t, and their groups (..., M): one a group or, at within > 0, a person.
+
+    The ratio b/c, not its logarithm, decides, and the first of ties wins, as in the core.
+    """
+    best, treatment = torch.where(b > 0, b / c, 0).max(-1)
+    code = torch.as_tensor(groups.code, device=b.device).expand(best.shape)
+    top = best.new_zeros((*best.shape[:-1], len(groups.label)))
+    top = top.scatter_reduce(-1, code, best, "amax")
+    if not _all(top > 0):
+        label = groups.label[int((top <= 0).nonzero()[0, -1])]
+        raise ValueError(f"group {label!s} has no item with a positive benefit; drop the group")
+    row = torch.arange(best.shape[-1], device=b.device)
+    item = row * b.shape[-1] + treatment
+    if within > 0:
+        _check("benefit", best, (best > 0) | (within < 1), "> 0 for everybody if within ≥ 1")
+        return item, code
+    winner = torch.where(best == top.gather(-1, code), row, row.numel())
+    first = torch.full_like(top, row.numel(), dtype=row.dtype)
+    first = first.scatter_reduce(-1, code, winner, "amin")
+    group = torch.arange(top.shape[-1], device=b.device).expand(top.shape)
+    return item.gather(-1, first), group
 
 
 def _inside(
-    ratio: Tensor, able: Tensor, code: Tensor, size: Tensor, within: float
+    b: Tensor, c: Tensor, code: Tensor, size: Tensor, within: float
 ) -> tuple[Tensor, Tensor]:
-    """Shares y (..., N) of the group's money and log productivities (..., K)."""
-    shape = (*ratio.shape[:-1], size.numel())
-
-    def best_of(value: Tensor, reduce: str, start: float) -> Tensor:
-        empty = torch.full(shape, start, dtype=value.dtype, device=value.device)
-        return empty.scatter_reduce(-1, code, value, reduce)
-
-    s = 0.0 if within == 0 else -1.0 if within == np.inf else (1 - within) / within
+    """Shares y (..., N) of the group's money and log productivities (..., K), at within > 0."""
+    s = -1.0 if within == np.inf else (1 - within) / within
+    shape, able = (*b.shape[:-1], size.numel()), b > 0
+    log_ratio = torch.where(able, b, 1).log() - c.log()
+    # Relative to the largest ratio (s ≥ 0) or the least, so that s z ≤ 0.
     sign = -1.0 if s < 0 else 1.0
-    masked = torch.where(able, sign * ratio.detach(), -torch.inf)
-    reference = best_of(masked, "amax", -torch.inf)
-    if within == 0:  # the first of the best persons has it all
-        row = torch.arange(ratio.shape[-1], device=ratio.device).expand(ratio.shape)
-        best = torch.where(masked == reference.gather(-1, code), row, row.shape[-1])
-        first = best_of(best, "amin", row.shape[-1])
-        share = (row == first.gather(-1, code)).to(ratio.dtype)
-        return share, ratio.gather(-1, first).log() - size.log()
-    top = (sign * reference).log()
-    z = torch.where(able, ratio.log() - top.gather(-1, code), 0)  # s z ≤ 0
+    masked = torch.where(able, sign * log_ratio.detach(), -torch.inf)
+    top = torch.full(shape, -torch.inf, dtype=b.dtype, device=b.device)
+    top = sign * top.scatter_reduce(-1, code, masked, "amax")
+    z = torch.where(able, log_ratio - top.gather(-1, code), 0)
     power = torch.where(able, (s * z).exp(), 0)
     total = _add(power, code, shape)
     if s == 0:
-        return power / total.gather(-1, code), top + _add(z, code, shape) / size - size.log()
-    # log of the mean power; where that is near 1, through expm1 (as in the core)
-    excess = _add(torch.where(able, (s * z).expm1(), -1), code, shape) / size
-    near = excess > -0.5
-    log_mean = torch.where(near, torch.where(near, excess, 0).log1p(), (total / size).log())
-    return power / total.gather(-1, code), top + log_mean / s - size.log()
+        log_mean = _add(z, code, shape) / size
+    else:  # of the mean power; where that is near 1, through expm1 (as in the core)
+        excess = _add(torch.where(able, (s * z).expm1(), -1), code, shape) / size
+        near = excess > -0.5
+        log_mean = torch.where(near, torch.where(near, excess, 0).log1p(), (total / size).log()) / s
+    return power / total.gather(-1, code), top + log_mean - size.log()
 
 
 def _add(value: Tensor, code: Tensor, shape: tuple[int, ...]) -> Tensor:
@@ -194,14 +205,6 @@ def _check(name: str, value: Tensor, good: Tensor, expected: str) -> None:
     if not _all(good):
         index = (~good).nonzero()[0].tolist()
         raise ValueError(f"{name}{index} is {value[tuple(index)].item()}: must be {expected}")
-
-
-def _check_groups(able: Tensor, code: Tensor, groups: Groups) -> None:
-    """Every group has somebody who can benefit."""
-    some = _add(able.double(), code, (*able.shape[:-1], len(groups.label))) > 0
-    if not _all(some):
-        label = groups.label[int((~some).nonzero()[0, -1])]
-        raise ValueError(f"group {label!s} has no item with a positive benefit; drop the group")
 
 
 def _all(good: Tensor) -> bool:

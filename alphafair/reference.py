@@ -80,14 +80,15 @@ def solve_cvxpy(
 
     Args:
         benefit, cost, group, budget, alpha, within, weight, cap: as for `alphafair.allocate`.
-        solver: a CVXPY solver name; default Clarabel with tolerances 1e−10.
+        solver: a CVXPY solver name; default Clarabel, in up to two scales and three tolerances.
 
     Returns:
         `Reference`.
 
     Raises:
         SolverError: the status is not "optimal", or the certificate finds more than 1e−4 of the
-            budget wasted (finite α beyond about 10 is past what cone solvers can do).
+            budget wasted.  From some thousands of people on, and for large finite α, cone solvers
+            often give up.
         ValueError, TypeError: bad input, as in `alphafair.allocate`.
 
     Example:

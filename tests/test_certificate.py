@@ -145,6 +145,18 @@ def test_harm_is_no_utility():
     assert af.optimality_gap(dose, *arguments, 2).gap == np.inf
 
 
+@pytest.mark.parametrize("alpha", [150, 1000, 10001])
+def test_large_alpha_is_read_off_the_relative_gap(alpha):
+    bound = af.optimality_gap([1.0, 3.0], [4.0, 1.0], 1.0, [0, 1], 4.0, alpha)
+    assert not np.isnan(bound).any()
+    assert bound.relative_gap > 0
+    best = af.allocate([4.0, 1.0], 1.0, [0, 1], 4.0, alpha)
+    level = af.equivalent_utility([4.0, 3.0], alpha)
+    # W* / W = (level / best)^(1 − α): the loss in units of (α − 1) |W|, which is λ Q at d.
+    loss = -np.expm1((1 - alpha) * np.log(best.equivalent_utility / level)) / (alpha - 1)
+    assert bound.relative_gap >= loss * (1 - 1e-9)
+
+
 def test_no_budget():
     arguments = ([4.0, 1.0], 1.0, [0, 1], 0.0, 2)
     assert af.optimality_gap([0.0, 0.0], *arguments) == (0, 0, 0)
