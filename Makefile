@@ -30,6 +30,7 @@ lint: .venv/installed
 
 bench: .venv/installed
 	@$(BIN)/python benchmarks/allocate.py
+	@$(BIN)/python benchmarks/layer.py
 
 clean:
 	@rm -rf _build .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -11,6 +11,7 @@ Needs the extra ``alphafair[layer]``: torch.
 from __future__ import annotations
 
 from typing import Any
+from weakref import WeakKeyDictionary
 
 import numpy as np
 import torch
@@ -20,6 +21,8 @@ from torch import Tensor
 from .closed_form import ROUNDING
 from .problem import Groups, group_weights, number
 from .utility import check_alpha
+
+_COPIES: WeakKeyDictionary[Groups, dict[torch.device, tuple[Tensor, Tensor]]] = WeakKeyDictionary()
 
 
 def allocate(
@@ -37,7 +40,8 @@ def allocate(
     Args:
         benefit: b, (..., N, T), or (N,) for one treatment.  Items ≤ 0 are never chosen.
         cost: c > 0, broadcastable to (..., N, T); (N,) is a cost for each person.
-        group: (N,) labels, or `Groups` (build it once); the same for the whole batch.
+        group: (N,) labels, or `Groups` (build it once: it then stays on the device); the same for
+            the whole batch.
         budget: Q ≥ 0, a number or (...,).
         alpha: α in [0, ∞] as a number; as a tensor, a number or (...,), 0 < α ≤ ∞.
         within: ε in [0, ∞], a number.
@@ -64,7 +68,7 @@ def allocate(
     b, c, q, a = _prepare(benefit, cost, budget, alpha, len(groups))
     shape = b.shape
     w = torch.as_tensor(group_weights(weight, groups), dtype=b.dtype, device=b.device)
-    size = torch.as_tensor(groups.size, dtype=b.dtype, device=b.device)
+    size = _on_device(groups, b.device)[1].to(b.dtype)
     item, code = _funded(b.detach(), c.detach(), groups, within)
     b, c = (x.flatten(-2).gather(-1, item) for x in (b, c))
     share, log_p = (
@@ -75,13 +79,23 @@ def allocate(
     return dose.scatter(-1, item, amount).reshape(shape)
 
 
+def _on_device(groups: Groups, device: torch.device) -> tuple[Tensor, Tensor]:
+    """Codes (N,) and sizes (K,) of the groups, copied to a device once."""
+    copies = _COPIES.setdefault(groups, {})
+    if device not in copies:
+        copies[device] = tuple(
+            torch.as_tensor(x, device=device) for x in (groups.code, groups.size)
+        )
+    return copies[device]
+
+
 def _funded(b: Tensor, c: Tensor, groups: Groups, within: float) -> tuple[Tensor, Tensor]:
     """Funded items, i T + t, and their groups (..., M): one a group or, at within > 0, a person.
 
     The ratio b/c, not its logarithm, decides, and the first of ties wins, as in the core.
     """
     best, treatment = torch.where(b > 0, b / c, 0).max(-1)
-    code = torch.as_tensor(groups.code, device=b.device).expand(best.shape)
+    code = _on_device(groups, b.device)[0].expand(best.shape)
     top = best.new_zeros((*best.shape[:-1], len(groups.label)))
     top = top.scatter_reduce(-1, code, best, "amax")
     if not _all(top > 0):

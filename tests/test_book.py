@@ -132,6 +132,23 @@ def test_stands_on_its_own(path):
     assert path.stat().st_size < 1_500_000
 
 
+def test_the_readme_is_true():
+    """Its example runs, and the numbers in its comments are the numbers."""
+    text = (ROOT / "README.md").read_text()
+    code = re.search(r"```python\n(.*?)```", text, flags=re.DOTALL).group(1)
+    space = {}
+    exec(code, space)
+    a = space["a"]
+    budget, utility = re.findall(r"array\((\[.*?\])\)", code)
+    assert a.group_budget.round(1).tolist() == ast.literal_eval(budget)
+    assert a.group_utility.round(1).tolist() == ast.literal_eval(utility)
+    assert f"{a.price:.2g}" == re.search(r"gradient\(\)\.budget  # ([\d.]+)", code).group(1)
+    for target in re.findall(r"^make (\w+)", text, flags=re.MULTILINE):
+        assert re.search(rf"^{target}:", (ROOT / "Makefile").read_text(), flags=re.MULTILINE)
+    for path in re.findall(r"`((?:alphafair|benchmarks|book|tests)/[\w./]*)`", text):
+        assert (ROOT / path).exists(), path
+
+
 def test_labels_are_unique():
     """Sphinx warns about a repeated label only in some builds."""
     found = {}
