@@ -40,8 +40,9 @@ class OptimalityGap(NamedTuple):
     Attributes:
         gap: upper bound on the welfare lost, W* − W(d) ≤ gap, ≥ 0, in units of welfare;
             ∞ if W(d) = −∞.
-        relative_gap: the same as a fraction of the budget: gap / (λ Q).  Free of units, so it can
-            be compared across α and never underflows; for α > 1 no loss exceeds 1/(α − 1).
+        relative_gap: upper bound on the part of the budget that is wasted: the least gap / (λ Q)
+            over the prices tried.  With Q' the money with which the optimum would be as good as d,
+            1 − Q'/Q ≤ relative_gap.  Free of units: it can be compared across α.
         infeasibility: money spent beyond the budget plus money in negative doses, as a fraction of
             the budget, ≥ 0.
     """
@@ -134,7 +135,7 @@ def _benefit(problem: Problem) -> Floats:
 
 
 def _duality_gap(utility: Floats, slope: Floats, weight: Floats, alpha: float) -> Any:
-    """(gap, gap/(λQ)), with money in units of the budget."""
+    """(gap, least gap/(λ Q) over the prices), with money in units of the budget."""
     if alpha == np.inf:
         bound = 1 / (1 / slope).sum()
         gap = max(bound - utility.min(), 0.0)
@@ -147,18 +148,19 @@ def _duality_gap(utility: Floats, slope: Floats, weight: Floats, alpha: float) -
         v, p = utility / unit, slope / unit
         value = weight * np.where(v > 0, v ** (1 - alpha), 0.0)  # w v φ'(v)
         if alpha == 0:  # at a lower price everybody would buy without end, at this one nobody does
-            gap = max((weight * p).max() - (weight * v).sum(), 0.0)
+            prices: tuple[Any, ...] = ((weight * p).max(),)
+            gaps: tuple[float, ...] = (prices[0] - (weight * v).sum(),)
         else:
             prices = (
                 (weight * p * v**-alpha)[v > 0].max(initial=0),
                 value.sum(),
                 (weight * p * (p / p.size) ** -alpha).mean(),  # at an equal split: if all is 0
             )
-            gap = max(min(_bound(price, v, value, p, weight, alpha) for price in prices), 0.0)
-        if gap == 0:
-            return 0.0, 0.0
-        scaled = gap * unit ** (1 - alpha)
-        return np.inf if np.isnan(scaled) else scaled, gap / value.sum()  # ∞ · 0
+            gaps = tuple(_bound(price, v, value, p, weight, alpha) for price in prices)
+        gap, wasted = max(min(gaps), 0.0), np.divide(gaps, prices)
+        scaled = gap * unit ** (1 - alpha) if gap else 0.0
+        wasted = np.where(np.isnan(wasted), np.inf, wasted)  # 0/0 or ∞/∞: no bound
+        return np.inf if np.isnan(scaled) else scaled, max(wasted.min(), 0.0)
 
 
 def _bound(
@@ -168,10 +170,13 @@ def _bound(
     wanted = (weight * slope / price) ** (1 / alpha)
     if not np.isfinite(wanted).all():
         return np.inf
-    some = utility > 0
-    gain = value[some] * phi_normalised(wanted[some] / utility[some], alpha)
-    from_nothing = weight[~some] * wanted[~some] ** (1 - alpha) / (1 - alpha) if alpha < 1 else 0.0
-    bound = np.sum(gain) + np.sum(from_nothing) - price * ((wanted / slope).sum() - 1)
+    change = np.log(wanted / utility)  # of the groups' utilities; ∞ from nothing
+    near = np.abs((1 - alpha) * change) < 1
+    gain = np.zeros_like(utility)  # w (φ(û) − φ(u)): nearby without cancellation
+    gain[near] = value[near] * phi_normalised((wanted / utility)[near], alpha)
+    far = weight * (wanted ** (1 - alpha) - utility ** (1 - alpha))
+    gain[~near] = far[~near] / (1 - alpha)
+    bound = gain.sum() - price * ((wanted / slope).sum() - 1)
     return float(bound) if np.isfinite(bound) else np.inf
 
 

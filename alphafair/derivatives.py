@@ -19,7 +19,9 @@ diagonal plus, at each of the two levels, a matrix of rank one.  It is never sto
 
 Where the optimum is not differentiable (items that tie for the best of a group, groups that tie at
 α = 0) these are the derivatives along which the chosen items and the winners stay the same: for the
-welfare a subgradient, for the doses the one-sided derivative that keeps the first item.
+welfare a subgradient, for the doses the one-sided derivative that keeps the first item.  Somebody
+whose best benefit is exactly 0 stays unfunded, although at 1/2 ≤ ε < 1 the first bit of benefit
+would move money at a finite (ε = 1/2) or infinite rate.
 """
 
 from __future__ import annotations
@@ -181,7 +183,7 @@ class DoseJacobian:
         dlog_p, dlog_y = items.mean(db / items.benefit - dlog_c)
         z = self._tilt * dlog_p + self._of_alpha * self._alpha_direction(alpha)
         change = self._centred(z)[items.code] + self._slope * dlog_y - dlog_c
-        change = problem.budget * change + (0.0 if budget is None else float(budget))
+        change = problem.budget * change + _finite("budget", budget)
         dose = np.zeros(problem.shape)
         dose[items.index] = items.share / items.cost * change
         return dose
@@ -291,14 +293,13 @@ class DoseJacobian:
         return np.asarray(z - share @ z)
 
     def _alpha_direction(self, alpha: float | None) -> float:
-        if alpha is None:
-            return 0.0
-        if not self._has_alpha:
+        direction = _finite("alpha", alpha)
+        if alpha is not None and not self._has_alpha:
             raise ValueError(
                 f"alpha: the doses have no derivative in α at α = {self.allocation.alpha:g}, an "
                 f"end of its range; differentiate at 0 < α < ∞"
             )
-        return float(alpha)
+        return direction
 
     def _direction(self, name: str, value: ArrayLike | None) -> Floats:
         """(M,) the entries of a direction (N, T) at the funded items."""
@@ -318,6 +319,13 @@ class DoseJacobian:
             i, t = np.unravel_index(int(np.argmin(np.isfinite(array))), shape)
             raise ValueError(f"{name}[{i}, {t}] is {array[i, t]}: must be finite")
         return array[self._items.index]
+
+
+def _finite(name: str, value: float | None) -> float:
+    number = 0.0 if value is None else float(value)
+    if not np.isfinite(number):
+        raise ValueError(f"{name} is {number}: a direction must be finite")
+    return number
 
 
 def _centring(outer: Floats) -> Floats:

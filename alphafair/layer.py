@@ -83,9 +83,8 @@ def _on_device(groups: Groups, device: torch.device) -> tuple[Tensor, Tensor]:
     """Codes (N,) and sizes (K,) of the groups, copied to a device once."""
     copies = _COPIES.setdefault(groups, {})
     if device not in copies:
-        copies[device] = tuple(
-            torch.as_tensor(x, device=device) for x in (groups.code, groups.size)
-        )
+        code, size = (torch.as_tensor(x, device=device) for x in (groups.code, groups.size))
+        copies[device] = code, size
     return copies[device]
 
 

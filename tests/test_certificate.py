@@ -150,11 +150,28 @@ def test_large_alpha_is_read_off_the_relative_gap(alpha):
     bound = af.optimality_gap([1.0, 3.0], [4.0, 1.0], 1.0, [0, 1], 4.0, alpha)
     assert not np.isnan(bound).any()
     assert bound.relative_gap > 0
-    best = af.allocate([4.0, 1.0], 1.0, [0, 1], 4.0, alpha)
-    level = af.equivalent_utility([4.0, 3.0], alpha)
-    # W* / W = (level / best)^(1 − α): the loss in units of (α − 1) |W|, which is λ Q at d.
-    loss = -np.expm1((1 - alpha) * np.log(best.equivalent_utility / level)) / (alpha - 1)
-    assert bound.relative_gap >= loss * (1 - 1e-9)
+    wasted = 1 - af.equivalent_utility([4.0, 3.0], alpha) / (
+        af.allocate([4.0, 1.0], 1.0, [0, 1], 4.0, alpha).equivalent_utility
+    )
+    assert wasted <= bound.relative_gap <= 1.2 * wasted
+
+
+@given(
+    cases(largest=20),
+    st.sampled_from([0, 1e-3, 0.5, 1, 2, 5, 50, np.inf]),
+    st.sampled_from([0, 0.5, 1, 2, np.inf]),
+    st.integers(0, 9999),
+)
+def test_the_relative_gap_bounds_the_part_of_the_budget_that_is_wasted(case, alpha, within, seed):
+    """The optimum is homogeneous in Q, so Q'/Q is the ratio of the equivalent utilities."""
+    best = solve(case, alpha, within)
+    other = np.random.default_rng(seed).dirichlet(np.ones(case.benefit.size))
+    other = np.where(case.benefit > 0, other.reshape(case.benefit.shape), 0)
+    dose = 0.5 * best.dose + 0.5 * other * case.budget / case.cost
+    person = (case.benefit * dose).sum(axis=1)
+    utility = [af.power_mean(person[case.group == k], 1 - within) for k in range(len(case.weight))]
+    wasted = 1 - af.equivalent_utility(utility, alpha, case.weight) / best.equivalent_utility
+    assert gap_of(dose, case, alpha, within).relative_gap >= wasted - 1e-12
 
 
 def test_no_budget():

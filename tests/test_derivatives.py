@@ -270,6 +270,8 @@ def test_a_million_people_without_a_matrix():
     [
         (lambda j: j.jvp(benefit=np.ones((3, 3))), r"benefit has shape \(3, 3\): must broadcast"),
         (lambda j: j.jvp(cost=[1, np.nan, 1]), r"cost\[1, 0\] is nan: must be finite"),
+        (lambda j: j.jvp(budget=np.nan), r"budget is nan: a direction must be finite"),
+        (lambda j: j.jvp(alpha=np.inf), r"alpha is inf: a direction must be finite"),
         (lambda j: j.vjp(np.ones(5)), r"dose_cotangent has shape \(5,\): must broadcast"),
         (lambda j: j.jvp(alpha=1.0), r"alpha: the doses have no derivative in α at α = inf"),
         (lambda j: j.dense("budget"), r"parameter is 'budget': must be 'benefit' or 'cost'"),
