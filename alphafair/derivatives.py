@@ -80,7 +80,8 @@ def gradient(self: Allocation) -> WelfareGradient:
 
     Returns:
         `WelfareGradient`.  At ties (of items, or of groups at α = 0) a subgradient.  At a budget of
-        0 and α > 1, where W = −∞, infinite.
+        0 and α > 1, where W = −∞, infinite.  0 for somebody whose best benefit is exactly 0, where
+        at 1/2 ≤ ε < 1 the slope to the right is positive.
 
     References:
         Milgrom and Segal, "Envelope theorems for arbitrary choice sets", Econometrica 70, 2002.
