@@ -19,8 +19,8 @@ wrong, so the bound is a proof that does not trust the closed form.  The tangent
 u_i ∝ r_i^{1/ε}, where money is worth the same for everybody.  Three prices are tried: the largest
 marginal value max_k w_k P_k φ'(U_k), for which the bound is at most the Frank–Wolfe gap
 Q max (g/c) − g·d with g = ∂W/∂d; the mean one g·d/Q, which makes the bound second order in the
-error of the utilities; and that of an equal split, for doses that give nothing to anybody.  At
-α = ∞ the bound is min_k u_k ≤ Q / Σ_k (1/P_k).
+error of the utilities; and that of an equal split, for doses far from the optimum.  At α = ∞ the
+bound is min_k u_k ≤ Q / Σ_k (1/P_k).
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ class OptimalityGap(NamedTuple):
             ∞ if W(d) = −∞.
         relative_gap: upper bound on the part of the budget that is wasted: the least gap / (λ Q)
             over the prices tried.  With Q' the money with which the optimum would be as good as d,
-            1 − Q'/Q ≤ relative_gap.  Free of units: it can be compared across α.
+            1 − Q'/Q ≤ relative_gap.  Free of units: it can be compared across α; 1 if W(d) = −∞.
         infeasibility: money spent beyond the budget plus money in negative doses, as a fraction of
             the budget, ≥ 0.
     """
@@ -141,7 +141,7 @@ def _duality_gap(utility: Floats, slope: Floats, weight: Floats, alpha: float) -
         gap = max(bound - utility.min(), 0.0)
         return gap, gap / bound
     if utility.min() < 0 < alpha or (alpha >= 1 and utility.min() == 0):
-        return np.inf, np.inf  # welfare −∞
+        return np.inf, 1.0  # welfare −∞: as good as no budget at all
     # Measure utility in the unit that keeps the powers below between 0 and 1.
     unit = utility.min() if alpha > 1 else slope.max()
     with np.errstate(all="ignore"):  # what overflows becomes an infinite bound: true, if useless
@@ -159,7 +159,7 @@ def _duality_gap(utility: Floats, slope: Floats, weight: Floats, alpha: float) -
             gaps = tuple(_bound(price, v, value, p, weight, alpha) for price in prices)
         gap, wasted = max(min(gaps), 0.0), np.divide(gaps, prices)
         scaled = gap * unit ** (1 - alpha) if gap else 0.0
-        wasted = np.where(np.isnan(wasted), np.inf, wasted)  # 0/0 or ∞/∞: no bound
+        wasted = np.where(np.isfinite(wasted), wasted, 1.0)  # beyond the doubles: all, at most
         return np.inf if np.isnan(scaled) else scaled, max(wasted.min(), 0.0)
 
 
