@@ -103,7 +103,9 @@ def _funded(b: Tensor, c: Tensor, groups: Groups, within: float) -> tuple[Tensor
     row = torch.arange(best.shape[-1], device=b.device)
     item = row * b.shape[-1] + treatment
     if within > 0:
-        _check("benefit", best, (best > 0) | (within < 1), "> 0 for everybody if within ≥ 1")
+        _check(
+            "benefit", best, (best > 0) | (within < 1), "> 0 for all if within ≥ 1; use within < 1"
+        )
         return item, code
     winner = torch.where(best == top.gather(-1, code), row, row.numel())
     first = torch.full_like(top, row.numel(), dtype=row.dtype)
@@ -203,8 +205,8 @@ def _prepare(
             f"benefit has shape {tuple(benefit.shape)}: must be (..., {persons}, T), a row for "
             f"each of the {persons} group labels"
         )
-    _check("benefit", b, b.isfinite(), "finite")
-    _check("cost", c, c.isfinite() & (c > 0), "finite and > 0")
+    _check("benefit", b, b.isfinite(), "finite; drop that row or impute the value")
+    _check("cost", c, c.isfinite() & (c > 0), "> 0; give what is free a small positive cost")
     _check("budget", q, q.isfinite() & (q >= 0), "finite and ≥ 0")
     if not isinstance(alpha, Tensor):
         b, c, q = torch.broadcast_tensors(b, c, q[..., None, None])
