@@ -22,6 +22,7 @@ from .closed_form import ROUNDING
 from .problem import Groups, group_weights, number
 from .utility import check_alpha
 
+LARGEST, SMALLEST = np.finfo(float).max, 5e-324  # x ≥ 0 is x > −5e−324
 _COPIES: WeakKeyDictionary[Groups, dict[torch.device, tuple[Tensor, Tensor]]] = WeakKeyDictionary()
 
 
@@ -97,15 +98,14 @@ def _funded(b: Tensor, c: Tensor, groups: Groups, within: float) -> tuple[Tensor
     code = _on_device(groups, b.device)[0].expand(best.shape)
     top = best.new_zeros((*best.shape[:-1], len(groups.label)))
     top = top.scatter_reduce(-1, code, best, "amax")
-    if not _all(top > 0):
+    if not _within(top, 0, np.inf):
         label = groups.label[int((top <= 0).nonzero()[0, -1])]
         raise ValueError(f"group {label!s} has no item with a positive benefit; drop the group")
     row = torch.arange(best.shape[-1], device=b.device)
     item = row * b.shape[-1] + treatment
     if within > 0:
-        _check(
-            "benefit", best, (best > 0) | (within < 1), "> 0 for all if within ≥ 1; use within < 1"
-        )
+        if within >= 1:
+            _check("benefit", best, 0, LARGEST, "> 0 for all if within ≥ 1; use within < 1")
         return item, code
     winner = torch.where(best == top.gather(-1, code), row, row.numel())
     first = torch.full_like(top, row.numel(), dtype=row.dtype)
@@ -205,28 +205,31 @@ def _prepare(
             f"benefit has shape {tuple(benefit.shape)}: must be (..., {persons}, T), a row for "
             f"each of the {persons} group labels"
         )
-    _check("benefit", b, b.isfinite(), "finite; drop that row or impute the value")
-    _check("cost", c, c.isfinite() & (c > 0), "> 0; give what is free a small positive cost")
-    _check("budget", q, q.isfinite() & (q >= 0), "finite and ≥ 0")
+    _check("benefit", b, -np.inf, LARGEST, "finite; drop that row or impute the value")
+    _check("cost", c, 0, LARGEST, "finite and > 0; give what is free a small positive cost")
+    _check("budget", q, -SMALLEST, LARGEST, "finite and ≥ 0")
     if not isinstance(alpha, Tensor):
         b, c, q = torch.broadcast_tensors(b, c, q[..., None, None])
         return b, c, q[..., 0, 0], check_alpha(alpha)
-    _check("alpha", alpha, alpha > 0, "> 0 as a tensor (pass 0 as a number)")
+    _check("alpha", alpha, 0, np.inf, "> 0 as a tensor (pass 0 as a number)")
     b, c, q, a = torch.broadcast_tensors(b, c, q[..., None, None], alpha.to(b)[..., None, None])
     return b, c, q[..., 0, 0], a[..., 0, 0]
 
 
-def _check(name: str, value: Tensor, good: Tensor, expected: str) -> None:
-    if not _all(good):
-        index = (~good).nonzero()[0].tolist()
-        raise ValueError(f"{name}{index} is {value[tuple(index)].item()}: must be {expected}")
+def _check(name: str, value: Tensor, low: float, high: float, expected: str) -> None:
+    """Refuse what is not in low < value ≤ high, naming the first entry."""
+    if _within(value, low, high):
+        return
+    index = (~((value > low) & (value <= high))).nonzero()[0].tolist()
+    raise ValueError(f"{name}{index} is {value[tuple(index)].item()}: must be {expected}")
 
 
-def _all(good: Tensor) -> bool:
-    """Whether all is good, as far as one can tell without waiting for another device."""
-    if good.device.type != "cpu":
+def _within(value: Tensor, low: float, high: float) -> bool:
+    """Whether low < value ≤ high, as far as one can tell without waiting for another device."""
+    if value.device.type != "cpu":
         return True
     try:
-        return bool(good.all())
+        least, most = (extreme.item() for extreme in value.aminmax())
     except RuntimeError:  # inside torch.vmap values cannot be looked at
         return True
+    return low < least and most <= high
