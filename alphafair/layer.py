@@ -57,12 +57,12 @@ def allocate(
         TypeError: a benefit that is no floating-point tensor.
 
     Example:
-        >>> b = torch.tensor([4.0, 1.0], requires_grad=True)
+        >>> b = torch.tensor([4.0, 1.0], dtype=torch.float64, requires_grad=True)
         >>> dose = allocate(b, 1.0, ["a", "b"], budget=30.0, alpha=2.0)
         >>> dose[:, 0].tolist()
         [10.0, 20.0]
-        >>> torch.autograd.grad(dose[0, 0], b)[0][0].round(decimals=6).item()
-        -0.833333
+        >>> torch.autograd.grad(dose[0, 0], b)[0].numpy().round(6)
+        array([-0.833333,  3.333333])
     """
     groups = group if isinstance(group, Groups) else Groups(group)
     within = number("within", within, "between 0 and infinity", lambda value: value >= 0)
