@@ -94,7 +94,7 @@ def _funded(b: Tensor, c: Tensor, groups: Groups, within: float) -> tuple[Tensor
 
     The ratio b/c, not its logarithm, decides, and the first of ties wins, as in the core.
     """
-    best, treatment = torch.where(b > 0, b / c, 0).max(-1)
+    best, treatment = (b / c).max(-1)
     code = _on_device(groups, b.device)[0].expand(best.shape)
     top = best.new_zeros((*best.shape[:-1], len(groups.label)))
     top = top.scatter_reduce(-1, code, best, "amax")
@@ -105,7 +105,7 @@ def _funded(b: Tensor, c: Tensor, groups: Groups, within: float) -> tuple[Tensor
     item = row * b.shape[-1] + treatment
     if within > 0:
         if within >= 1:
-            _check("benefit", best, 0, LARGEST, "> 0 for all if within ≥ 1; use within < 1")
+            _check("benefit", b.amax(-1), 0, LARGEST, "> 0 for all if within ≥ 1; use within < 1")
         return item, code
     winner = torch.where(best == top.gather(-1, code), row, row.numel())
     first = torch.full_like(top, row.numel(), dtype=row.dtype)

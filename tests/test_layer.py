@@ -190,7 +190,7 @@ def test_the_forward_pass_never_waits_for_another_device(monkeypatch):
         (
             {"benefit": torch.tensor([1.0, -1.0]), "group": ["a", "a"], "within": 1.0},
             ValueError,
-            r"benefit\[1\] is 0\.0: must be > 0 for all if within ≥ 1",
+            r"benefit\[1\] is -1\.0: must be > 0 for all if within ≥ 1",
         ),
         ({"weight": [1.0, 0.0]}, ValueError, r"weight\[1\]"),
     ],
