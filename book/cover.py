@@ -21,7 +21,7 @@ def main() -> None:
     problem = af.Problem(
         [8.0, 4.0, 2.0, 1.0], 1.0, ["north", "east", "south", "west"], budget=300.0
     )
-    alphas = [*np.geomspace(0.02, 100, 80), np.inf]
+    alphas = [0, *np.geomspace(0.02, 100, 80), np.inf]
     ax = plots.budget_split([problem.allocate(alpha) for alpha in alphas])
     ax.set_xlabel("α: from efficiency to equity")
     (BOOK / "_static").mkdir(exist_ok=True)
