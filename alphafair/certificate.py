@@ -84,6 +84,11 @@ def optimality_gap(
         True
     """
     problem = Problem(benefit, cost, group, budget, within, weight, cap)
+    return certify(dose, problem, alpha)
+
+
+def certify(dose: ArrayLike, problem: Problem, alpha: float) -> OptimalityGap:
+    """`optimality_gap` of doses for a problem that is checked already."""
     alpha, d = check_alpha(alpha), _doses(dose, problem)
     spent, owed = (problem.cost * np.maximum(d, 0)).sum(), -(problem.cost * np.minimum(d, 0)).sum()
     if problem.budget == 0:  # nothing can be bought, so nothing is lost

@@ -22,7 +22,7 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from .problem import Floats, Groups, Integers, Problem
+from .problem import Floats, Groups, Integers, Problem, money_exponent
 from .utility import check_alpha, equivalent_utility, welfare
 
 ROUNDING = 8 * np.finfo(float).eps  # p carries a few roundings: values this close are a tie
@@ -161,14 +161,12 @@ class Allocation:
 
         ∞ at Q = 0 for 0 < α < ∞.  At α = ∞ it is 1/Σ(1/p).
         """
-        problem, k = self.problem, int(np.argmax(self.group_share))
-        log_p = np.log(problem.productivity[k]) + problem.unit * np.log(2.0)
-        with np.errstate(divide="ignore", over="ignore", under="ignore"):
-            log_u = log_p + np.log(self.group_share[k]) + np.log(problem.budget)
+        weight, share, log_p, log_u = self._richest
+        with np.errstate(over="ignore", under="ignore"):
             if self.alpha == np.inf:  # W = min u is proportional to Q
-                return float(np.exp(log_p) * self.group_share[k])
+                return float(np.exp(log_p) * share)
             slope = self.alpha * log_u if self.alpha > 0 else 0.0
-            return float(np.exp(np.log(problem.weight[k]) + log_p - slope))
+            return float(np.exp(np.log(weight) + log_p - slope))
 
     @cached_property
     def money_worth(self) -> float:
@@ -176,14 +174,21 @@ class Allocation:
 
         Finite where λ alone is not: at Q = 0 it is 0 for α < 1, Σ w at α = 1 and ∞ beyond.
         """
-        problem, k = self.problem, int(np.argmax(self.group_share))
+        weight, share, _, log_u = self._richest
         if self.alpha == np.inf:
-            return self.price * problem.budget
-        with np.errstate(divide="ignore", over="ignore", under="ignore"):
-            log_u = np.log(self.group_share[k]) + np.log(problem.productivity[k])
-            log_u = log_u + problem.unit * np.log(2.0) + np.log(problem.budget)
+            return self.price * self.problem.budget
+        with np.errstate(over="ignore", under="ignore"):
             power = (1 - self.alpha) * log_u if self.alpha != 1 else 0.0
-            return float(np.exp(power) * problem.weight[k] / self.group_share[k])
+            return float(np.exp(power) * weight / share)
+
+    @cached_property
+    def _richest(self) -> tuple[float, float, float, float]:
+        """Weight w, share π, log p and log u of the group with most money: its λ is the price."""
+        problem, k = self.problem, int(np.argmax(self.group_share))
+        log_p = np.log(problem.productivity[k]) + problem.unit * np.log(2.0)
+        with np.errstate(divide="ignore"):  # log 0 at Q = 0
+            log_u = log_p + np.log(self.group_share[k]) + np.log(problem.budget)
+        return problem.weight[k], self.group_share[k], log_p, log_u
 
     @cached_property
     def welfare(self) -> float:
@@ -211,7 +216,7 @@ def budget_shares(log_weight: Floats, log_productivity: Floats, alpha: float) ->
         score = log_weight + log_productivity
         tied = score >= score.max() - ROUNDING * (1 - log_weight - log_productivity)
         return np.asarray(tied / tied.sum())
-    tilt = -1.0 if alpha == np.inf else (1 - alpha) / alpha  # 1/α − 1, all its digits near α = 1
-    exponent = log_weight / alpha + tilt * log_productivity
+    tilt = money_exponent(alpha)
+    exponent = (tilt + 1) * log_weight + tilt * log_productivity
     share = np.exp(exponent - exponent.max())
     return np.asarray(share / share.sum())

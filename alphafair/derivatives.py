@@ -34,7 +34,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from .closed_form import Allocation
-from .problem import Floats, Integers, group_sum
+from .problem import Floats, Integers, group_sum, money_exponent
 from .utility import phi
 
 LARGEST_DENSE = 2 * 1024**3  # bytes
@@ -92,13 +92,11 @@ def gradient(self: Allocation) -> WelfareGradient:
         >>> a.gradient().benefit[:, 0].round(6)      # λ m / b = 0.0025 · (10/4, 20/1)
         array([0.00625, 0.05   ])
     """
-    problem, items = self.problem, _Items(self)
+    items = _Items(self)
     worth = self.money_worth * items.share
-    benefit, cost = np.zeros(problem.shape), np.zeros(problem.shape)
-    benefit[items.index] = worth / items.benefit
-    cost[items.index] = -worth / items.cost
+    benefit, cost = items.table(worth / items.benefit), items.table(-worth / items.cost)
     flat = self.alpha == np.inf
-    weight = np.zeros_like(problem.weight) if flat else phi(self.group_utility, self.alpha)
+    weight = np.zeros_like(self.problem.weight) if flat else phi(self.group_utility, self.alpha)
     return WelfareGradient(benefit, cost, self.price, weight)
 
 
@@ -120,7 +118,13 @@ class _Items:
         self.index = person, treatment
         self.benefit, self.cost = problem.benefit[self.index], problem.cost[self.index]
         self.share = allocation.group_share[self.code] * self.within_share  # π y, sums to 1
-        self.groups = len(problem.groups.label)
+        self.groups, self.shape = len(problem.groups.label), problem.shape
+
+    def table(self, value: Floats) -> Floats:
+        """(N, T) with a value (M,) on the funded items and 0 elsewhere."""
+        table = np.zeros(self.shape)
+        table[self.index] = value
+        return table
 
     def mean(self, value: Floats) -> tuple[Floats, Floats]:
         """(K,) means Σ y_j v_j of a value (M,), and the value less its group's mean.
@@ -185,9 +189,7 @@ class DoseJacobian:
         z = self._tilt * dlog_p + self._of_alpha * self._alpha_direction(alpha)
         change = self._centred(z)[items.code] + self._slope * dlog_y - dlog_c
         change = problem.budget * change + _finite("budget", budget)
-        dose = np.zeros(problem.shape)
-        dose[items.index] = items.share / items.cost * change
-        return dose
+        return items.table(items.share / items.cost * change)
 
     def vjp(self, dose_cotangent: ArrayLike) -> DoseCotangent:
         """The adjoint: pull a cotangent of the doses back to the parameters.
@@ -207,9 +209,8 @@ class DoseJacobian:
         moved = self.allocation.group_share * self._centred(mean)  # t_k, sums to 0
         of_ratio = items.within_share * self._tilt * moved[items.code]
         of_ratio = problem.budget * (of_ratio + self._slope * items.share * deviation)
-        benefit, cost = np.zeros(problem.shape), np.zeros(problem.shape)
-        benefit[items.index] = of_ratio / items.benefit
-        cost[items.index] = -(of_ratio + problem.budget * items.share * value) / items.cost
+        benefit = items.table(of_ratio / items.benefit)
+        cost = items.table(-(of_ratio + problem.budget * items.share * value) / items.cost)
         alpha = problem.budget * float(moved @ self._of_alpha) if self._has_alpha else None
         return DoseCotangent(benefit, cost, float((items.share * value).sum()), alpha)
 
@@ -267,17 +268,13 @@ class DoseJacobian:
     def _tilt(self) -> float:
         """β − 1; at α = 0 budgets do not move."""
         alpha = self.allocation.alpha
-        if alpha == 0:
-            return 0.0
-        return -1.0 if alpha == np.inf else (1 - alpha) / alpha
+        return money_exponent(alpha) if alpha > 0 else 0.0
 
     @property
     def _slope(self) -> float:
         """Exponent s = (1 − ε)/ε; at ε = 0 the best item keeps everything."""
         within = self.allocation.problem.within
-        if within == 0:
-            return 0.0
-        return -1.0 if within == np.inf else (1 - within) / within
+        return money_exponent(within) if within > 0 else 0.0
 
     @property
     def _of_alpha(self) -> Floats | float:
@@ -285,7 +282,8 @@ class DoseJacobian:
         if not self._has_alpha:
             return 0.0
         problem = self.allocation.problem
-        return -(problem.log_productivity + problem.log_weight) / self.allocation.alpha**2
+        squared = max(self.allocation.alpha, 1e-150) ** 2  # smaller ones underflow
+        return -(problem.log_productivity + problem.log_weight) / squared
 
     def _centred(self, z: Any) -> Floats:
         """(K,) z − Σ π z, relative to the group of the largest share, so that no digit is lost."""

@@ -19,7 +19,7 @@ from numpy.typing import ArrayLike
 from torch import Tensor
 
 from .closed_form import ROUNDING
-from .problem import Groups, group_weights, number
+from .problem import Groups, group_weights, money_exponent, number
 from .utility import check_alpha
 
 LARGEST, SMALLEST = np.finfo(float).max, 5e-324  # x ≥ 0 is x > −5e−324
@@ -118,7 +118,7 @@ def _inside(
     b: Tensor, c: Tensor, code: Tensor, size: Tensor, within: float
 ) -> tuple[Tensor, Tensor]:
     """Shares y (..., N) of the group's money and log productivities (..., K), at within > 0."""
-    s = -1.0 if within == np.inf else (1 - within) / within
+    s = money_exponent(within, _largest(b))
     shape, able = (*b.shape[:-1], size.numel()), b > 0
     log_ratio = torch.where(able, b, 1).log() - c.log()
     # Relative to the largest ratio (s ≥ 0) or the least, so that s z ≤ 0.
@@ -152,8 +152,13 @@ def _across(log_w: Tensor, log_p: Tensor, alpha: Tensor | float) -> Tensor:
         eps = ROUNDING * torch.finfo(score.dtype).eps / np.finfo(float).eps
         tied = score >= score.amax(-1, keepdim=True) - eps * (1 + log_w.abs() + log_p.abs())
         return tied.to(log_p.dtype) / tied.sum(-1, keepdim=True)
-    tilt = -1.0 if alpha == np.inf else (1 - alpha) / alpha
-    return torch.softmax(log_w / alpha + tilt * log_p, -1)
+    tilt = money_exponent(alpha, _largest(log_p))
+    return torch.softmax((tilt + 1) * log_w + tilt * log_p, -1)
+
+
+def _largest(value: Tensor) -> float:
+    """An exponent that no logarithm of this precision takes out of its range."""
+    return torch.finfo(value.dtype).max / 1e6
 
 
 class AlphaFairLayer(torch.nn.Module):

@@ -317,12 +317,11 @@ def _best_of_groups(
 
 
 def _shares(ratio: Floats, best: Floats, groups: Groups, within: float) -> tuple[Floats, Floats]:
-    """Y (M,) and the power mean M_s (K,) of the ratios of each group, s = (1 − ε)/ε."""
+    """Shares y (M,) and the power mean M_s (K,) of the ratios of each group, s = (1 − ε)/ε."""
     if within == 0:
         return np.ones(ratio.size), best
     code, size = groups.code, groups.size
-    # (1 − ε)/ε, not 1/ε − 1: near ε = 1 the difference keeps every digit.  At most 1e300: no inf·0.
-    exponent = -1.0 if within == np.inf else (1 - within) / max(within, 1e-300)
+    exponent = money_exponent(within)
     reference = best
     if exponent < 0:  # refer to the least ratio, so that every power below is ≤ 1
         reference = np.full(size.size, np.inf)
@@ -341,6 +340,15 @@ def _shares(ratio: Floats, best: Floats, groups: Groups, within: float) -> tuple
         excess = group_sum(np.expm1(exponent * log_relative), code, size.size) / size
         log_mean = np.where(excess > -0.5, np.log1p(excess), np.log(total / size)) / exponent
     return power / total[code], reference * np.exp(log_mean)
+
+
+def money_exponent(aversion: float, largest: float = 1e300) -> float:
+    """The power 1/a − 1 of its value with which money follows it, at aversion a > 0; −1 at ∞.
+
+    One formula for both stages: a = α across groups, a = ε inside a group.  As (1 − a)/a it keeps
+    every digit near a = 1; it stops at ``largest``, so that its products with 0 are 0 and not NaN.
+    """
+    return -1.0 if aversion == np.inf else min((1 - aversion) / max(aversion, 1e-300), largest)
 
 
 def _log_relative(value: Floats) -> Floats:

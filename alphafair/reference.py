@@ -20,7 +20,7 @@ import cvxpy as cp
 import numpy as np
 from numpy.typing import ArrayLike
 
-from .certificate import group_utility, optimality_gap
+from .certificate import certify, group_utility
 from .problem import Floats, Groups, Problem
 from .utility import check_alpha, welfare
 
@@ -143,7 +143,7 @@ def _below_equivalent(
         return utility <= cp.sum(person) / person.size
     if within == np.inf:
         return utility <= person
-    if within == 1:  # Σ U log(U/u_i) ≤ 0; CVXPY's geo_mean takes minutes from 100 members on
+    if within == 1:  # Σ U log(U/u_i) ≤ 0; CVXPY's geo_mean takes minutes for 1000 members
         return cp.sum(cp.rel_entr(cp.multiply(np.ones(person.size), utility), person)) <= 0
     exponent = 1 - within
     return utility <= cp.pnorm(person, exponent, approx=False) * person.size ** (-1 / exponent)
@@ -165,24 +165,14 @@ def _certified(
 ) -> Reference:
     if program.status != cp.OPTIMAL:
         raise SolverError(f"ended with status {program.status!r}, not 'optimal'")
-    groups, weight = problem.groups, problem.weight
     share = np.where(problem.benefit > 0, np.maximum(money.value, 0), 0)  # the rest is noise
     dose = problem.budget * share / share.sum() / problem.cost
-    bound = optimality_gap(
-        dose,
-        problem.benefit,
-        problem.cost,
-        groups,
-        problem.budget,
-        alpha,
-        within=problem.within,
-        weight=weight,
-    )
+    bound = certify(dose, problem, alpha)
     if not bound.relative_gap <= CERTIFIED:
         raise SolverError(
             f"says 'optimal', but the certificate finds that up to {bound.relative_gap:.1e} of the "
             f"budget is wasted, more than {CERTIFIED:g}; use alphafair.optimality_gap instead"
         )
     utility = np.ldexp(group_utility(dose, problem), problem.unit)
-    value = welfare(utility, alpha, weight)
+    value = welfare(utility, alpha, problem.weight)
     return Reference(dose, value, utility, str(program.status), bound.relative_gap, solver)

@@ -81,6 +81,14 @@ def inner(gradient, direction):
     return terms.sum(), np.abs(terms).sum()
 
 
+def worst_error(got, exact):
+    return max(abs(mpmath.mpf(float(g)) - e) for g, e in zip(got.flat, exact.flat, strict=True))
+
+
+def size_of(got, case):
+    return max(np.abs(got).max(), FLOOR * float(case.budget))
+
+
 @pytest.mark.parametrize("alpha", ALPHAS)
 @pytest.mark.parametrize("within", WITHINS)
 def test_gradient_to_50_digits(alpha, within):
@@ -105,11 +113,7 @@ def test_jacobian_to_50_digits(alpha, within):
             lambda c: doses(c, alpha, within), case, direction | {"weight": 0 * weight}
         )
         got = jacobian.jvp(**direction)
-        size = max(np.abs(got).max(), FLOOR * float(case.budget))
-        worst = max(
-            abs(mpmath.mpf(float(g)) - e) for g, e in zip(got.flat, exact.flat, strict=True)
-        )
-        assert worst <= RELATIVE * size
+        assert worst_error(got, exact) <= RELATIVE * size_of(got, case)
 
 
 @pytest.mark.parametrize("alpha", ALPHAS[1:-1])
@@ -121,9 +125,7 @@ def test_derivative_in_alpha_to_50_digits(alpha, within):
         exact = (plus - minus) / (2 * STEP)
     got = solve(case, alpha, within).jacobian().jvp(alpha=1.0)
     # At α = 1e−3 all but one share underflow; at .01 logarithms are multiplied by 10⁴.
-    size = max(np.abs(got).max(), FLOOR * float(case.budget))
-    worst = max(abs(mpmath.mpf(float(g)) - e) for g, e in zip(got.flat, exact.flat, strict=True))
-    assert worst <= RELATIVE * size * max(1, 0.1 / alpha)
+    assert worst_error(got, exact) <= RELATIVE * size_of(got, case) * max(1, 0.1 / alpha)
 
 
 @pytest.mark.parametrize("alpha", ALPHAS)
@@ -251,6 +253,19 @@ def test_no_budget(alpha, benefit):
     assert a.gradient().benefit[:, 0].tolist() == benefit
     assert a.jacobian().jvp(benefit=[1.0, 1.0], cost=[1.0, 0.0]).tolist() == [[0], [0]]
     assert a.jacobian().jvp(budget=1.0).sum() == pytest.approx(1)
+
+
+@pytest.mark.parametrize("tiny", [1e-150, 1e-200, 1e-310, 5e-324])
+def test_next_to_zero_nothing_is_nan(tiny):
+    """1/α overflows below 1e−308, α² below 1e−154: the limit is that of 0 all the same."""
+    case = random_case(31)
+    for alpha, within in ((tiny, 0), (tiny, tiny), (2, tiny)):
+        at, near = solve(case, 0 if alpha == tiny else 2, 0), solve(case, alpha, within)
+        assert near.dose == pytest.approx(at.dose, rel=1e-12, abs=0)
+        jacobian, direction = near.jacobian(), np.ones_like(case.benefit)
+        assert np.isfinite(jacobian.jvp(benefit=direction, cost=direction, alpha=1.0)).all()
+        assert np.isfinite(jacobian.vjp(direction).alpha)
+        assert np.isfinite(near.gradient().benefit).all()
 
 
 def test_a_million_people_without_a_matrix():

@@ -31,6 +31,17 @@ def test_doses_are_those_of_the_core(alpha, within):
         assert np.abs(dose.numpy() - core).max() <= SAME * core.max()
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("tiny", [1e-40, 1e-150, 5e-324])
+def test_next_to_zero_is_the_limit(dtype, tiny):
+    case = random_case(1)
+    b, c = (t.to(dtype) for t in tensors(case))
+    for alpha, within in ((tiny, 0), (tiny, tiny), (2, tiny)):
+        near = layer.allocate(b, c, case.group, case.budget, alpha, within=within)
+        limit = 0 if alpha == tiny else 2
+        assert torch.allclose(near, layer.allocate(b, c, case.group, case.budget, limit))
+
+
 @pytest.mark.parametrize("alpha", [0.5, 1.0, 2.0, 5.0])
 @pytest.mark.parametrize("within", [0, 0.3, 1, 3, np.inf])
 def test_first_and_second_derivatives(alpha, within):
