@@ -23,9 +23,11 @@ Two stages, always.  *Within group k* a unit of budget is worth p_k units of uti
 `alphafair.plots` draws.  The book derives all of it and runs as a test.
 """
 
+from .capped import CappedAllocation
 from .certificate import OptimalityGap, optimality_gap
 from .closed_form import Allocation, allocate
-from .derivatives import DoseCotangent, DoseJacobian, WelfareGradient
+from .curves import CurveSegments, concave_segments
+from .derivatives import CappedDoseJacobian, DoseCotangent, DoseJacobian, WelfareGradient
 from .problem import Groups, Problem
 from .utility import equivalent_utility, phi, phi_inverse, phi_normalised, phi_prime, power_mean
 from .utility import welfare as welfare
@@ -34,6 +36,9 @@ __version__ = "0.1.0"
 
 __all__ = [
     "Allocation",
+    "CappedAllocation",
+    "CappedDoseJacobian",
+    "CurveSegments",
     "DoseCotangent",
     "DoseJacobian",
     "Groups",
@@ -41,6 +46,7 @@ __all__ = [
     "Problem",
     "WelfareGradient",
     "allocate",
+    "concave_segments",
     "equivalent_utility",
     "optimality_gap",
     "phi",

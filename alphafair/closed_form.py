@@ -52,14 +52,14 @@ def allocate(
         alpha: α in [0, ∞], aversion to inequality across groups.
         within: ε in [0, ∞], aversion to inequality inside a group.
         weight: (K,) or mapping label → w, > 0, or ``"size"``; default 1.
-        cap: upper bounds of the doses; not available yet.
+        cap: upper bounds of the doses, scalar or broadcastable to (N, T), ≥ 0, may be ∞; needs
+            ``within`` = 0 (`alphafair.capped`).
 
     Returns:
         `Allocation`.
 
     Raises:
         ValueError, TypeError: bad input; the message names the argument, the entry and the cure.
-        NotImplementedError: ``cap`` is given.
 
     References:
         Mo and Walrand (2000) for α-fairness; Bertsimas, Farias and Trichakis (2012) for the
@@ -70,23 +70,17 @@ def allocate(
         >>> a.dose[:, 0], a.group_utility
         (array([1., 2.]), array([2., 2.]))
     """
-    return allocate_problem(Problem(benefit, cost, group, budget, within, weight, cap), alpha)
+    allocation: Allocation = Problem(benefit, cost, group, budget, within, weight, cap).allocate(
+        alpha
+    )
+    return allocation
 
 
 def allocate_problem(problem: Problem, alpha: float) -> Allocation:
-    """The optimal `Allocation` of this problem at α in [0, ∞]; O(K).
-
-    Example:
-        >>> problem = Problem([2.0, 1.0], 1.0, ["near", "far"], budget=3.0)
-        >>> [problem.allocate(alpha).group_budget.tolist() for alpha in (0, 1, np.inf)]
-        [[0.0, 3.0], [1.5, 1.5], [2.0, 1.0]]
-    """
+    """The optimal `Allocation` without caps, at α in [0, ∞]; O(K)."""
     alpha = check_alpha(alpha)
     share = budget_shares(problem.log_weight, problem.log_productivity, alpha)
     return Allocation(alpha, problem, share)
-
-
-Problem.allocate = allocate_problem
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -154,6 +148,16 @@ class Allocation:
         dose = np.zeros(self.problem.shape)
         dose[person, treatment] = amount
         return dose
+
+    @property
+    def at_cap(self) -> NDArray[np.bool_]:
+        """(N, T) True where a cap stops the dose; nowhere, without caps."""
+        return np.zeros(self.problem.shape, bool)
+
+    @property
+    def money_left(self) -> float:
+        """Money that caps leave unspent; 0 without caps."""
+        return 0.0
 
     @cached_property
     def price(self) -> float:

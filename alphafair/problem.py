@@ -83,12 +83,14 @@ class Problem:
             ``((1/G) Σ_i u_i^{1−ε})^{1/(1−ε)}`` with ``u_i = Σ_t b_it d_it``; 0 is the plain mean.
         weight: w, (K,) in the order of the sorted labels, or a mapping label → w, > 0, or
             ``"size"`` for w_k = G_k; None gives every group weight 1.
-        cap: upper bounds of the doses; not available yet.
+        cap: upper bounds of the doses, scalar, (N,), (N, 1), (1, T) or (N, T), ≥ 0, may be ∞; None
+            is no bound.  Needs ``within`` = 0.
 
     Attributes:
+        benefit, cost, cap: (N, T); cap is None where no dose is bounded.
         groups: the `Groups`.
         productivity: (K,) p_k, utility for one unit of budget (in units of 2**unit; unit = 0
-            unless b/c leaves the doubles).
+            unless b/c leaves the doubles); with caps, for the first unit.
         log_weight, log_productivity: (K,) log(w / max w) and log(p / max p), what the split needs.
         best_item: (K, 2) rows (i, t): the item of largest b/c of each group; the first in row
             order where several tie.
@@ -100,7 +102,6 @@ class Problem:
         ValueError: a value out of its range, NaN, shapes that do not fit, a group without a
             positive benefit.  The message names the argument, the first offending entry, the cure.
         TypeError: arguments of the wrong kind (text for a number, for example).
-        NotImplementedError: ``cap`` is given.
 
     Example:
         >>> problem = Problem([3.0, 1.0, 2.0], 1.0, ["a", "a", "b"], budget=6.0)
@@ -112,6 +113,7 @@ class Problem:
 
     benefit: Floats
     cost: Floats
+    cap: Floats | None
     groups: Groups
     budget: float
     within: float
@@ -123,7 +125,7 @@ class Problem:
     log_productivity: Floats
     unit: int  # true utility = 2**unit × utility as computed here; 0 unless b/c is extreme
 
-    allocate: ClassVar[Callable[..., Any]]  # closed_form.py defines it: it needs Problem first
+    allocate: ClassVar[Callable[..., Any]]  # capped.py defines it: it needs Problem first
 
     def __init__(
         self,
@@ -135,18 +137,18 @@ class Problem:
         weight: Any = None,
         cap: Any = None,
     ) -> None:
-        if cap is not None:
-            raise NotImplementedError("cap: upper bounds on doses are not available yet")
         b, c = _table("benefit", benefit), _table("cost", cost)
         groups = group if isinstance(group, Groups) else Groups(group)
         budget = number("budget", budget, "finite and ≥ 0", lambda v: 0 <= v < np.inf)
         within = number("within", within, "between 0 and infinity", lambda v: v >= 0)
         shape = _common_shape(b, c, groups)
+        bound = None if cap is None else _bounds(cap, shape, within)
         # One scan finds the best item of every group (ε = 0) or of every person (ε > 0).
         owner = groups.code if within == 0 else np.arange(shape[0])
         owners = len(groups.label) if within == 0 else shape[0]
-        ratio, item, unit = _best_ratios(b, c, shape, owner, owners)
-        best, best_item = _best_of_groups(ratio, item, groups, within)
+        useful = b if bound is None else _without(b, bound == 0)
+        ratio, item, unit = _best_ratios(useful, c, shape, owner, owners)
+        best, best_item = _best_of_groups(ratio, item, groups, within, bound is not None)
         share, power_mean = _shares(ratio, best, groups, within)
         able = np.flatnonzero(item >= 0)
         code = able if within == 0 else groups.code[able]
@@ -154,6 +156,7 @@ class Problem:
         fields = {
             "benefit": np.broadcast_to(_column(b), shape),
             "cost": np.broadcast_to(_column(c), shape),
+            "cap": bound,
             "groups": groups,
             "budget": budget,
             "within": within,
@@ -240,8 +243,10 @@ def _best_ratios(
     """Best ratio and flat item i·T + t of each owner (−1: no positive benefit), and the unit."""
 
     def scan(benefit: Floats, cost: Floats) -> Any:
-        arguments = (*_steps(benefit, shape), *_steps(cost, shape), shape)
-        return _compiled_scan()(*arguments, owner, owners)
+        b, *benefit_step = flat_steps(benefit, shape)
+        c, *cost_step = flat_steps(cost, shape)
+        arguments = (b, tuple(benefit_step), c, tuple(cost_step), shape, owner, owners)
+        return _compiled_scan()(*arguments)
 
     best, item, valid = scan(benefit, cost)
     if not valid:
@@ -263,11 +268,14 @@ def _best_ratios(
     return best, found, int(unit_b - unit_c)
 
 
-def _steps(array: Floats, shape: tuple[int, int]) -> tuple[Floats, tuple[int, int]]:
-    """Flat array and the strides that broadcast it to (N, T) without a copy."""
-    rows, columns = _column(array).shape
+def flat_steps(array: Floats, shape: tuple[int, int]) -> tuple[Floats, int, int]:
+    """Flat array and the two strides that broadcast it to (N, T) without a copy."""
+    table = _column(array)
+    once = tuple(slice(1 if step == 0 else None) for step in table.strides)
+    table = table[once]  # where an axis is a repetition already, take it back
+    rows, columns = table.shape
     steps = (columns if rows == shape[0] else 0, 1 if columns == shape[1] else 0)
-    return np.ascontiguousarray(array).reshape(-1), steps
+    return np.ascontiguousarray(table).reshape(-1), *steps
 
 
 def _out_of_range(ratio: Floats, item: Integers) -> NDArray[np.bool_]:
@@ -290,7 +298,7 @@ def _refuse_entry(benefit: Floats, cost: Floats) -> NoReturn:
 
 # --- inside a group: power means and shares ---------------------------------------------------
 def _best_of_groups(
-    ratio: Floats, item: Integers, groups: Groups, within: float
+    ratio: Floats, item: Integers, groups: Groups, within: float, capped: bool
 ) -> tuple[Floats, Integers]:
     """Each group's best ratio (K,) and its flat item (K,); refuse groups that have none."""
     best, first = ratio, item
@@ -303,8 +311,9 @@ def _best_of_groups(
     if (first < 0).any():
         label = groups.label[int(np.argmax(first < 0))]
         raise ValueError(
-            f"group {label!s} has no item with a positive benefit: no budget can give it utility; "
-            f"drop the group or correct its benefits"
+            f"group {label!s} has no item with a positive benefit{' and cap' if capped else ''}: "
+            f"no budget can give it utility; drop the group or correct its benefits"
+            f"{' or caps' if capped else ''}"
         )
     if within >= 1 and (item < 0).any():
         i = int(np.argmax(item < 0))
@@ -502,6 +511,33 @@ def _common_shape(benefit: Floats, cost: Floats, groups: Groups) -> tuple[int, i
             f"(N,), (N, 1), (1, T) or (N, T){hint}"
         )
     return persons, treatments
+
+
+def _bounds(cap: ArrayLike, shape: tuple[int, int], within: float) -> Floats | None:
+    """(N, T) upper bounds of the doses; None where all are infinite."""
+    if within != 0:
+        raise ValueError(
+            f"cap is given and within is {within:g}: caps need within = 0, because with caps the "
+            f"split inside a group has no closed form; leave one of the two out"
+        )
+    table = _table("cap", cap)
+    rows, columns = _column(table).shape
+    if rows not in (1, shape[0]) or columns not in (1, shape[1]):
+        raise ValueError(
+            f"cap has shape {table.shape}: must be a scalar, (N,), (N, 1), (1, T) or (N, T), with "
+            f"(N, T) = {shape}"
+        )
+    bad = ~(table >= 0)
+    if bad.any():
+        index = np.unravel_index(int(np.argmax(bad)), table.shape)
+        where = f"[{', '.join(str(int(j)) for j in index)}]" if index else ""
+        raise ValueError(f"cap{where} is {table[index]}: must be ≥ 0; infinity is no bound")
+    return None if table.min() == np.inf else np.broadcast_to(_column(table), shape)
+
+
+def _without(benefit: Floats, blocked: NDArray[np.bool_]) -> Floats:
+    """The benefits with 0 where no dose can be given (a NaN stays one, to be refused)."""
+    return _column(benefit) * ~blocked if blocked.any() else benefit
 
 
 def number(name: str, value: Any, expected: str, accept: Callable[[float], bool]) -> float:

@@ -48,7 +48,7 @@ class Reference(NamedTuple):
 
     Attributes:
         dose: (N, T) d ≥ 0, cleaned of the solver's noise: nothing on items without benefit, and
-            scaled to spend the budget exactly.
+            scaled to spend the budget exactly; under caps, cut to them and not beyond the budget.
         welfare: W at these doses.
         group_utility: (K,) u at these doses.
         status: the solver's own word, "optimal".
@@ -128,6 +128,10 @@ def _program(
     person = cp.sum(cp.multiply(ratio, money), axis=1)
     utility = cp.Variable(groups)
     constraints = [cp.sum(money) <= total]
+    if problem.cap is not None:
+        most = problem.cap * problem.cost / problem.budget * total
+        bounded = np.flatnonzero(most.ravel() < total)
+        constraints.append(cp.vec(money, order="C")[bounded] <= most.ravel()[bounded])
     for k in range(groups):
         members = np.flatnonzero(problem.groups.code == k)
         constraints.append(_below_equivalent(utility[k], person[members], problem.within))
@@ -166,7 +170,12 @@ def _certified(
     if program.status != cp.OPTIMAL:
         raise SolverError(f"ended with status {program.status!r}, not 'optimal'")
     share = np.where(problem.benefit > 0, np.maximum(money.value, 0), 0)  # the rest is noise
-    dose = problem.budget * share / share.sum() / problem.cost
+    if problem.cap is None:
+        dose = problem.budget * share / share.sum() / problem.cost
+    else:  # money is in units of Q/K; caps may leave some of it over
+        part = problem.budget / len(problem.groups.label)
+        dose = np.minimum(part * share / problem.cost, problem.cap)
+        dose = dose / max(1.0, (dose * problem.cost).sum() / problem.budget)
     bound = certify(dose, problem, alpha)
     if not bound.relative_gap <= CERTIFIED:
         raise SolverError(

@@ -15,6 +15,7 @@ CORE = ("problem", "utility", "certificate", "closed_form", "capped", "derivativ
 ALLOWED = {
     "problem": set(),
     "utility": set(),
+    "curves": set(),
     "certificate": {"problem", "utility"},
     "reference": {"problem", "utility", "certificate"},
     "groundtruth": set(CORE),
@@ -22,7 +23,7 @@ ALLOWED = {
     "frames": set(CORE),
     "plots": set(CORE),
     "__main__": {*CORE, "frames"},
-    "__init__": {*CORE, "groundtruth"},
+    "__init__": {*CORE, "curves", "groundtruth"},
 } | {name: set(CORE[: CORE.index(name)]) for name in CORE[3:]}
 
 
