@@ -28,6 +28,20 @@ from .certificate import OptimalityGap, optimality_gap
 from .closed_form import Allocation, allocate
 from .curves import CurveSegments, concave_segments
 from .derivatives import CappedDoseJacobian, DoseCotangent, DoseJacobian, WelfareGradient
+from .fairness import (
+    Frontier,
+    FrontierBands,
+    FrontierPoint,
+    atkinson,
+    frontier,
+    frontier_bands,
+    gini,
+    jain,
+    min_max_ratio,
+    price_of_fairness,
+    price_of_fairness_bound,
+    theil,
+)
 from .problem import Groups, Problem
 from .utility import equivalent_utility, phi, phi_inverse, phi_normalised, phi_prime, power_mean
 from .utility import welfare as welfare
@@ -41,18 +55,30 @@ __all__ = [
     "CurveSegments",
     "DoseCotangent",
     "DoseJacobian",
+    "Frontier",
+    "FrontierBands",
+    "FrontierPoint",
     "Groups",
     "OptimalityGap",
     "Problem",
     "WelfareGradient",
     "allocate",
+    "atkinson",
     "concave_segments",
     "equivalent_utility",
+    "frontier",
+    "frontier_bands",
+    "gini",
+    "jain",
+    "min_max_ratio",
     "optimality_gap",
     "phi",
     "phi_inverse",
     "phi_normalised",
     "phi_prime",
     "power_mean",
+    "price_of_fairness",
+    "price_of_fairness_bound",
+    "theil",
     "welfare",
 ]

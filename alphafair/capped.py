@@ -321,7 +321,8 @@ def _sort_small(ratio, order, start, small):  # type: ignore[no-untyped-def]
 def _running_totals(item, ratio, length, order, start, unit):  # type: ignore[no-untyped-def]
     """In place: items in order, ratio → slope, length → money at the end; returns utility there.
 
-    Fresh memory costs more than the arithmetic: hence in place, group by group.  Kahan's sums.
+    Fresh memory costs more than the arithmetic: hence in place, group by group.  Sums carry what
+    they round off (Knuth's two-sum).
     """
     utility, largest = np.empty(item.size), np.diff(start).max()
     old_item, old_ratio, old_length = (
@@ -333,17 +334,17 @@ def _running_totals(item, ratio, length, order, start, unit):  # type: ignore[no
         first, end = start[k], start[k + 1]
         old_item[: end - first], old_ratio[: end - first] = item[first:end], ratio[first:end]
         old_length[: end - first] = length[first:end]
-        spent, lost_money, value, lost_value, scale = 0.0, 0.0, 0.0, 0.0, 1 / unit[k]
+        scale, spent, rest, value, more = 1 / unit[k], 0.0, 0.0, 0.0, 0.0
         for j in range(first, end):
             i = order[j]
             slope, own, item[j] = old_ratio[i] * scale, old_length[i], old_item[i]
-            term = own - lost_money
-            total = spent + term
-            lost_money, spent = (total - spent) - term, total
-            term = own * slope - lost_value
-            total = value + term
-            lost_value, value = (total - value) - term, total
-            ratio[j], length[j], utility[j] = slope, spent, value
+            worth = own * slope
+            total, both = spent + own, value + worth
+            part, share = total - spent, both - value
+            rest += (spent - (total - part)) + (own - part)
+            more += (value - (both - share)) + (worth - share)
+            spent, value = total, both
+            ratio[j], length[j], utility[j] = slope, spent + rest, value + more
     return utility
 
 

@@ -1,9 +1,10 @@
 """Response curves: what a person would gain from each of several levels, as capped items.
 
-Benefits that are not proportional to the money, such as the probability that somebody comes for 1,
-2 or 3 dollars, are curves.  Mixing levels, one of them for some people and another for others who
-are alike, reaches every point under the concave hull of a curve.  The hull is a chain of segments of
-falling slope, and each is an item of its own: slope as benefit, money as dose, length as cap.
+Benefits that are not proportional to the money, such as the probability that somebody comes for
+1, 2 or 3 dollars, are curves.  Mixing levels, one of them for some people and another for others
+who are alike, reaches every point under the concave hull of a curve.  The hull is a chain of
+segments of falling slope, and each is an item of its own: slope as benefit, money as dose, length
+as cap.
 """
 
 from __future__ import annotations

@@ -10,11 +10,16 @@ from collections.abc import Sequence
 import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.axes import Axes
+from numpy.typing import ArrayLike
 
 from .closed_form import Allocation
-from .problem import Floats
+from .fairness import Frontier, FrontierBands
+from .problem import Floats, Integers
 
 ALPHA_TICKS = (0, 0.5, 1, 2, 5, np.inf)
+FILLED = ("no dose", "up to half", "over half", "all")  # of the utility that the caps allow
+FILLED_COLOURS = ("#d9d9d9", "#9ecae1", "#4292c6", "#08306b")  # darker is fuller
+FULL = 1 - 1e-9  # reached, up to the rounding of a group's last dose
 
 
 def allocation(result: Allocation, ax: Axes | None = None) -> Axes:
@@ -67,8 +72,8 @@ def budget_split(results: Sequence[Allocation], ax: Axes | None = None) -> Axes:
     labels = [str(label) for label in ordered[0].group_labels]
     position = alpha_position([result.alpha for result in ordered])
     ax.stackplot(position, share.T, labels=labels, alpha=0.85)
-    ax.set_xticks(alpha_position(ALPHA_TICKS), [alpha_text(a) for a in ALPHA_TICKS])
-    ax.set(xlabel="α", ylabel="percent of the budget", xlim=(0, 1), ylim=(0, 100))
+    _alpha_axis(ax)
+    ax.set(ylabel="percent of the budget", ylim=(0, 100))
     ax.legend(loc="lower center", bbox_to_anchor=(0.5, 1), ncols=min(4, len(labels)), frameon=False)
     return ax
 
@@ -103,7 +108,194 @@ def lorenz(results: Allocation | Sequence[Allocation], ax: Axes | None = None) -
     return ax
 
 
-def alpha_position(alpha: Sequence[float]) -> Floats:
+def frontier(
+    result: Frontier,
+    bands: FrontierBands | None = None,
+    ax: Axes | None = None,
+    bound: ArrayLike | None = None,
+) -> Axes:
+    """The price of fairness as α goes from 0 to ∞, in percent of the largest total.
+
+    Args:
+        result: a `Frontier`.
+        bands: `FrontierBands`, drawn as a shade.
+        ax: where to draw; a new figure by default.
+        bound: (A,) the worst case for each α of ``result``, by `price_of_fairness_bound` with the
+            players and the spread of this problem.
+
+    Returns:
+        The Axes.
+
+    Raises:
+        ValueError: a bound of another length.
+
+    Example:
+        >>> import alphafair as af
+        >>> from alphafair.fairness import frontier as compute
+        >>> problem = af.Problem([2.0, 1.0], 1.0, ["near", "far"], budget=3.0)
+        >>> ax = frontier(compute(problem))
+        >>> float(ax.lines[0].get_ydata()[-1].round(2))  # max-min: 2 each instead of 6 and 0
+        33.33
+    """
+    ax = ax or plt.subplots()[1]
+    order = np.argsort(result.alpha, kind="stable")
+    position = alpha_position(result.alpha[order])
+    if bands is not None:
+        low, high = 100 * bands.lower.price_of_fairness, 100 * bands.upper.price_of_fairness
+        at = np.argsort(bands.alpha, kind="stable")
+        label = f"{100 * bands.level:g} % band"
+        ax.fill_between(alpha_position(bands.alpha[at]), low[at], high[at], alpha=0.25, label=label)
+    ax.plot(position, 100 * result.price_of_fairness[order], label="this problem")
+    if bound is not None:
+        worst = _bound(bound, result)[order]
+        ax.plot(position, 100 * worst, color="grey", linestyle="--", label="worst case")
+    _alpha_axis(ax)
+    ax.set_ylabel("price of fairness, percent")
+    ax.set_ylim(bottom=0)
+    if bands is not None or bound is not None:
+        ax.legend()
+    return ax
+
+
+def trade_off(result: Frontier, ax: Axes | None = None) -> Axes:
+    """Efficiency against equity: each α a point, to the right the more equal, upwards the more.
+
+    Args:
+        result: a `Frontier`.  Those of its α that are among 0, 0.5, 1, 2, 5, ∞ are written at their
+            points; all of them if none is.
+        ax: where to draw; a new figure by default.
+
+    Returns:
+        The Axes.
+
+    Example:
+        >>> import alphafair as af
+        >>> from alphafair.fairness import frontier as compute
+        >>> problem = af.Problem([2.0, 1.0], 1.0, ["near", "far"], budget=3.0)
+        >>> [text.get_text() for text in trade_off(compute(problem)).texts]
+        ['α = 0', '0.5', '1', '2', '5', '∞']
+    """
+    ax = ax or plt.subplots()[1]
+    order = np.argsort(result.alpha, kind="stable")
+    alpha, mean = result.alpha[order], result.mean_utility[order]
+    equity = result.min_utility[order] / result.group_utility.max(axis=1)[order]
+    line = ax.plot(equity, mean)[0]
+    written = np.isin(alpha, ALPHA_TICKS)
+    written = written if written.any() else np.ones(alpha.size, bool)
+    ax.plot(equity[written], mean[written], "o", color=line.get_color())
+    for j, row in enumerate(np.flatnonzero(written)):
+        text = alpha_text(alpha[row]) if j else _title(alpha[row])
+        ax.annotate(text, (equity[row], mean[row]), (4, 4), textcoords="offset points")
+    ax.set(xlabel="equity: least over largest utility", ylabel="efficiency: mean utility")
+    ax.margins(0.12)  # room for the texts
+    return ax
+
+
+def who_is_funded(results: Allocation | Sequence[Allocation], ax: Axes | None = None) -> Axes:
+    """How many people of each group get a dose.
+
+    For one allocation a bar a group, all of its people; with caps it is divided by the part of the
+    utility that a person's caps allow which the person reaches.  For several, a table of percents,
+    a column for each α.
+
+    Args:
+        results: one `Allocation`, or several of one problem.
+        ax: where to draw; a new figure by default.
+
+    Returns:
+        The Axes.
+
+    Example:
+        >>> import alphafair as af
+        >>> a = af.allocate([2.0, 1.0, 3.0], 1.0, ["near", "near", "far"], budget=3.0, alpha=1)
+        >>> [text.get_text() for text in who_is_funded(a).texts]
+        ['1 of 1', '1 of 2']
+    """
+    several = [results] if isinstance(results, Allocation) else results
+    if ax is None:
+        width, _ = plt.rcParams["figure.figsize"]
+        height = 1.4 + 0.4 * several[0].group_labels.size
+        ax = plt.subplots(figsize=(width, height))[1]
+    ax.grid(visible=False)
+    ax.set_yticks(
+        np.arange(several[0].group_labels.size), [str(label) for label in several[0].group_labels]
+    )
+    ax.set_ylabel("group")
+    if isinstance(results, Allocation):
+        _funded_bars(results, ax)
+    else:
+        _funded_table(sorted(results, key=lambda result: result.alpha), ax)
+    return ax
+
+
+def _funded_bars(result: Allocation, ax: Axes) -> None:
+    count, size = _people(result), result.group_size
+    names, colours, head = list(FILLED), list(FILLED_COLOURS), "utility, of what the caps allow"
+    if result.problem.cap is None:  # without caps no dose is full
+        names, colours, head = ["no dose", "a dose"], [colours[0], colours[3]], ""
+    start, place = np.zeros(size.size), np.arange(size.size)
+    for level in np.flatnonzero(count.any(axis=0))[::-1]:  # the fullest first
+        part = 100 * count[:, level] / size
+        ax.barh(place, part, left=start, color=colours[level], label=names[level])
+        start = start + part
+    for k, funded in enumerate(count[:, 1:].sum(axis=1).tolist()):
+        ax.text(102, k, f"{funded} of {size[k]}", va="center")
+    ax.set(xlim=(0, 125), xlabel="percent of the group's people", title=_title(result.alpha))
+    ax.set_xticks([0, 25, 50, 75, 100])
+    ax.invert_yaxis()
+    below = -0.45 * ax.figure.dpi / ax.bbox.height  # 0.45 inch below the axes: ticks and label
+    anchor = (0.5, below)
+    ax.legend(loc="upper center", bbox_to_anchor=anchor, ncols=2, frameon=False, title=head)
+
+
+def _funded_table(results: Sequence[Allocation], ax: Axes) -> None:
+    funded = [_people(result)[:, 1:].sum(axis=1) / result.group_size for result in results]
+    percent = 100 * np.array(funded).T
+    image = ax.imshow(percent, cmap="Blues", vmin=0, vmax=100, aspect="auto")
+    ax.set(xlabel="α", title="percent of people who get a dose")
+    if len(results) > 8:
+        position = np.unique(np.linspace(0, len(results) - 1, 6).round().astype(int))
+        ax.figure.colorbar(image, ax=ax)
+    else:
+        position = np.arange(len(results))
+        for (k, j), value in np.ndenumerate(percent):
+            text = f"{value:.0f}" if value == 0 or value >= 1 else "<1"
+            ax.text(j, k, text, ha="center", va="center", color="w" if value > 50 else "k")
+    ax.set_xticks(position, [alpha_text(round(results[j].alpha, 2)) for j in position])
+
+
+def _people(result: Allocation) -> Integers:
+    """(K, L) people by group and level: no dose or a dose (L = 2); with caps the L = 4 `FILLED`."""
+    problem = result.problem
+    level = (result.dose > 0).any(axis=1).astype(np.intp)
+    levels = 2
+    if problem.cap is not None:
+        benefit = np.maximum(problem.benefit, 0)
+        allowed = np.where(benefit > 0, problem.cap, 0)
+        most = (benefit * allowed).sum(axis=1)
+        part = (benefit * result.dose).sum(axis=1) / np.where(most > 0, most, 1)
+        level, levels = level * (1 + (part > 0.5) + (part >= FULL)), 4
+    groups = len(result.group_labels)
+    cell = problem.groups.code * levels + level
+    return np.bincount(cell, minlength=groups * levels).reshape(groups, levels)
+
+
+def _bound(bound: ArrayLike, result: Frontier) -> Floats:
+    worst = np.asarray(bound, float)
+    if worst.shape != result.alpha.shape:
+        raise ValueError(
+            f"bound has shape {worst.shape}: must be {result.alpha.shape}, one for each α: "
+            f"[price_of_fairness_bound(alpha, players) for alpha in result.alpha]"
+        )
+    return worst
+
+
+def _alpha_axis(ax: Axes) -> None:
+    ax.set_xticks(alpha_position(ALPHA_TICKS), [alpha_text(a) for a in ALPHA_TICKS])
+    ax.set(xlabel="α", xlim=(0, 1))
+
+
+def alpha_position(alpha: ArrayLike) -> Floats:
     """α/(1 + α), which puts [0, ∞] on [0, 1].
 
     Example:

@@ -5,9 +5,13 @@ import numpy as np
 import pytest
 
 import alphafair as af
-from alphafair import plots
+from alphafair import fairness, plots
 
 PROBLEM = af.Problem([4.0, 1.0, 2.0], 1.0, ["far", "near", "town"], budget=30.0)
+FRONTIER = fairness.frontier(PROBLEM, [np.inf, 1, 0, 2])
+CAPPED = af.Problem(  # a dose costs 1, nobody gets more than 2 of it
+    [4.0, 3.0, 2.0, 1.0], 1.0, ["far", "far", "far", "near"], budget=5.0, cap=2.0
+)
 
 
 @pytest.fixture(autouse=True)
@@ -49,4 +53,85 @@ def test_draws_where_it_is_told():
     assert plots.allocation(PROBLEM.allocate(1), ax) is ax
     assert plots.budget_split([PROBLEM.allocate(1)], ax) is ax
     assert plots.lorenz(PROBLEM.allocate(1), ax) is ax
+    assert plots.frontier(FRONTIER, ax=ax) is ax
+    assert plots.trade_off(FRONTIER, ax) is ax
+    assert plots.who_is_funded(PROBLEM.allocate(1), ax) is ax
     assert len(plt.get_fignums()) == 1
+
+
+def test_frontier_is_the_price_in_percent_ordered_by_alpha():
+    ax = plots.frontier(FRONTIER)
+    x, y = ax.lines[0].get_data()
+    assert x == pytest.approx([0, 1 / 2, 2 / 3, 1])
+    # utilities at 0: 120, 0, 0; at 1: 40, 10, 20; at ∞: 120/7 each
+    assert y[[0, 1, 3]] == pytest.approx([0, 100 * (1 - 70 / 120), 100 * (1 - 3 / 7)])
+    assert ax.get_legend() is None
+    assert [t.get_text() for t in ax.get_xticklabels()] == ["0", "0.5", "1", "2", "5", "∞"]
+
+
+def test_frontier_with_band_and_worst_case():
+    problems = [
+        af.Problem([b, 1.0, 2.0], 1.0, ["far", "near", "town"], budget=30.0) for b in (3.0, 4.0)
+    ]
+    bands = fairness.frontier_bands(problems, FRONTIER.alpha, level=0.5)
+    worst = [
+        fairness.price_of_fairness_bound(alpha, 3, 4, simplex=True) for alpha in FRONTIER.alpha
+    ]
+    ax = plots.frontier(FRONTIER, bands, bound=worst)
+    outline = ax.collections[0].get_paths()[0].vertices
+    for table in (bands.lower, bands.upper):
+        assert 100 * table.price_of_fairness[0] in outline[outline[:, 0] == 1, 1]  # α = ∞
+    assert ax.lines[1].get_ydata() == pytest.approx(100 * np.array(worst)[[2, 1, 3, 0]])
+    assert [t.get_text() for t in ax.get_legend().get_texts()] == [
+        "50 % band",
+        "this problem",
+        "worst case",
+    ]
+    with pytest.raises(ValueError, match=r"bound has shape \(2,\): must be \(4,\)"):
+        plots.frontier(FRONTIER, bound=[0.1, 0.2])
+
+
+def test_trade_off_goes_to_the_right_and_down():
+    ax = plots.trade_off(FRONTIER)
+    x, y = ax.lines[0].get_data()
+    assert x == pytest.approx([0, 1 / 4, 1 / 2, 1])  # u ∝ p^{1/α}, p from 1 to 4
+    assert y[[0, 3]] == pytest.approx([40, 120 / 7])
+    assert [t.get_text() for t in ax.texts] == ["α = 0", "1", "2", "∞"]
+    other = plots.trade_off(fairness.frontier(PROBLEM, [0.3, 3]))
+    assert [t.get_text() for t in other.texts] == ["α = 0.3", "3"]  # none of the usual ones
+
+
+def test_who_is_funded_without_caps():
+    ax = plots.who_is_funded(af.allocate([1.0, 2.0, 3.0], 1.0, ["a", "a", "b"], 3.0, 1))
+    assert [t.get_text() for t in ax.texts] == ["1 of 2", "1 of 1"]
+    assert [bar.get_width() for bar in ax.patches] == [50, 100, 50, 0]  # a dose; no dose
+    assert [t.get_text() for t in ax.get_legend().get_texts()] == ["a dose", "no dose"]
+    assert [t.get_text() for t in ax.get_yticklabels()] == ["a", "b"]
+
+
+def test_who_is_funded_with_caps_says_how_full():
+    tied = CAPPED.allocate(0)  # utility of a unit of money: 4/3, 1, 2/3 in far and 1 in near
+    assert tied.dose[:, 0] == pytest.approx([2, 1.5, 0, 1.5])
+    ax = plots.who_is_funded(tied)
+    assert [t.get_text() for t in ax.get_legend().get_texts()] == ["all", "over half", "no dose"]
+    width = np.array([bar.get_width() for bar in ax.patches]).reshape(3, 2)
+    assert width == pytest.approx(np.array([[100 / 3, 0], [100 / 3, 100], [100 / 3, 0]]))
+    assert [t.get_text() for t in ax.texts] == ["2 of 3", "1 of 1"]
+    equal = CAPPED.allocate(1)
+    assert equal.dose[:, 0] == pytest.approx([2, 1, 0, 2])
+    names = [t.get_text() for t in plots.who_is_funded(equal).get_legend().get_texts()]
+    assert names == ["all", "up to half", "no dose"]
+
+
+def test_who_is_funded_for_several_alpha():
+    results = [CAPPED.allocate(alpha) for alpha in (np.inf, 0)]
+    ax = plots.who_is_funded(results)
+    shown = np.asarray(ax.images[0].get_array())
+    funded = [[(r.dose[:3] > 0).mean(), (r.dose[3:] > 0).mean()] for r in results[::-1]]
+    assert shown == pytest.approx(100 * np.array(funded).T)
+    assert shown[0] == pytest.approx([200 / 3, 200 / 3])
+    assert [t.get_text() for t in ax.get_xticklabels()] == ["0", "∞"]
+    assert [t.get_text() for t in ax.texts] == ["67", "67", "100", "100"]
+    many = plots.who_is_funded([CAPPED.allocate(a) for a in fairness.DEFAULT_ALPHAS])
+    assert len(many.texts) == 0
+    assert [t.get_text() for t in many.get_xticklabels()][-1] == "∞"

@@ -1,0 +1,599 @@
+"""How unequal is a result, and what does equality cost?
+
+**Measures** of a vector of utilities u, with population shares s = w/Σw and mean ``μ = Σ s u``.
+All are relative (doubling every u changes nothing) and, but for the last two, 0 at equality::
+
+    Gini      ∫ F (1 − F) du / μ             F: the share of the population below u
+    Theil     Σ s (u/μ) log(u/μ)
+    Atkinson  1 − (equivalent utility)/μ     the part of the total that equality could do without
+    Jain      μ² / Σ s u²                    1 at equality
+    min/max   min u / max u                  1 at equality
+
+**Price of fairness**: the part of the total that the α-fair allocation gives up,
+
+    PoF(α) = 1 − Σ w u(α) / Σ w u(0).
+
+`price_of_fairness_bound` says how large it can be before any data are seen, `frontier` what it is
+for a problem, `frontier_bands` how sure one may be of it.
+"""
+
+from __future__ import annotations
+
+import importlib
+import math
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any, NamedTuple, cast
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from .problem import Floats, Problem, money_exponent, number
+from .utility import check_alpha, power_mean
+
+# α = i/(60 − i): evenly spaced on the axis α/(1 + α), with 0, 1/2, 1, 2, 5 and ∞ among them.
+DEFAULT_ALPHAS = (*(i / (60 - i) for i in range(60)), np.inf)
+TINY = 1e-300  # in the place of 0 where only the sign of a logarithm counts
+
+
+# --- measures of inequality ------------------------------------------------------------------
+def gini(utility: ArrayLike, weight: ArrayLike | None = None) -> float:
+    """Gini's index Σ_ij s_i s_j |u_i − u_j| / (2μ), as ∫ F(1 − F) du / μ; O(K log K).
+
+    The sum over the gaps between neighbours has no negative terms, so nothing cancels.  It is the
+    index of a population, without the factor K/(K − 1) for samples.
+
+    Args:
+        utility: (K,) u ≥ 0, not all 0.
+        weight: (K,) w > 0, population of each entry; default 1.
+
+    Returns:
+        A number from 0 (equality) to 1 − min s (one has everything).
+
+    Raises:
+        ValueError: utilities that are negative, not finite or all 0; weights ≤ 0; shapes.
+
+    References:
+        Sen, "On Economic Inequality", 1973, section 2.8.
+
+    Example:
+        >>> gini([0.0, 1.0]), gini([1.0, 3.0]), gini([1.0, 3.0], weight=[3, 1])
+        (0.5, 0.25, 0.25)
+    """
+    u, share = _population(utility, weight)
+    order = np.argsort(u, kind="stable")
+    below = np.cumsum(share[order])[:-1]
+    above = np.cumsum(share[order][::-1])[::-1][1:]
+    return float((np.diff(u[order]) * below * above).sum() / (share * u).sum())
+
+
+def theil(utility: ArrayLike, weight: ArrayLike | None = None) -> float:
+    """Theil's index Σ s (u/μ) log(u/μ), with 0 log 0 = 0.
+
+    Computed as Σ s ((1 + δ) log(1 + δ) − δ) with δ = u/μ − 1: the same sum, because Σ s δ = 0, but
+    every term is ≥ 0.
+
+    Args:
+        utility, weight: as in `gini`, and refused as there.
+
+    Returns:
+        A number from 0 (equality) to −log(min s) (one has everything; log K without weights).
+
+    References:
+        Theil, "Economics and Information Theory", 1967; Cowell, "Measuring Inequality", 2011.
+
+    Example:
+        >>> theil([1.0, 1.0]), round(theil([0.0, 1.0]), 12) == round(math.log(2), 12)
+        (0.0, True)
+    """
+    excess, share = _excess(utility, weight)
+    logarithm = np.log1p(np.where(excess > -1, excess, 0))
+    return float((share * np.maximum((1 + excess) * logarithm - excess, 0)).sum())
+
+
+def atkinson(utility: ArrayLike, epsilon: float, weight: ArrayLike | None = None) -> float:
+    """Atkinson's index 1 − E/μ, with E the equally-distributed equivalent at aversion ε.
+
+    Args:
+        utility, weight: as in `gini`, and refused as there.
+        epsilon: ε in [0, ∞], aversion to inequality: the α of `equivalent_utility`.
+
+    Returns:
+        A number from 0 (equality, or ε = 0) to 1 (some u is 0 and ε ≥ 1).
+
+    Raises:
+        ValueError: as in `gini`; ε negative or NaN.
+
+    References:
+        Atkinson, "On the measurement of inequality", Journal of Economic Theory 2, 1970.
+
+    Example:
+        >>> round(atkinson([1.0, 4.0], 1), 12), atkinson([1.0, 4.0], np.inf)
+        (0.2, 0.6)
+    """
+    aversion = number("epsilon", epsilon, "between 0 and infinity", lambda v: v >= 0)
+    excess, share = _excess(utility, weight)
+    s = 1 - aversion
+    if np.abs(excess).max() >= 0.5 / (1 + aversion):
+        return max(0.0, 1 - power_mean(1 + excess, s, share))
+    # Near equality 1 − E/μ cancels.  log E/μ does not, given that Σ s δ is 0 to the last digit.
+    logarithm = np.log1p(excess)
+    if s == 0:
+        log_ratio = (share * logarithm).sum()
+    else:
+        log_ratio = np.log1p((share * np.expm1(s * logarithm)).sum()) / s
+    return max(0.0, -float(np.expm1(log_ratio)))
+
+
+def jain(utility: ArrayLike, weight: ArrayLike | None = None) -> float:
+    """Jain's index μ²/Σ s u², that is (Σ u)²/(K Σ u²) without weights.
+
+    If a part of the population shares everything equally, it is that part.
+
+    Args:
+        utility, weight: as in `gini`, and refused as there.
+
+    Returns:
+        A number from min s (one has everything) to 1 (equality).
+
+    References:
+        Jain, Chiu and Hawe, "A quantitative measure of fairness and discrimination for resource
+        allocation in shared computer systems", DEC-TR-301, 1984.
+
+    Example:
+        >>> jain([1.0, 1.0, 0.0, 0.0])
+        0.5
+    """
+    excess, share = _excess(utility, weight)
+    return float(1 / (1 + (share * excess**2).sum()))
+
+
+def min_max_ratio(utility: ArrayLike) -> float:
+    """What the worst off has of what the best off has, min u / max u.
+
+    Args:
+        utility: as in `gini`, and refused as there.
+
+    Returns:
+        A number from 0 to 1 (equality).
+
+    Example:
+        >>> min_max_ratio([1.0, 2.0, 4.0])
+        0.25
+    """
+    u, _ = _population(utility, None)
+    return float(u.min() / u.max())
+
+
+def _population(utility: ArrayLike, weight: ArrayLike | None) -> tuple[Floats, Floats]:
+    """(K,) utilities in a unit near the largest, and (K,) population shares; checked."""
+    u = _vector("utility", utility, lambda v: np.isfinite(v) & (v >= 0), "finite and ≥ 0")
+    if not u.any():
+        raise ValueError("utility is 0 everywhere: there is nothing to be shared unequally")
+    weight = np.ones(u.size) if weight is None else weight
+    w = _vector("weight", weight, lambda v: np.isfinite(v) & (v > 0), "finite and > 0")
+    if w.size != u.size:
+        raise ValueError(f"weight has {w.size} entries: must have {u.size}, one for each utility")
+    u, w = (np.ldexp(v, -np.frexp(v.max())[1]) for v in (u, w))  # by a power of 2: exact
+    return u, w / w.sum()
+
+
+def _excess(utility: ArrayLike, weight: ArrayLike | None) -> tuple[Floats, Floats]:
+    """(K,) δ = u/μ − 1 and (K,) population shares."""
+    u, share = _population(utility, weight)
+    mean = (share * u).sum()
+    excess = (u - mean) / mean
+    return excess - (share * excess).sum(), share  # the mean's own rounding, once more
+
+
+def _vector(name: str, value: ArrayLike, accept: Any, expected: str) -> Floats:
+    array = np.asarray(value, float)
+    if array.ndim != 1 or array.size == 0:
+        raise ValueError(f"{name} has shape {array.shape}: must be (K,), one number for each group")
+    accepted = accept(array)
+    if not accepted.all():
+        k = int(np.argmin(accepted))
+        raise ValueError(f"{name}[{k}] is {array[k]}: must be {expected}")
+    return array
+
+
+# --- the price of fairness -------------------------------------------------------------------
+def price_of_fairness(problem: Problem, alpha: float) -> float:
+    """The part of the largest total that the α-fair allocation gives up, 1 − Σ w u(α)/Σ w u(0).
+
+    Without caps ``Σ w u(α) = Q Σ w q^{1/α} / Σ w q^{1/α − 1}`` with q = w p: a mean of q, weighted
+    towards small q.  It increases in α, with caps as well: one more α takes money from the groups
+    above some level of utility, and those are the groups in which it buys most.
+
+    Args:
+        problem: a `Problem` with a positive budget.
+        alpha: α in [0, ∞].
+
+    Returns:
+        A number in [0, 1): 0 at α = 0.
+
+    Raises:
+        ValueError: α out of range, or a budget of 0.
+
+    References:
+        Bertsimas, Farias and Trichakis, "The price of fairness", Operations Research 59(1), 2011.
+
+    Example:
+        >>> problem = Problem([4.0, 1.0], 1.0, ["near", "far"], budget=5.0)
+        >>> [round(price_of_fairness(problem, alpha), 3) for alpha in (0, 1, np.inf)]
+        [0.0, 0.375, 0.6]
+    """
+    return float(frontier(problem, [alpha]).price_of_fairness[0])
+
+
+def price_of_fairness_bound(
+    alpha: float, players: float, spread: float = 1.0, *, simplex: bool = False
+) -> float:
+    """The worst price of fairness at α, whatever the data.
+
+    For n players with a convex compact set of utilities, ρ the largest over the least utility that
+    a player could reach alone::
+
+        PoF ≤ max over 1 ≤ s ≤ n, 1 ≤ z ≤ ρ s  of  (n − s)(1 − 1/z) / (n − s + s z^{1/α − 1})
+
+    s players who lose by fairness, a price of utility z times as high for the n − s others.  ρ = 1
+    is the bound of Bertsimas, Farias and Trichakis: 1 − (2√n − 1)/n at α = 1, ((n − 1)/(n + 1))² at
+    α = ∞.  It is attained if the maximising s is an integer.
+
+    Where one budget Q makes p_k Q for whoever gets it (no caps), the set is a simplex, s = 1, and
+    the bound is attained: by one player of productivity 1 and n − 1 of productivity 1/z.
+
+    With weights the same holds for masses: ρ is the ratio of the w_k M_k, where M_k is what k
+    could reach alone, and n is Σ w · max M / max(w M); in the simplex Σ w / (w of the best group).
+
+    Args:
+        alpha: α in [0, ∞].
+        players: n ≥ 1, any real number.
+        spread: ρ ≥ 1, may be infinite.
+        simplex: True for allocations of one budget without caps.
+
+    Returns:
+        A number in [0, 1]: 0 at α = 0, for one player, and for a simplex of spread 1.
+
+    Raises:
+        ValueError: an argument out of its range.
+
+    References:
+        Bertsimas, Farias and Trichakis, "On the efficiency-fairness trade-off", Management
+        Science 58(12), 2012 (ρ = 1).
+
+    Example:
+        >>> price_of_fairness_bound(np.inf, 3), round(price_of_fairness_bound(1, 9), 12)
+        (0.25, 0.444444444444)
+        >>> round(price_of_fairness_bound(1, 2, spread=4, simplex=True), 12)  # p = 4, 1
+        0.375
+    """
+    # Proof.  Let u be α-fair, v any feasible point, γ_j = u_j^{−α} / Σ u^{1−α}, and p = 1/α.
+    # Optimality of u (first order): Σ γ v ≤ 1 = Σ γ u.  So Σ u = A/B with A = Σ γ^{−p},
+    # B = Σ γ^{1−p}.  Scale the largest attainable utility to 1: v ≤ 1 and γ_j ≤ ρ, since player j
+    # can have 1/ρ alone.  Let s = Σ v, the total to compare with, and r < Σ u / s ≤ 1 be claimed:
+    # A − r s B ≥ 0, a sum over j of h(γ_j) = γ^{−p}(1 − r s γ), split into parts v_j and 1 − v_j.
+    #  · Part v: the v-mean c of γ is ≤ 1/s, γ and γ^{−p} are ordered oppositely (Chebyshev) and
+    #    γ^{−p} is convex (Jensen), so Σ v h(γ) ≥ s c^{−p}(1 − r s c) ≥ s^{1+p} (1 − r).
+    #  · Part 1 − v, of mass n − s: with γ = z/s, Σ (1 − v) h ≥ (n − s) s^p min_z z^{−p}(1 − r z).
+    # The sum is ≥ 0 if r ≤ (s z^p + n − s)/(s z^p + (n − s) z) for every z in [1, ρ s]: 1 minus the
+    # expression maximised above.  The best total has s ≥ 1 (v = the best player alone), and s = 1
+    # on a simplex.  Masses w_j instead of 1 change nothing, and α = ∞ is a limit.
+    alpha = check_alpha(alpha)
+    n = number("players", players, "finite and ≥ 1", lambda v: 1 <= v < np.inf)
+    rho = number("spread", spread, "≥ 1", lambda v: v >= 1)
+    if alpha == 0 or n == 1:
+        return 0.0
+    tilt = money_exponent(alpha)
+    s, log_z = _worst_case(tilt, n, rho, simplex)
+    power = math.exp(tilt * log_z) if tilt else 1.0  # z may be ∞
+    return -(n - s) * math.expm1(-log_z) / (n - s + s * power)
+
+
+def _worst_case(tilt: float, n: float, rho: float, simplex: bool) -> tuple[float, float]:
+    """The maximising s and log z; tilt = 1/α − 1.
+
+    For given z the loss decreases in s, so s = max(1, z/ρ), and along this path it has one peak.
+    Beyond z = ρ it is the loss of nρ players of equal maxima.  Before, −d loss/dz has the sign of
+    ((p − 1) z − p) z^{p−1} − (n − 1), p = 1/α, which increases in z if p > 1.
+    """
+    if not simplex and n * rho < math.inf:
+        slope = _equal_maxima_slope(tilt, n * rho)
+        if slope(math.log(rho)) < 0:
+            log_z = _zero(slope, math.log(rho), math.log(n * rho))
+            return math.exp(log_z) / rho, log_z
+    if tilt <= 0:  # p ≤ 1: the loss increases in z for ever
+        return 1.0, math.log(rho)
+
+    def rise(t: float) -> float:
+        return tilt * t + _log(tilt * math.expm1(t) - 1) - math.log(n - 1)
+
+    peak = _zero(rise, math.log1p(1 / tilt), math.log1p(2 * n / tilt))
+    return 1.0, min(math.log(rho), peak)
+
+
+def _equal_maxima_slope(tilt: float, n: float) -> Callable[[float], float]:
+    """A function of log z with the sign of −d loss/dz at s = z.
+
+    With d = z − 1, m = n − 1, p = 1/α it is that of z^p (−m + (2 + p m) d − (p − 1) d²) − (m − d)²,
+    negative up to its only zero.
+    """
+    m = n - 1
+
+    def slope(t: float) -> float:
+        d = math.expm1(t)
+        quadratic = -1 + (2 / m + tilt + 1) * d - tilt * d * (d / m)
+        return (tilt + 1) * t + _log(quadratic) - _log(m - d) - _log(1 - d / m)
+
+    return slope
+
+
+def _zero(function: Callable[[float], float], low: float, high: float) -> float:
+    """Where a function turns positive, by bisection down to neighbouring doubles."""
+    while low < (middle := (low + high) / 2) < high:
+        low, high = (middle, high) if function(middle) < 0 else (low, middle)
+    return high
+
+
+def _log(value: float) -> float:
+    return math.log(max(value, TINY))
+
+
+# --- the frontier ----------------------------------------------------------------------------
+class FrontierPoint(NamedTuple):
+    """One α of a `Frontier`: its scalar columns."""
+
+    alpha: float
+    mean_utility: float
+    equivalent_utility: float
+    min_utility: float
+    gini: float
+    price_of_fairness: float
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class Frontier:
+    """What each of A values of α achieves: a table, one row an α, in the order asked for.
+
+    ``len`` counts rows, iteration gives `FrontierPoint`s, `to_dict` columns for a data frame.
+
+    Attributes:
+        alpha: (A,) α.
+        mean_utility: (A,) Σ w u / Σ w.
+        equivalent_utility: (A,) the equally-distributed equivalent at the row's own α.
+        min_utility: (A,) min u.
+        gini: (A,) Gini's index of u, with population shares w.
+        price_of_fairness: (A,) 1 − mean utility / (mean utility at α = 0).
+        group_budget: (A, K) x.
+        group_utility: (A, K) u.
+        group_labels: (K,) the sorted labels.
+    """
+
+    alpha: Floats
+    mean_utility: Floats
+    equivalent_utility: Floats
+    min_utility: Floats
+    gini: Floats
+    price_of_fairness: Floats
+    group_budget: Floats
+    group_utility: Floats
+    group_labels: NDArray[Any]
+
+    def __len__(self) -> int:
+        return self.alpha.size
+
+    def __iter__(self) -> Iterator[FrontierPoint]:
+        columns = (getattr(self, name).tolist() for name in FrontierPoint._fields)
+        return map(FrontierPoint._make, zip(*columns, strict=True))
+
+    def to_dict(self) -> dict[str, Floats]:
+        """Columns (A,) by name; those of group k end in its label, as in ``budget_north``.
+
+        Example:
+            >>> problem = Problem([4.0, 1.0], 1.0, ["near", "far"], budget=5.0)
+            >>> list(frontier(problem, [0, 1]).to_dict())[5:]
+            ['price_of_fairness', 'budget_far', 'budget_near', 'utility_far', 'utility_near']
+        """
+        columns = {name: getattr(self, name) for name in FrontierPoint._fields}
+        for name, table in (("budget", self.group_budget), ("utility", self.group_utility)):
+            for label, column in zip(self.group_labels, table.T, strict=True):
+                columns[f"{name}_{label}"] = column
+        return columns
+
+    def __repr__(self) -> str:
+        row = "{:>9.4g} {:>12.6g} {:>12.6g} {:>12.6g} {:>8.4f} {:>8.2f}"
+        lines = [row.format(*point[:5], 100 * point.price_of_fairness) for point in self]
+        if len(lines) > 12:
+            lines = [*lines[:5], "…".rjust(9), *lines[-5:]]
+        head = f"{'α':>9} {'mean':>12} {'equivalent':>12} {'min':>12} {'Gini':>8} {'price %':>8}"
+        return "\n".join([f"Frontier(A={len(self)}, K={self.group_labels.size})", head, *lines])
+
+
+def frontier(problem: Problem, alphas: Iterable[float] = DEFAULT_ALPHAS) -> Frontier:
+    """Equity against efficiency: the optimum of one problem at many α.
+
+    The mean falls with α and the least utility rises; the equivalent utility falls as well, because
+    a harsher judge values every allocation less.  Without caps all ratios u_j/u_k move towards 1,
+    so the Gini index falls.
+
+    Args:
+        problem: a `Problem` with a positive budget; built once, then O(K) for each α without caps.
+        alphas: α in [0, ∞]; default 61, evenly spaced in α/(1 + α).
+
+    Returns:
+        `Frontier`.
+
+    Raises:
+        ValueError: no α, an α out of range, or a budget of 0.
+
+    Example:
+        >>> problem = Problem([4.0, 1.0], 1.0, ["near", "far"], budget=5.0)
+        >>> frontier(problem, [0, 1, np.inf])
+        Frontier(A=3, K=2)
+                α         mean   equivalent          min     Gini  price %
+                0           10           10            0   0.5000     0.00
+                1         6.25            5          2.5   0.3000    37.50
+              inf            4            4            4   0.0000    60.00
+    """
+    alpha = _alphas(alphas)
+    if problem.budget == 0:
+        raise ValueError("budget is 0: every allocation is the same, there is nothing to compare")
+    results = [problem.allocate(value) for value in alpha]
+    utility = np.array([result.group_utility for result in results])
+    w = problem.weight
+    mean = np.array([power_mean(u, 1, w) for u in utility])
+    most = power_mean(problem.allocate(0).group_utility, 1, w)
+    return Frontier(
+        alpha=np.array(alpha),
+        mean_utility=mean,
+        equivalent_utility=np.array([result.equivalent_utility for result in results]),
+        min_utility=utility.min(axis=1),
+        gini=np.array([gini(u, w) for u in utility]),
+        price_of_fairness=np.maximum(1 - mean / most, 0),  # not below 0 by rounding
+        group_budget=np.array([result.group_budget for result in results]),
+        group_utility=utility,
+        group_labels=problem.groups.label,
+    )
+
+
+def _alphas(alphas: Iterable[float]) -> tuple[float, ...]:
+    if not isinstance(alphas, Iterable):
+        raise TypeError(f"alphas is {alphas!r}: must be a sequence; for one α, write [{alphas!r}]")
+    checked = tuple(check_alpha(alpha) for alpha in alphas)
+    if not checked:
+        raise ValueError("alphas is empty: at least one value is needed")
+    return checked
+
+
+# --- how sure one may be of it ----------------------------------------------------------------
+class Band(NamedTuple):
+    """Quantiles of one number: (1 − level)/2, the median, (1 + level)/2."""
+
+    lower: float
+    middle: float
+    upper: float
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class FrontierBands:
+    """Quantiles over R resampled problems, for each α and column by itself.
+
+    Attributes:
+        level: the part of the resampled problems between ``lower`` and ``upper``.
+        lower, middle, upper: `Frontier`s of quantiles (1 − level)/2, 1/2 and (1 + level)/2.
+        draws: the scalar columns of all resampled problems, name → (R, A).
+    """
+
+    level: float
+    lower: Frontier
+    middle: Frontier
+    upper: Frontier
+    draws: Mapping[str, Floats]
+
+    @property
+    def alpha(self) -> Floats:
+        """(A,) α."""
+        return self.middle.alpha
+
+    def difference(self, column: str, alpha: float, other: float) -> Band:
+        """The band of (column at α) − (column at another α), within the same resampled problem.
+
+        Two α see the same data, so their errors are alike and mostly cancel: the difference can be
+        certain although the two bands overlap.
+
+        Args:
+            column: a scalar column of `Frontier`, such as ``"mean_utility"``.
+            alpha, other: two of the values of ``alpha``.
+
+        Raises:
+            ValueError: an unknown column or α.
+        """
+        if column not in self.draws:
+            raise ValueError(f"column is {column!r}: must be one of {sorted(self.draws)}")
+        draws = self.draws[column]
+        change = draws[:, self._position(alpha)] - draws[:, self._position(other)]
+        return Band(*np.quantile(change, _levels(self.level)).tolist())
+
+    def _position(self, alpha: float) -> int:
+        if alpha not in self.alpha:
+            raise ValueError(f"alpha {alpha} is not in the bands: ask frontier_bands for it")
+        return int(np.argmax(self.alpha == alpha))
+
+    def __repr__(self) -> str:
+        count = len(self.draws["mean_utility"])
+        return f"FrontierBands(R={count}, A={self.alpha.size}, level={self.level:g})"
+
+
+def frontier_bands(
+    problems: Iterable[Problem],
+    alphas: Iterable[float] = DEFAULT_ALPHAS,
+    level: float = 0.9,
+    progress: bool = False,
+) -> FrontierBands:
+    """Bands around a `frontier`, from resampled problems (a bootstrap, or posterior draws).
+
+    Args:
+        problems: R ≥ 2 problems with the same labels, or a generator (one is held at a time).
+        alphas: α in [0, ∞].
+        level: in (0, 1), the part of the resampled problems inside the bands at each α.
+        progress: show a progress bar; needs tqdm.
+
+    Returns:
+        `FrontierBands`.
+
+    Raises:
+        ValueError: fewer than two problems, other labels, level or α out of range.
+        ModuleNotFoundError: ``progress`` without tqdm.
+
+    References:
+        Efron and Tibshirani, "An Introduction to the Bootstrap", 1993, chapter 13 (percentiles).
+
+    Example:
+        >>> group = ["near", "far"]
+        >>> problems = [Problem([b, 1.0], 1.0, group, budget=5.0) for b in (3.0, 4.0, 5.0)]
+        >>> bands = frontier_bands(problems, [0, 1], level=0.5)
+        >>> bands.lower.mean_utility, bands.difference("mean_utility", 0, 1)
+        (array([8.75 , 5.625]), Band(lower=3.125, middle=3.75, upper=4.375))
+    """
+    level = number("level", level, "between 0 and 1", lambda v: 0 < v < 1)
+    alpha = _alphas(alphas)
+    tables = _frontiers(_watched(problems) if progress else problems, alpha)
+    columns = (*FrontierPoint._fields[1:], "group_budget", "group_utility")
+    draws = {name: np.array([getattr(table, name) for table in tables]) for name in columns}
+    quantiles = {name: np.quantile(draws[name], _levels(level), axis=0) for name in columns}
+    fixed = {"alpha": tables[0].alpha, "group_labels": tables[0].group_labels}
+    lower, middle, upper = (
+        Frontier(**fixed, **{name: quantiles[name][j] for name in columns}) for j in range(3)
+    )
+    scalars = {name: draws[name] for name in FrontierPoint._fields[1:]}
+    return FrontierBands(level, lower, middle, upper, scalars)
+
+
+def _frontiers(problems: Iterable[Problem], alpha: tuple[float, ...]) -> list[Frontier]:
+    """The frontier of each problem; the labels must be the same in all."""
+    tables: list[Frontier] = []
+    for position, problem in enumerate(problems):
+        labels = problem.groups.label
+        if tables and not np.array_equal(labels, tables[0].group_labels):
+            raise ValueError(
+                f"problems[{position}] has groups {labels.tolist()[:5]}, the first one has "
+                f"{tables[0].group_labels.tolist()[:5]}: resample inside groups, or draw again"
+            )
+        tables.append(frontier(problem, alpha))
+    if len(tables) < 2:
+        raise ValueError(f"problems has {len(tables)} entries: at least 2 are needed")
+    return tables
+
+
+def _levels(level: float) -> tuple[float, float, float]:
+    return (1 - level) / 2, 0.5, (1 + level) / 2
+
+
+def _watched(problems: Iterable[Problem]) -> Iterable[Problem]:
+    try:
+        tqdm = importlib.import_module("tqdm")
+    except ModuleNotFoundError as error:
+        raise ModuleNotFoundError(
+            "progress needs tqdm: install it with `pip install tqdm`, or leave progress=False"
+        ) from error
+    return cast(Iterable[Problem], tqdm.tqdm(problems, desc="frontier", unit="problem"))

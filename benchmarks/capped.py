@@ -1,0 +1,86 @@
+"""Capped allocation: against one sort of the ratios, and against CVXPY, in one run.
+
+Claims: 10⁵ × 2 items in about twice the time of `numpy.argsort` of their ratios; at least a hundred
+times faster than CVXPY (Clarabel) at 10³ × 2 and 10⁴ × 2.
+"""
+
+from __future__ import annotations
+
+import statistics
+import time
+from collections.abc import Callable
+from itertools import product
+from typing import Any
+
+import cvxpy as cp
+import numpy as np
+
+import alphafair as af
+from alphafair.reference import CLARABEL_OPTIONS, UNITS, _program
+
+
+def seconds(call: Callable[[], Any], runs: int) -> float:
+    """Median time of a call, after one to warm up."""
+    call()
+    times = []
+    for _ in range(runs):
+        start = time.perf_counter()
+        call()
+        times.append(time.perf_counter() - start)
+    return statistics.median(times)
+
+
+def instance(persons: int, groups: int = 50) -> dict[str, Any]:
+    rng = np.random.default_rng(persons)
+    benefit = rng.lognormal(size=(persons, 2))
+    cost = rng.lognormal(0, 0.3, size=(persons, 2))
+    cap = rng.random((persons, 2))
+    budget = 0.1 * float((cost * cap).sum())
+    group = af.Groups(rng.integers(0, groups, persons))
+    return {"benefit": benefit, "cost": cost, "group": group, "budget": budget, "cap": cap}
+
+
+def cvxpy_seconds(problem: af.Problem, alpha: float) -> float:
+    """Time of the first attempt that the solver calls optimal, those before it not counted."""
+    for unit, options in product(UNITS, CLARABEL_OPTIONS):
+        start = time.perf_counter()
+        program, _ = _program(problem, alpha, unit)
+        try:
+            program.solve(solver=cp.CLARABEL, **options)
+        except cp.SolverError:
+            continue
+        if program.status == cp.OPTIMAL:
+            return time.perf_counter() - start
+    return float("nan")
+
+
+def main() -> None:
+    print("N × T      α    allocate [ms]   argsort of b/c [ms]   ratio")
+    for persons in (10**4, 10**5, 10**6):
+        data = instance(persons)
+        ratio = (data["benefit"] / data["cost"]).ravel()
+        for alpha in (0, 1, 2, np.inf):
+            runs = 31 if persons < 10**6 else 7
+            sort = seconds(lambda: np.argsort(ratio), runs)  # noqa: B023
+            ours = seconds(lambda: af.allocate(**data, alpha=alpha).dose, runs)  # noqa: B023
+            print(
+                f"{persons:7d}×2 {alpha:4}  {1e3 * ours:10.2f}  {1e3 * sort:18.2f}  {ours / sort:12.2f}"
+            )
+    problem = af.Problem(**instance(10**5))
+    problem.allocate(1)
+    sweep = seconds(
+        lambda: [problem.allocate(a).group_budget for a in np.linspace(0.1, 10, 100)], 5
+    )
+    print(f"100 more values of α on one problem of 10⁵ × 2: {1e3 * sweep:.0f} ms")
+    print("\nN × T      α    CVXPY [s]   allocate [ms]   ratio")
+    for persons in (10**3, 10**4):
+        data = instance(persons)
+        for alpha in (1, 2):
+            theirs = cvxpy_seconds(af.Problem(**data), alpha)
+            ours = seconds(lambda: af.allocate(**data, alpha=alpha).dose, 31)  # noqa: B023
+            ratio = theirs / ours
+            print(f"{persons:7d}×2 {alpha:4}  {theirs:8.2f}  {1e3 * ours:12.2f}  {ratio:12.0f}")
+
+
+if __name__ == "__main__":
+    main()
