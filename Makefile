@@ -30,7 +30,9 @@ lint: .venv/installed
 
 bench: .venv/installed
 	@$(BIN)/python benchmarks/allocate.py
+	@$(BIN)/python benchmarks/capped.py
 	@$(BIN)/python benchmarks/layer.py
+	@$(BIN)/python benchmarks/frames.py
 
 clean:
 	@rm -rf _build .pytest_cache .mypy_cache .ruff_cache .hypothesis

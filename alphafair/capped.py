@@ -239,17 +239,23 @@ def segments_of(problem: Problem) -> Segments:
 def _build(problem: Problem) -> Segments:
     groups, compiled, cap = problem.groups, _compiled(), problem.cap
     assert cap is not None
-    item, ratio, length, start = compiled.bucket(
-        *(flat_steps(table, problem.shape) for table in (problem.benefit, problem.cost, cap)),
-        *(problem.shape[1], problem.budget, groups.code, groups.size.size),
+    tables = tuple(
+        flat_steps(table, problem.shape) for table in (problem.benefit, cap, problem.cost)
+    )
+    start = compiled.count(*tables[:2], problem.shape[1], groups.code, groups.size.size)
+    # One block of memory: fresh pages cost more than the arithmetic that fills them.
+    ratio, length, utility, item = np.empty((4, start[-1]))
+    item = item.view(np.int64)
+    compiled.gather(
+        *tables, problem.shape[1], problem.budget, groups.code, start, item, ratio, length
     )
     if problem.unit:
-        ratio = _ratios_in_unit(problem).reshape(-1)[item]
+        ratio[:] = _ratios_in_unit(problem).reshape(-1)[item]
     order = np.empty(item.size, np.int32)
     for k in compiled.sort_small(ratio, order, start, SMALL):
         order[start[k] : start[k + 1]] = _falling(ratio[start[k] : start[k + 1]])
     unit = problem.productivity.max()
-    utility = compiled.running_totals(item, ratio, length, order, start, unit * groups.size)
+    compiled.running_totals(item, ratio, length, utility, order, start, unit * groups.size)
     return Segments(item, ratio, length, utility, start, unit)
 
 
@@ -277,17 +283,25 @@ def _falling(value: Floats) -> NDArray[np.int32]:
     return order
 
 
-def _bucket(benefit, cost, cap, treatments, budget, code, groups):  # type: ignore[no-untyped-def]
-    """Items with b > 0 and cap > 0, group after group, each in row order; b/c and length."""
-    (b, b_row, b_column), (c, c_row, c_column), (cap, cap_row, cap_column) = benefit, cost, cap
+def _count(benefit, cap, treatments, code, groups):  # type: ignore[no-untyped-def]
+    """Where each group's items start, if those with b > 0 and cap > 0 stand group after group."""
+    (b, b_row, b_column), (cap, cap_row, cap_column) = benefit, cap
     start = np.zeros(groups + 1, np.int64)
     for i in range(code.size):
+        useful = 0
         for t in range(treatments):
-            useful = b[i * b_row + t * b_column] > 0 and cap[i * cap_row + t * cap_column] > 0
-            start[code[i] + 1] += useful
-    start = np.cumsum(start)
-    place, size = start[:-1].copy(), start[-1]
-    item, ratio, length = np.empty(size, np.int64), np.empty(size), np.empty(size)
+            useful += (b[i * b_row + t * b_column] > 0) & (cap[i * cap_row + t * cap_column] > 0)
+        start[code[i] + 1] += useful
+    return np.cumsum(start)
+
+
+def _gather(  # type: ignore[no-untyped-def]
+    benefit, cap, cost, treatments, budget, code, start, item, ratio, length
+):
+    """Fill in items, in row order inside each group, their b/c and their length."""
+    (b, b_row, b_column), (cap, cap_row, cap_column) = benefit, cap
+    c, c_row, c_column = cost
+    place = start[:-1].copy()
     for i in range(code.size):
         for t in range(treatments):
             own_b, own_cap = b[i * b_row + t * b_column], cap[i * cap_row + t * cap_column]
@@ -299,7 +313,6 @@ def _bucket(benefit, cost, cap, treatments, budget, code, groups):  # type: igno
                     min(own_cap * (own_c / budget), ENDLESS) if own_cap < np.inf else ENDLESS
                 )
                 place[code[i]] = j + 1
-    return item, ratio, length, start
 
 
 def _sort_small(ratio, order, start, small):  # type: ignore[no-untyped-def]
@@ -318,13 +331,14 @@ def _sort_small(ratio, order, start, small):  # type: ignore[no-untyped-def]
     return np.flatnonzero(large)
 
 
-def _running_totals(item, ratio, length, order, start, unit):  # type: ignore[no-untyped-def]
-    """In place: items in order, ratio → slope, length → money at the end; returns utility there.
+def _running_totals(  # type: ignore[no-untyped-def]
+    item, ratio, length, utility, order, start, unit
+):
+    """In place: items in order, ratio → slope, length → money at the segment's end, utility there.
 
-    Fresh memory costs more than the arithmetic: hence in place, group by group.  Sums carry what
-    they round off (Knuth's two-sum).
+    Sums carry what they round off (Knuth's two-sum).
     """
-    utility, largest = np.empty(item.size), np.diff(start).max()
+    largest = np.diff(start).max()
     old_item, old_ratio, old_length = (
         np.empty(largest, np.int64),
         np.empty(largest),
@@ -345,7 +359,6 @@ def _running_totals(item, ratio, length, order, start, unit):  # type: ignore[no
             more += (value - (both - share)) + (worth - share)
             spent, value = total, both
             ratio[j], length[j], utility[j] = slope, spent + rest, value + more
-    return utility
 
 
 # --- across groups: the level at which the budget is spent ------------------------------------
@@ -493,7 +506,8 @@ def _fill_caps(dose, cap, row, column, item, start, filled):  # type: ignore[no-
 
 
 class _Compiled(NamedTuple):
-    bucket: Any
+    count: Any
+    gather: Any
     sort_small: Any
     running_totals: Any
     sweep: Any
@@ -504,9 +518,5 @@ class _Compiled(NamedTuple):
 def _compiled() -> _Compiled:
     from numba import njit
 
-    return _Compiled(
-        *(
-            njit(cache=True, error_model="numpy")(function)
-            for function in (_bucket, _sort_small, _running_totals, _sweep, _fill_caps)
-        )
-    )
+    functions = (_count, _gather, _sort_small, _running_totals, _sweep, _fill_caps)
+    return _Compiled(*(njit(cache=True, error_model="numpy")(function) for function in functions))
