@@ -136,7 +136,7 @@ class CappedAllocation(Allocation):
         """Money that no cap lets anybody spend; then the price is 0."""
         if (self.filled < self.segments.start[1:]).any():
             return 0.0
-        return self.problem.budget * float(1 - self.group_share.sum())
+        return self.problem.budget - float((self.problem.cost * self.dose).sum())
 
     @cached_property
     def price(self) -> float:

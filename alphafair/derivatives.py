@@ -31,7 +31,8 @@ for utility A_k = Σ b·cap/G, and y_k on the one item that it has begun, of slo
 
 where dℓ is what makes the budget fit: again a diagonal plus rank one, over the groups that have an
 item begun; filled doses move with their caps.  The gradient has one more part, the worth of a wider
-cap: ∂W/∂cap = (μ b/G − λ c)₊ with μ_k = w φ'(u_k).
+cap: ∂W/∂cap = (μ b/G − λ c)₊ with μ_k = w φ'(u_k).  At a kink, where λ is the worth of one
+more unit of budget, it is what a narrower cap costs.
 """
 
 from __future__ import annotations
@@ -360,12 +361,13 @@ class DoseJacobian:
 
 
 def _alpha_direction(direction: float | None, alpha: float) -> float:
+    number = _finite("alpha", direction)
     if direction is not None and not 0 < alpha < np.inf:
         raise ValueError(
             f"alpha: the doses have no derivative in α at α = {alpha:g}, an end of its range; "
             f"differentiate at 0 < α < ∞"
         )
-    return _finite("alpha", direction)
+    return number
 
 
 def _direction(name: str, value: ArrayLike | None, shape: tuple[int, int]) -> Floats:

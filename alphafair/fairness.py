@@ -271,7 +271,7 @@ def price_of_fairness_bound(
     # Proof.  Let u be α-fair, v any feasible point, γ_j = u_j^{−α} / Σ u^{1−α}, and p = 1/α.
     # Optimality of u (first order): Σ γ v ≤ 1 = Σ γ u.  So Σ u = A/B with A = Σ γ^{−p},
     # B = Σ γ^{1−p}.  Scale the largest attainable utility to 1: v ≤ 1 and γ_j ≤ ρ, since player j
-    # can have 1/ρ alone.  Let s = Σ v, the total to compare with, and r < Σ u / s ≤ 1 be claimed:
+    # can have 1/ρ alone.  Let s = Σ v, the total to compare with, and claim Σ u ≥ r s, r ≤ 1:
     # A − r s B ≥ 0, a sum over j of h(γ_j) = γ^{−p}(1 − r s γ), split into parts v_j and 1 − v_j.
     #  · Part v: the v-mean c of γ is ≤ 1/s, γ and γ^{−p} are ordered oppositely (Chebyshev) and
     #    γ^{−p} is convex (Jensen), so Σ v h(γ) ≥ s c^{−p}(1 − r s c) ≥ s^{1+p} (1 − r).
