@@ -63,9 +63,8 @@ def main() -> None:
             runs = 31 if persons < 10**6 else 7
             sort = seconds(lambda: np.argsort(ratio), runs)  # noqa: B023
             ours = seconds(lambda: af.allocate(**data, alpha=alpha).dose, runs)  # noqa: B023
-            print(
-                f"{persons:7d}×2 {alpha:4}  {1e3 * ours:10.2f}  {1e3 * sort:18.2f}  {ours / sort:12.2f}"
-            )
+            times = f"{1e3 * ours:11.2f} {1e3 * sort:19.2f} {ours / sort:13.2f}"
+            print(f"{persons:7d}×2 {alpha:4} {times}")
     problem = af.Problem(**instance(10**5))
     problem.allocate(1)
     sweep = seconds(

@@ -1,0 +1,112 @@
+"""How much time and memory does DuckDB need to allocate over 2·10⁷ rows of a Parquet file?
+
+    python benchmarks/frames.py [--rows 20000000] [--groups 50]
+
+Claims: `alphafair.frames.allocate` never holds the rows in Python, so that reading the file,
+allocating and writing the file with the doses stays below 2 GB of memory; and without ``person`` it
+takes a small multiple of copying the file.  Every call runs in a process of its own, with DuckDB as
+it comes (no limit of memory or threads); its peak is the largest resident set of that process, its
+time runs from opening the file to closing the result.  The two units: ``read`` is
+``select max(uplift / cost) … group by district``, ``copy`` writes the same rows with a constant
+column ``dose``.
+"""
+
+import argparse
+import json
+import resource
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import numpy as np
+
+CALLS = {
+    "read the columns once": None,
+    "copy the file with a dose": None,
+    "allocate": {},
+    "allocate, person": {"person": "person"},
+    "allocate, within = 0.5": {"within": 0.5},
+    "allocate, person, within = 0.5": {"person": "person", "within": 0.5},
+}
+LIMIT = 2e9  # bytes
+
+
+def write_rows(path: Path, rows: int, groups: int, chunk: int = 10**6) -> None:
+    """Two rows a person, of one group; a chunk in memory at a time."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    rng = np.random.default_rng(0)
+    names = {"person": pa.int64(), "district": pa.int32(), "uplift": pa.float64()}
+    schema = pa.schema({**names, "cost": pa.float64()})
+    with pq.ParquetWriter(path, schema) as writer:
+        for start in range(0, rows, chunk):
+            person = np.arange(start, min(start + chunk, rows)) // 2
+            district = (person * 7919 % groups).astype(np.int32)
+            uplift = rng.normal(1, 1, person.size)
+            cost = rng.uniform(0.5, 2, person.size)
+            writer.write_table(pa.table([person, district, uplift, cost], schema=schema))
+
+
+def run_here(name: str, source: str, target: str) -> None:
+    """One call; prints its wall time, the peak memory of the process, and the money spent."""
+    import duckdb
+
+    from alphafair import frames
+
+    start = time.perf_counter()
+    rows = duckdb.read_parquet(source)
+    if name.startswith("read"):
+        rows.aggregate("district, max(uplift / cost)").fetchall()
+    elif name.startswith("copy"):
+        rows.select("*, 1.0::double as dose").write_parquet(target)
+    else:
+        columns = {"benefit": "uplift", "cost": "cost", "group": "district"}
+        result = frames.allocate(rows, **columns, budget=1e6, alpha=2, **CALLS[name])
+        result.write_parquet(target)
+    seconds = time.perf_counter() - start
+    unit = 1 if sys.platform == "darwin" else 1024
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
+    spent = None
+    if name.startswith("allocate"):  # after the clock has stopped
+        query = "sum(dose * cost), count(*)"
+        [spent] = duckdb.read_parquet(target).aggregate(query).fetchall()
+    print(json.dumps([seconds, peak, spent]))
+
+
+def main() -> None:
+    """Print the table."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--rows", type=int, default=2 * 10**7)
+    parser.add_argument("--groups", type=int, default=50)
+    parser.add_argument("--run", nargs=3, help=argparse.SUPPRESS)
+    size = parser.parse_args()
+    if size.run:
+        run_here(*size.run)
+        return
+    with tempfile.TemporaryDirectory() as folder:
+        source, target = Path(folder, "rows.parquet"), Path(folder, "doses.parquet")
+        write_rows(source, size.rows, size.groups)
+        megabytes = source.stat().st_size / 1e6
+        print(f"{size.rows} rows, {size.groups} groups, {megabytes:.0f} MB of Parquet; DuckDB")
+        found = {}
+        for name in CALLS:
+            command = [sys.executable, __file__, "--run", name, str(source), str(target)]
+            done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True)
+            seconds, peak, spent = json.loads(done.stdout)
+            found[name] = seconds
+            read, copy = (found.get(key, seconds) for key in list(CALLS)[:2])
+            print(
+                f"{name:32s}{seconds:7.1f} s {seconds / read:7.1f} × read {seconds / copy:6.1f} × "
+                f"copy {peak / 1e9:7.2f} GB"
+            )
+            if spent is not None and (spent[1] != size.rows or abs(spent[0] / 1e6 - 1) > 1e-9):
+                raise SystemExit(f"{name}: wrote {spent[1]} rows that cost {spent[0]}")
+            if peak > LIMIT:
+                raise SystemExit(f"{name}: more than {LIMIT / 1e9:g} GB")
+
+
+if __name__ == "__main__":
+    main()
