@@ -38,7 +38,7 @@ TINY = 1e-300  # in the place of 0 where only the sign of a logarithm counts
 
 # --- measures of inequality ------------------------------------------------------------------
 def gini(utility: ArrayLike, weight: ArrayLike | None = None) -> float:
-    """Gini's index Σ_ij s_i s_j |u_i − u_j| / (2μ), as ∫ F(1 − F) du / μ; O(K log K).
+    """Gini's index ``Σ_ij s_i s_j |u_i − u_j| / (2μ)``, as ``∫ F(1 − F) du / μ``; O(K log K).
 
     The sum over the gaps between neighbours has no negative terms, so nothing cancels.  It is the
     index of a population, without the factor K/(K − 1) for samples.
@@ -480,7 +480,7 @@ class FrontierBands:
 
     Attributes:
         level: the part of the resampled problems between ``lower`` and ``upper``.
-        lower, middle, upper: `Frontier`s of quantiles (1 − level)/2, 1/2 and (1 + level)/2.
+        lower, middle, upper: a `Frontier` each: quantiles (1 − level)/2, 1/2, (1 + level)/2.
         draws: the scalar columns of all resampled problems, name → (R, A).
     """
 
