@@ -24,10 +24,17 @@ Two stages, always.  *Within group k* a unit of budget is worth p_k units of uti
 """
 
 from .capped import CappedAllocation
+from .capped_derivatives import CappedDoseJacobian
 from .certificate import OptimalityGap, optimality_gap
 from .closed_form import Allocation, allocate
 from .curves import CurveSegments, concave_segments
-from .derivatives import CappedDoseJacobian, DoseCotangent, DoseJacobian, WelfareGradient
+from .derivatives import (
+    CappedDoseCotangent,
+    CappedWelfareGradient,
+    DoseCotangent,
+    DoseJacobian,
+    WelfareGradient,
+)
 from .fairness import (
     Frontier,
     FrontierBands,
@@ -51,7 +58,9 @@ __version__ = "0.1.0"
 __all__ = [
     "Allocation",
     "CappedAllocation",
+    "CappedDoseCotangent",
     "CappedDoseJacobian",
+    "CappedWelfareGradient",
     "CurveSegments",
     "DoseCotangent",
     "DoseJacobian",
