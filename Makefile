@@ -33,6 +33,7 @@ bench: .venv/installed
 	@$(BIN)/python benchmarks/capped.py
 	@$(BIN)/python benchmarks/layer.py
 	@$(BIN)/python benchmarks/frames.py
+	@$(BIN)/python benchmarks/strategic.py
 
 clean:
 	@rm -rf _build .pytest_cache .mypy_cache .ruff_cache .hypothesis
