@@ -109,12 +109,14 @@ class Equilibrium:
 
 
 class Design(NamedTuple):
-    """Attributes:
-    weight: ξ, (n,), ≥ 0, sums to 1.
-    support: positions where ξ > 0.
-    criterion: F(M(ξ)⁻¹).
-    certificate: ε = max_i g_i / Σ ξ_i g_i − 1 ≥ 0; no design has a criterion below
-        criterion/(1 + ε) (log det: below criterion − d log(1 + ε)).
+    """Where to put which part of all measurements.
+
+    Attributes:
+        weight: ξ, (n,), ≥ 0, sums to 1.
+        support: positions where ξ > 0.
+        criterion: F(M(ξ)⁻¹).
+        certificate: ε = max_i g_i / Σ ξ_i g_i − 1 ≥ 0; no design has a criterion below
+            criterion/(1 + ε) (log det: below criterion − d log(1 + ε)).
     """
 
     weight: Floats
@@ -124,9 +126,11 @@ class Design(NamedTuple):
 
 
 class BestResponse(NamedTuple):
-    """Attributes:
-    path: (rounds + 1, n) precisions, after each round in which everybody moved once.
-    change: the largest relative change in the last round.
+    """The walk of agents who answer each other in turn.
+
+    Attributes:
+        path: (rounds + 1, n) precisions, after each round in which everybody moved once.
+        change: the largest relative change in the last round.
     """
 
     path: Floats
@@ -134,10 +138,12 @@ class BestResponse(NamedTuple):
 
 
 class PriceOfAnarchy(NamedTuple):
-    """Attributes:
-    ratio: equilibrium / optimum, ≥ 1.
-    equilibrium: Σ J_i at the equilibrium.
-    optimum: the least Σ J_i.
+    """What selfishness costs.
+
+    Attributes:
+        ratio: equilibrium / optimum, ≥ 1.
+        equilibrium: Σ J_i at the equilibrium.
+        optimum: the least Σ J_i.
     """
 
     ratio: float
