@@ -120,9 +120,7 @@ def _program(
     """The convex program in the variable "money on each item"."""
     ratio = problem.benefit / problem.cost
     persons, groups = problem.shape[0], len(problem.groups.label)
-    # At within = 0 about K items get money, else N: either way a funded item gets about 1, and
-    # utilities are about 1 too.
-    total = groups if problem.within == 0 else persons
+    total = _funded(problem)
     ratio = ratio / unit(ratio[ratio > 0]) * (persons / total)
     money = cp.Variable(problem.shape, nonneg=True)
     person = cp.sum(cp.multiply(ratio, money), axis=1)
@@ -137,6 +135,15 @@ def _program(
         constraints.append(_below_equivalent(utility[k], person[members], problem.within))
     objective = _welfare(utility, problem.weight / problem.weight.max(), alpha)
     return cp.Problem(cp.Maximize(objective), constraints), money
+
+
+def _funded(problem: Problem) -> int:
+    """About how many items get money: K, but N under caps or at within > 0.
+
+    With so much money in the program a funded item gets about 1, and utilities are about 1 too.
+    """
+    few = problem.within == 0 and problem.cap is None
+    return len(problem.groups.label) if few else problem.shape[0]
 
 
 def _below_equivalent(
@@ -172,8 +179,8 @@ def _certified(
     share = np.where(problem.benefit > 0, np.maximum(money.value, 0), 0)  # the rest is noise
     if problem.cap is None:
         dose = problem.budget * share / share.sum() / problem.cost
-    else:  # money is in units of Q/K; caps may leave some of it over
-        part = problem.budget / len(problem.groups.label)
+    else:  # caps may leave some money over
+        part = problem.budget / _funded(problem)
         dose = np.minimum(part * share / problem.cost, problem.cap)
         dose = dose / max(1.0, (dose * problem.cost).sum() / problem.budget)
     bound = certify(dose, problem, alpha)

@@ -185,6 +185,16 @@ def test_against_cvxpy(alpha):
             np.testing.assert_allclose(answer.group_utility, a.group_utility, rtol=SOLVER)
 
 
+def test_cvxpy_copes_with_a_thousand_response_curves():
+    """In units of Q/K, where a funded item gets 1/250, Clarabel failed on this one."""
+    rng = np.random.default_rng(0)
+    benefit = np.sort(rng.uniform(0.002, 1.4, (1000, 4)))[:, ::-1]
+    case = Case(benefit, np.ones((1, 1)), np.arange(1000) % 4, 200.0, np.full(4, 250.0))
+    cap = rng.uniform(0.1, 1.5, benefit.shape)
+    answer = solve_cvxpy(*case[:4], 1, weight=case.weight, cap=cap)
+    np.testing.assert_allclose(answer.group_utility, solve(case, cap, 1).group_utility, rtol=SOLVER)
+
+
 # --- against the closed form ---------------------------------------------------------------------
 @pytest.mark.parametrize("alpha", ALPHAS)
 def test_without_a_bound_it_is_the_closed_form(alpha):
