@@ -498,8 +498,9 @@ class FrontierBands:
     def difference(self, column: str, alpha: float, other: float) -> Band:
         """The band of (column at α) − (column at another α), within the same resampled problem.
 
-        Two α see the same data, so their errors are alike and mostly cancel: the difference can be
-        certain although the two bands overlap.
+        Two α see the same data, so their errors mostly cancel: it can be certain although the bands
+        overlap.  Each draw is optimised anew, so some signs are certain by construction: the mean
+        never rises with α, the minimum never falls.
 
         Args:
             column: a scalar column of `Frontier`, such as ``"mean_utility"``.
