@@ -730,3 +730,12 @@ def test_a_long_simulation_shows_a_bar(monkeypatch, capsys):
     monkeypatch.setattr(candidates, "PATIENCE", 0.0)
     simulate(bayes_optimal(A), 100, 3)
     assert "runs" in capsys.readouterr().err
+
+
+def test_with_three_groups_more_gamma_may_find_less_quality():
+    """U at γ = 0, .36, .5, 1: up, down, up; the oblivious baseline is still the worst."""
+    groups = Population([0.5, 0.4, 0.1], noise=[0.0, 5.0, 15.0])
+    baseline = group_oblivious(groups, budget=0.01)
+    quality = [gamma_rule(baseline, gamma).utility for gamma in (0, 0.36, 0.5, 1)]
+    assert quality[0] < quality[2] < quality[1] < quality[3]
+    assert quality[1] - quality[2] > 0.1
