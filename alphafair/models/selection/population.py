@@ -270,8 +270,8 @@ def gamma_rule(selection: Selection, gamma: float = 0.8) -> Selection:
     either is the baseline clipped to the interval of rates that the rule allows, because a concave
     function of one variable is largest at the end next to its maximum.
 
-    With a common prior the rule never lowers the quality that the oblivious baseline finds; but from
-    three groups on a larger γ may find less than a smaller one.
+    With a common prior the rule never lowers the quality that the oblivious baseline finds; but
+    from three groups on a larger γ may find less than a smaller one.
 
     Args:
         selection: a baseline.  One that obeys the rule already is returned as it is.
