@@ -58,6 +58,24 @@ def test_the_core_does_not_know_the_models():
         assert "models" not in internal_imports(path), path.name
 
 
+def imported_from(path):
+    """The places inside the package, as tuples of names, that a file's relative imports name."""
+    own = path.relative_to(PACKAGE).parts[:-1]
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.ImportFrom) and node.level:
+            module = tuple(node.module.split(".")) if node.module else ()
+            yield own[: len(own) - node.level + 1] + module
+
+
+@pytest.mark.parametrize(
+    "path", sorted((PACKAGE / "models").rglob("*.py")), ids=lambda path: path.stem
+)
+def test_models_know_the_core_and_themselves_only(path):
+    own = path.relative_to(PACKAGE).parts[:2]
+    for place in imported_from(path):
+        assert place[:2] == own or place[0] in CORE, place
+
+
 def test_import_is_light():
     code = (
         "import sys, time; start = time.perf_counter(); import alphafair; "
