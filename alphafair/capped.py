@@ -378,9 +378,9 @@ def _fill(segments: Segments, log_weight: Floats, alpha: float) -> tuple[Integer
     if float(segments.money[end - 1].sum()) <= 1:  # every cap fits in the budget
         return end.copy(), np.zeros(end.size)
     spend = _spending(segments, log_weight, alpha)
-    low, high = _bracket(spend, *_first_guess(segments, log_weight, alpha))
+    low, high = _bracket(spend, *_first_guess(segments, log_weight, alpha), alpha == 0)
     if alpha == 0:
-        return _share_equally(segments, spend(low.level), spend(high.level))
+        return _share_equally(segments, *_margin(segments, log_weight, spend, low, high))
     part = (1 - low.total) / (high.total - low.total) if high.total > low.total else 0.0
     filled, marginal = low.filled.copy(), low.marginal + part * (high.marginal - low.marginal)
     moved = np.flatnonzero(low.filled != high.filled)  # breakpoints closer than two doubles
@@ -421,9 +421,9 @@ def _first_guess(segments: Segments, log_weight: Floats, alpha: float) -> tuple[
 
 
 def _bracket(
-    spend: Callable[..., _Spending], level: float, step: float
+    spend: Callable[..., _Spending], level: float, step: float, greedy: bool
 ) -> tuple[_Spending, _Spending]:
-    """Two levels around the budget between which no group passes a breakpoint."""
+    """Two levels around the budget between which no group passes a breakpoint (α = 0: one does)."""
     low = high = spend(level)
     while low.total > 1:
         low, high, step = spend(low.level - step), low, 2 * step
@@ -432,12 +432,29 @@ def _bracket(
     while True:
         middle = low.level + (high.level - low.level) / 2
         begun = (low.marginal > 0) == (high.marginal > 0)
-        if not low.level < middle < high.level or (
-            begun.all() and (low.filled == high.filled).all()
-        ):
+        passed = int((high.filled - low.filled).sum())
+        if not low.level < middle < high.level or (begun.all() and passed <= greedy):
             return low, high
         at = spend(middle, low, high)
         low, high = (at, high) if at.total < 1 else (low, at)
+
+
+def _margin(
+    segments: Segments,
+    log_weight: Floats,
+    spend: Callable[..., _Spending],
+    low: _Spending,
+    high: _Spending,
+) -> tuple[_Spending, _Spending]:
+    """α = 0: the spending just before and just after the segment at which the budget ends.
+
+    All segments whose w σ equals its own, up to rounding, lie between the two.
+    """
+    k = int(np.argmax(high.filled - low.filled))
+    log_slope = np.log(segments.slope[low.filled[k]])
+    slack = ROUNDING * (1 - log_weight[k] - log_slope)
+    level = -(log_weight[k] + log_slope)
+    return spend(level - slack), spend(level + slack)
 
 
 def _share_equally(segments: Segments, low: _Spending, high: _Spending) -> tuple[Integers, Floats]:

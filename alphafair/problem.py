@@ -146,7 +146,8 @@ class Problem:
         # One scan finds the best item of every group (ε = 0) or of every person (ε > 0).
         owner = groups.code if within == 0 else np.arange(shape[0])
         owners = len(groups.label) if within == 0 else shape[0]
-        useful = b if bound is None else _without(b, bound == 0)
+        # No dose, no use; a NaN stays one, to be refused.
+        useful = b if bound is None or bound.min() > 0 else _column(b) * (bound > 0)
         ratio, item, unit = _best_ratios(useful, c, shape, owner, owners)
         best, best_item = _best_of_groups(ratio, item, groups, within, bound is not None)
         share, power_mean = _shares(ratio, best, groups, within)
@@ -527,17 +528,12 @@ def _bounds(cap: ArrayLike, shape: tuple[int, int], within: float) -> Floats | N
             f"cap has shape {table.shape}: must be a scalar, (N,), (N, 1), (1, T) or (N, T), with "
             f"(N, T) = {shape}"
         )
-    bad = ~(table >= 0)
-    if bad.any():
-        index = np.unravel_index(int(np.argmax(bad)), table.shape)
+    least = table.min()  # NaN if there is one
+    if not least >= 0:
+        index = np.unravel_index(int(np.argmin(table >= 0)), table.shape)
         where = f"[{', '.join(str(int(j)) for j in index)}]" if index else ""
         raise ValueError(f"cap{where} is {table[index]}: must be ≥ 0; infinity is no bound")
-    return None if table.min() == np.inf else np.broadcast_to(_column(table), shape)
-
-
-def _without(benefit: Floats, blocked: NDArray[np.bool_]) -> Floats:
-    """The benefits with 0 where no dose can be given (a NaN stays one, to be refused)."""
-    return _column(benefit) * ~blocked if blocked.any() else benefit
+    return None if least == np.inf else np.broadcast_to(_column(table), shape)
 
 
 def number(name: str, value: Any, expected: str, accept: Callable[[float], bool]) -> float:

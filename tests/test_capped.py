@@ -62,6 +62,14 @@ def test_utilitarian_ties_share_equally_as_far_as_caps_go():
     np.testing.assert_allclose(a.dose[:, 0], [0.5, 1.5, 1.5, 1.0], rtol=EXACT)
 
 
+def test_utilitarian_ties_up_to_rounding_share_equally_as_without_caps():
+    """3 · 0.1 and 1 · 0.3 differ in the last bit."""
+    data = ([0.1, 0.3, 0.2], 1.0, [0, 1, 2], 4.0, 0)
+    for cap, expected in ((None, [2, 2, 0]), (3.0, [2, 2, 0]), (1.5, [1.5, 1.5, 1])):
+        a = af.allocate(*data, weight=[3.0, 1.0, 1.0], cap=cap)
+        np.testing.assert_allclose(a.dose[:, 0], expected, rtol=EXACT)
+
+
 def test_equal_items_are_filled_in_row_order():
     group = np.zeros(3 * SMALL, int)
     a = af.allocate(np.ones(group.size), 1.0, group, 40.5, 1, cap=1.0)
