@@ -392,7 +392,7 @@ def _fill(segments: Segments, log_weight: Floats, alpha: float) -> tuple[Integer
 def _spending(segments: Segments, log_weight: Floats, alpha: float) -> Callable[..., _Spending]:
     """The function level → `_Spending`; groups stay between ``low`` and ``high`` if given."""
     _, slope, money, utility, start, _ = segments
-    beta = money_exponent(alpha) + 1 if 0 < alpha < np.inf else float(alpha == 0)
+    beta = 1.0 if alpha == 0 else money_exponent(alpha) + 1
     sweep = _compiled().sweep
 
     def spend(
@@ -403,7 +403,7 @@ def _spending(segments: Segments, log_weight: Floats, alpha: float) -> Callable[
         marginal = sweep(
             level, beta, alpha == 0, log_weight, slope, money, utility, start, filled, last
         )
-        spent = _before(money, start, filled) + marginal
+        spent = _spent(segments, filled, marginal)
         return _Spending(level, filled, marginal, spent, float(spent.sum()))
 
     return spend
@@ -414,7 +414,7 @@ def _first_guess(segments: Segments, log_weight: Floats, alpha: float) -> tuple[
     log_slope = np.log(segments.slope[segments.start[:-1]])
     if alpha == 0:
         return float(-(log_weight + log_slope).max()), 1.0
-    beta = money_exponent(alpha) + 1 if alpha < np.inf else 0.0
+    beta = money_exponent(alpha) + 1
     exponent = beta * (log_weight + log_slope) - log_slope
     largest = exponent.max()
     return float(-largest - np.log(np.exp(exponent - largest).sum())), max(1.0, beta)

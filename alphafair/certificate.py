@@ -178,10 +178,15 @@ def _duality_gap(utility: Floats, slope: Floats, weight: Floats, alpha: float) -
                 (weight * p * (p / p.size) ** -alpha).mean(),  # at an equal split: if all is 0
             )
             gaps = tuple(_uncapped_bound(price, v, value, p, weight, alpha) for price in prices)
-        gap, wasted = max(min(gaps), 0.0), np.divide(gaps, prices)
-        scaled = gap * unit ** (1 - alpha) if gap else 0.0
-        wasted = np.where(np.isfinite(wasted), wasted, 1.0)  # beyond the doubles: all, at most
-        return np.inf if np.isnan(scaled) else scaled, max(wasted.min(), 0.0)
+        return _least(gaps, np.asarray(prices), unit ** (1 - alpha))
+
+
+def _least(gaps: Any, worth: Floats, unit: float) -> tuple[float, float]:
+    """(gap, least gap/(λ Q)) from the gaps at several prices, λ Q there, the unit of welfare."""
+    gap, wasted = max(min(gaps), 0.0), np.divide(gaps, worth)
+    scaled = gap * unit if gap else 0.0
+    wasted = np.where(np.isfinite(wasted), wasted, 1.0)  # beyond the doubles: all, at most
+    return np.inf if np.isnan(scaled) else scaled, max(wasted.min(), 0.0)
 
 
 def _uncapped_bound(
@@ -306,10 +311,7 @@ def _capped_gap(utility: Floats, problem: Problem, alpha: float) -> tuple[float,
             money = supply.demand(log_price, alpha)
             wanted, excess = supply.total(supply.slope * money), money.sum() - supply.capacity
             gaps.append(_bound(price, wanted, excess, v, value, problem.weight, alpha))
-        gap, wasted = max(min(gaps), 0.0), np.divide(gaps, prices * supply.capacity)
-        wasted = np.where(np.isfinite(wasted), wasted, 1.0)
-        scaled = gap * unit ** (1 - alpha) if gap else 0.0
-        return (np.inf if np.isnan(scaled) else float(scaled)), max(float(wasted.min()), 0.0)
+        return _least(gaps, prices * supply.capacity, unit ** (1 - alpha))
 
 
 def _doses(dose: ArrayLike, problem: Problem) -> Floats:

@@ -225,7 +225,8 @@ class DoseJacobian:
         db, dc = self._direction("benefit", benefit), self._direction("cost", cost)
         dlog_c = dc / items.cost
         dlog_p, dlog_y = items.mean(db / items.benefit - dlog_c)
-        z = self._tilt * dlog_p + self._of_alpha * self._alpha_direction(alpha)
+        dalpha = checked_alpha_direction(alpha, self.allocation.alpha)
+        z = self._tilt * dlog_p + self._of_alpha * dalpha
         change = self._centred(z)[items.code] + self._slope * dlog_y - dlog_c
         change = problem.budget * change + finite("budget", budget)
         return items.table(items.share / items.cost * change)
@@ -324,9 +325,6 @@ class DoseJacobian:
         share = self.allocation.group_share
         z = z - z[np.argmax(share)]
         return np.asarray(z - share @ z)
-
-    def _alpha_direction(self, alpha: float | None) -> float:
-        return checked_alpha_direction(alpha, self.allocation.alpha)
 
     def _direction(self, name: str, value: ArrayLike | None) -> Floats:
         """(M,) the entries of a direction (N, T) at the funded items."""
