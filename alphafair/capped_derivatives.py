@@ -191,15 +191,13 @@ class CappedDoseJacobian:
         shape = self.allocation.problem.shape
         refuse_large(shape)
         full = np.zeros((*shape, *shape))
-        for index in zip(*map(np.concatenate, zip(*self._places, strict=True)), strict=True):
+        margin = self._margin
+        places = (np.concatenate(pair) for pair in zip(margin.full, margin.last, strict=True))
+        for index in zip(*places, strict=True):
             unit = np.zeros(shape)
             unit[index] = 1.0
             full[(..., *index)] = self.jvp(**{parameter: unit})  # type: ignore[arg-type]
         return full
-
-    @property
-    def _places(self) -> tuple[Index, Index]:
-        return self._margin.full, self._margin.last
 
     @cached_property
     def _margin(self) -> _Margin:
@@ -234,13 +232,14 @@ class _Margin:
         problem, alpha, k = allocation.problem, allocation.alpha, self.group
         slope = allocation.slope[k]
         self.stretch, self.of_full = allocation.group_utility[k] / slope, 1 / slope
-        beta = money_exponent(alpha) + 1 if 0 < alpha < np.inf else 0.0
-        self.of_slope = beta * self.stretch - self.dose * self.cost
-        log_value = problem.log_weight[k] + np.log(slope / slope.max(initial=0))
-        self.of_alpha = -(beta**2) * log_value * self.stretch
         if alpha == 0:  # groups that tie move together; the order does not change
-            self.stretch, self.of_full = np.ones(k.size), np.zeros(k.size)
-            self.of_slope = np.zeros(k.size)
+            self.stretch = np.ones(k.size)
+            self.of_full = self.of_slope = self.of_alpha = np.zeros(k.size)
+            return
+        self.of_slope = (money_exponent(alpha) + 1) * self.stretch - self.dose * self.cost
+        log_value = problem.log_weight[k] + np.log(slope / slope.max(initial=0))
+        squared = max(alpha, 1e-150) ** 2  # smaller ones underflow
+        self.of_alpha = -log_value * self.stretch / squared
 
     def total(self, value: Floats) -> Floats:
         """(K,) sums over each group's filled items, as utility of the group."""

@@ -352,6 +352,14 @@ def test_vjp_is_the_adjoint_and_dense_the_matrix(alpha):
         assert pulled.alpha is None
 
 
+def test_the_jacobian_survives_the_smallest_alphas():
+    """1/α² leaves the doubles below α = 1e−154."""
+    case, cap = capped_case(8)
+    jacobian = solve(case, cap, 1e-200).jacobian()
+    assert np.isfinite(jacobian.jvp(budget=1.0)).all()
+    assert np.isfinite(jacobian.vjp(np.ones(cap.shape)).budget)
+
+
 def test_the_gradient_at_equal_weights_is_that_of_the_closed_form():
     case = random_case(9)
     free = af.allocate(*case[:4], 2, weight=case.weight).gradient()
