@@ -34,6 +34,7 @@ bench: .venv/installed
 	@$(BIN)/python benchmarks/layer.py
 	@$(BIN)/python benchmarks/frames.py
 	@$(BIN)/python benchmarks/strategic.py
+	@$(BIN)/python benchmarks/indices.py
 
 clean:
 	@rm -rf _build .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -1,0 +1,198 @@
+"""An arm: a process that changes state, faster or slower, better or worse, when it is activated.
+
+At each step an arm is in one of S states and is either left alone (**passive**, action 0) or
+activated (**active**, action 1).  Action a in state i pays ``Ra[i]``, and the next state is j with
+probability ``Pa[i, j]``.  A patient who gets a visit, a machine that is serviced, a channel that is
+probed: who gets the few activations there are is an allocation, repeated at every step.
+
+An arm is **rested** if it neither moves nor pays while it is left alone: P0 = I and R0 = 0.
+
+Several kinds of arms are one arm: `Arm.of_classes` puts their states side by side.  No transition
+leads from one kind to another, so the share of each kind stays what it was at the start.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike
+from scipy import sparse
+
+from ...problem import Floats, number
+
+ROUNDING = 1e-7  # rows of probabilities printed with eight digits sum to 1 within this
+
+
+@dataclass(frozen=True, init=False, eq=False, repr=False)
+class Arm:
+    """Transitions and rewards of one arm, validated once.
+
+    Args:
+        P0: (S, S) transition matrix when passive; dense or scipy-sparse, rows ≥ 0 that sum to 1.
+        P1: (S, S) transition matrix when active.
+        R0: (S,) or scalar reward of a passive step, finite.
+        R1: (S,) or scalar reward of an active step, finite.
+
+    Attributes:
+        P0, P1: float arrays, or ``scipy.sparse.csr_array`` where they were sparse.
+        R0, R1: (S,) float arrays.
+
+    The matrices are kept as they were given: rows that sum to 1 ± 1e−7 are not rescaled.
+
+    Raises:
+        ValueError: not square, sizes that differ, entries that are negative, NaN or infinite, rows
+            that do not sum to 1.
+        TypeError: entries that are not real numbers.
+
+    Example:
+        A machine that is as new (0) or worn (1); a service makes it as new and earns less.
+
+        >>> arm = Arm([[0.8, 0.2], [0, 1]], [[1, 0], [1, 0]], [5, 2], [4, 1])
+        >>> arm
+        Arm(S=2)
+        >>> Arm([[0.8, 0.3], [0, 1]], [[1, 0], [1, 0]], 0, 1)
+        Traceback (most recent call last):
+        ...
+        ValueError: P0: row 0 sums to 1.1: every row must sum to 1; divide the row by its sum
+    """
+
+    P0: Any
+    P1: Any
+    R0: Floats
+    R1: Floats
+
+    def __init__(self, P0: Any, P1: Any, R0: ArrayLike, R1: ArrayLike) -> None:
+        passive, active = transitions("P0", P0), transitions("P1", P1)
+        size = passive.shape[0]
+        if active.shape != passive.shape:
+            raise ValueError(
+                f"P1 has shape {active.shape} and P0 {passive.shape}: both must be (S, S) over the "
+                f"same S states"
+            )
+        fields = {"P0": passive, "P1": active}
+        fields |= {name: rewards(name, value, size) for name, value in (("R0", R0), ("R1", R1))}
+        for name, value in fields.items():
+            object.__setattr__(self, name, value)
+
+    @classmethod
+    def rested(cls, P: Any, R: ArrayLike) -> Arm:
+        """An arm that waits: it moves by P and pays R when active, and stands still otherwise.
+
+        Example:
+            >>> Arm.rested([[0.5, 0.5], [0, 1]], [1, 0]).P0.tolist()
+            [[1.0, 0.0], [0.0, 1.0]]
+        """
+        matrix = transitions("P", P)
+        size = matrix.shape[0]
+        still = sparse.eye_array(size, format="csr") if sparse.issparse(matrix) else np.eye(size)
+        return cls(still, matrix, 0.0, rewards("R", R, size))
+
+    @classmethod
+    def of_classes(cls, arms: Sequence[Arm]) -> Arm:
+        """Arms of several kinds as one arm: block-diagonal transitions (sparse), rewards in a row.
+
+        The states of the first kind come first.  How many arms there are of each kind is said by
+        the initial state.
+
+        Example:
+            >>> slow = Arm([[1, 0], [0, 1]], [[0.9, 0.1], [0.1, 0.9]], 0, [1, 0])
+            >>> fast = Arm([[1, 0], [0, 1]], [[0.5, 0.5], [0.5, 0.5]], 0, [2, 0])
+            >>> Arm.of_classes([slow, fast]).R1.tolist()
+            [1.0, 0.0, 2.0, 0.0]
+        """
+        if not arms:
+            raise ValueError("arms is empty: at least one arm is needed")
+        blocks = [sparse.block_diag([getattr(arm, P) for arm in arms], "csr") for P in ("P0", "P1")]
+        paid = [np.concatenate([getattr(arm, R) for arm in arms]) for R in ("R0", "R1")]
+        return cls(sparse.csr_array(blocks[0]), sparse.csr_array(blocks[1]), *paid)
+
+    @property
+    def n_states(self) -> int:
+        """S, the number of states."""
+        return self.R0.size
+
+    def dense(self) -> tuple[Floats, Floats]:
+        """P0 and P1 as float arrays (the arm's own, where they are dense)."""
+        return as_dense(self.P0), as_dense(self.P1)
+
+    def __repr__(self) -> str:
+        return f"Arm(S={self.n_states})"
+
+
+def as_dense(matrix: Any) -> Floats:
+    """The matrix as an array."""
+    array: Floats = matrix.toarray() if sparse.issparse(matrix) else matrix
+    return array
+
+
+def transitions(name: str, value: Any) -> Any:
+    """A stochastic matrix, checked: a float array, read-only, or csr_array."""
+    matrix: Any
+    if sparse.issparse(value):
+        matrix = sparse.csr_array(value, dtype=float, copy=True)
+        matrix.sum_duplicates()
+        entries = matrix.data
+    else:
+        entries = matrix = _real(name, value)
+    if matrix.ndim != 2 or matrix.shape[0] != matrix.shape[1] or matrix.shape[0] == 0:
+        raise ValueError(f"{name} has shape {matrix.shape}: must be (S, S), one row for each state")
+    least = entries.min(initial=np.inf)  # NaN if there is one
+    if not least >= 0:
+        i, j = _first(matrix, lambda entry: ~(entry >= 0))
+        raise ValueError(
+            f"{name}[{i}, {j}] is {matrix[i, j]}: must be a probability, finite and ≥ 0"
+        )
+    total = np.asarray(matrix.sum(axis=1))
+    wrong = np.flatnonzero(~(np.abs(total - 1) <= ROUNDING))
+    if wrong.size:
+        raise ValueError(
+            f"{name}: row {wrong[0]} sums to {total[wrong[0]]:.9g}: every row must sum to 1; "
+            f"divide the row by its sum"
+        )
+    for array in (
+        (matrix.data, matrix.indices, matrix.indptr) if matrix is not entries else (entries,)
+    ):
+        array.flags.writeable = False
+    return matrix
+
+
+def rewards(name: str, value: ArrayLike, size: int) -> Floats:
+    """(S,) finite rewards, read-only; a scalar is the same in every state."""
+    array = _real(name, value)
+    if array.shape not in ((), (size,)):
+        raise ValueError(
+            f"{name} has shape {array.shape}: must be a scalar or ({size},), one for each state"
+        )
+    vector = np.ascontiguousarray(np.broadcast_to(array, size))
+    bad = np.flatnonzero(~np.isfinite(vector))
+    if bad.size:
+        raise ValueError(f"{name}[{bad[0]}] is {vector[bad[0]]}: must be finite")
+    vector.flags.writeable = False
+    return vector
+
+
+def discount_factor(discount: Any, *, average: bool = True) -> float:
+    """The discount in (0, 1], where 1 means average reward, or in (0, 1)."""
+    expected = "in (0, 1]; 1 means average reward" if average else "in (0, 1)"
+    return number("discount", discount, expected, lambda d: 0 < d < 1 or (average and d == 1))
+
+
+def _real(name: str, value: Any) -> Floats:
+    """A float copy of real numbers."""
+    array = np.asarray(value)
+    if array.dtype.kind not in "biuf":
+        raise TypeError(f"{name} must hold real numbers, not {array.dtype}")
+    return np.array(array, dtype=float)
+
+
+def _first(matrix: Any, bad: Any) -> tuple[int, int]:
+    """Row and column of the first bad entry."""
+    if sparse.issparse(matrix):
+        table = matrix.tocoo()
+        position = int(np.flatnonzero(bad(table.data))[0])
+        return int(table.row[position]), int(table.col[position])
+    row, column = np.argwhere(bad(matrix))[0]
+    return int(row), int(column)
