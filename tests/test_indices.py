@@ -485,3 +485,8 @@ def test_the_witness_lies_before_the_next_event():
             np.arange(3), np.array([0]), np.array([False]), z, slope, z < 0, 1e-12, True, facts
         )
         assert (status, *facts[3:]) == (elimination.BROKEN, 1.0, expected)
+
+
+def test_zero_has_no_sign():
+    assert not np.signbit(gittins_index([[0.5, 0.5], [0, 1]], [0.5, 0], discount=0.9)).any()
+    assert not np.signbit(whittle_index(Arm.rested(HALF, 0), discount=0.9)).any()

@@ -23,6 +23,7 @@ from scipy import sparse
 
 from ...problem import Floats, number
 
+_DISCOUNTED = "in (0, 1); without a discount it does not matter which rested arm comes first"
 ROUNDING = 1e-7  # rows of probabilities printed with eight digits sum to 1 within this
 
 
@@ -176,7 +177,7 @@ def rewards(name: str, value: ArrayLike, size: int) -> Floats:
 
 def discount_factor(discount: Any, *, average: bool = True) -> float:
     """The discount in (0, 1], where 1 means average reward, or in (0, 1)."""
-    expected = "in (0, 1]; 1 means average reward" if average else "in (0, 1)"
+    expected = "in (0, 1]; 1 means average reward" if average else _DISCOUNTED
     return number("discount", discount, expected, lambda d: 0 < d < 1 or (average and d == 1))
 
 

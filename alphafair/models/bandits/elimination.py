@@ -34,8 +34,8 @@ References:
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Any, NamedTuple
+from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 from numba import njit
@@ -54,7 +54,8 @@ compiled = njit(cache=True, error_model="numpy", fastmath={"contract"})
 RUNNING, DONE, INFINITE, SINGULAR, BROKEN = range(5)
 
 
-class Outcome(NamedTuple):
+@dataclass(frozen=True, eq=False)
+class Outcome:
     """How an elimination ended.
 
     Attributes:
@@ -115,8 +116,14 @@ def eliminate(
     z -= least
     every = np.arange(size)
     stage = _Stage(
-        *(column, every, every.copy(), every.copy(), z, np.ones(size)),
-        *(column.diagonal().copy(), np.zeros(size, bool)),
+        column=column,
+        row_state=every,
+        column_state=every.copy(),
+        row_of=every.copy(),
+        z=z,
+        slope=np.ones(size),
+        diagonal=column.diagonal().copy(),
+        passive=np.zeros(size, bool),
     )
     facts = np.array([least, 1.0, 1.0, -1.0, np.nan])  # μ, strong, strict, state, penalty
     block = size if size <= 2 * BLOCK else BLOCK
@@ -135,7 +142,8 @@ def eliminate(
         advance(done)
         if status == RUNNING:
             stage = _next_stage(stage, gone, w[:done], y[:done], rows=test)
-    return Outcome(index, status, *(bool(v) for v in facts[1:3]), int(facts[3]), float(facts[4]))
+    strong, strict = bool(facts[1]), bool(facts[2])
+    return Outcome(index, status, strong, strict, state=int(facts[3]), penalty=float(facts[4]))
 
 
 def _next_stage(stage: _Stage, gone: Any, w: Floats, y: Floats, *, rows: bool) -> _Stage:
@@ -148,17 +156,23 @@ def _next_stage(stage: _Stage, gone: Any, w: Floats, y: Floats, *, rows: bool) -
     column = stage.column[:m]
     product = blas.dgemm(-1.0, w.T, y[:, :m].T, 1.0, column.T, trans_b=True, overwrite_c=True)
     assert np.shares_memory(product, column)  # a copy would be lost
-    column_state, row_of, diagonal = (
-        array[:m] for array in (stage.column_state, stage.row_of, stage.diagonal)
+    kept = replace(
+        stage,
+        column=column,
+        column_state=stage.column_state[:m],
+        row_of=stage.row_of[:m],
+        diagonal=stage.diagonal[:m],
     )
     if rows or m > SHRINK * stage.z.size:
-        return _Stage(
-            *(column, stage.row_state, column_state, row_of, stage.z, stage.slope),
-            *(diagonal, stage.passive),
-        )
-    return _Stage(
-        *(np.take(column, row_of, axis=1), column_state, column_state, np.arange(m)),
-        *(stage.z[row_of], stage.slope[row_of], diagonal, np.zeros(m, bool)),
+        return kept
+    return replace(
+        kept,
+        column=np.take(column, kept.row_of, axis=1),
+        row_state=kept.column_state,
+        row_of=np.arange(m),
+        z=stage.z[kept.row_of],
+        slope=stage.slope[kept.row_of],
+        passive=np.zeros(m, bool),
     )
 
 

@@ -118,7 +118,7 @@ def whittle_index(arm: Arm, *, discount: float, check_indexability: bool = True)
             f"passive at penalty {low:.6g} and to be active again at {high:.6g}; use a policy of "
             f"the linear program (stationary_relaxation), which needs no index"
         )
-    return sign * outcome.index
+    return sign * outcome.index + 0.0  # not −0
 
 
 def gittins_index(P: Any, R: ArrayLike, *, discount: float) -> Floats:
@@ -145,7 +145,7 @@ def gittins_index(P: Any, R: ArrayLike, *, discount: float) -> Floats:
     matrix = transitions("P", P)
     _refuse_memory(matrix.shape[0])
     reward = rewards("R", R, matrix.shape[0])
-    return -_finish(_resting_x(matrix, beta), -reward, reward, test=False).index
+    return 0.0 - _finish(_resting_x(matrix, beta), -reward, reward, test=False).index  # not −0
 
 
 def indexability(arm: Arm, *, discount: float) -> Indexability:
@@ -283,13 +283,12 @@ def _active_x(arm: Arm, beta: float) -> Floats:
     if beta == 1:
         _refuse_multichain(active)
         matrix[:, 0], delta[:, 0] = 1.0, 0.0
-    factor, pivot, info = lapack.dgetrf(matrix.T, overwrite_a=True)
+    *_, solution, info = lapack.dgesv(matrix.T, delta.T, overwrite_a=True, overwrite_b=True)
     if info > 0:
         raise MultichainError(
             f"at discount {beta:g} the policy that is always active is singular to working "
             f"precision: use a smaller discount"
         )
-    solution, _ = lapack.dgetrs(factor, pivot, delta.T, overwrite_b=True)
     return np.ascontiguousarray(solution)
 
 
