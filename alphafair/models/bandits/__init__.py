@@ -1,12 +1,31 @@
 """Who is activated next, when arms change state whether or not they are.
 
 N arms, at each step a part of them can be activated: patients and visits, machines and services,
-channels and probes.  `Arm` says how one arm moves and what it pays.  An **index** gives each state
-a number so that the arms with the largest ones are activated: `gittins_index` for arms that wait,
-`whittle_index` for arms that do not, with its test of `indexability`.
+channels and probes.  `Arm` says how one arm moves and what it pays; `zoo` has textbook ones.
+
+- An **index** gives each state a number so that the arms with the largest are activated:
+  `gittins_index` for arms that wait, `whittle_index` for arms that do not, with its test of
+  `indexability`.
+- A **relaxation** asks for the budget on average only: `stationary_relaxation` for ever,
+  `finite_horizon_relaxation` for T steps.  Its value bounds every policy, its solution makes some.
+- A **policy** says how many arms to activate in each state: `PriorityPolicy`, `whittle_policy`,
+  `LPFillingPolicy`, `LPIndexPolicy`, `LPUpdatePolicy`.
+- What a policy earns is computed exactly for tens of arms (`stationary_reward`,
+  `discounted_reward`, `policy_value`, and `optimal_value` for the best) and simulated for thousands
+  (`simulate_average`, `simulate_discounted`, `simulate_finite`, `trajectory`).
+- Where the arms are not known, `learning` has rules that learn them while they allocate.
 """
 
+from . import zoo
 from .arms import Arm
+from .evaluate import discounted_reward, optimal_value, policy_value, stationary_reward
+from .fluid import LimitCycle, affine_piece, fixed_point, limit_cycle, mean_map, orbit
+from .horizon import (
+    FiniteHorizonRelaxation,
+    Screening,
+    applicant_screening,
+    finite_horizon_relaxation,
+)
 from .index import (
     Indexability,
     MultichainError,
@@ -18,16 +37,54 @@ from .index import (
     indexability,
     whittle_index,
 )
+from .lp_policies import LPFillingPolicy, LPIndexPolicy, LPUpdatePolicy
+from .policies import Policy, PriorityPolicy, whittle_policy
+from .relaxation import StationaryRelaxation, stationary_relaxation
+from .simulate import (
+    Simulation,
+    simulate_average,
+    simulate_discounted,
+    simulate_finite,
+    trajectory,
+)
 
 __all__ = [
     "Arm",
+    "FiniteHorizonRelaxation",
     "Indexability",
+    "LPFillingPolicy",
+    "LPIndexPolicy",
+    "LPUpdatePolicy",
+    "LimitCycle",
     "MultichainError",
     "NotIndexableError",
+    "Policy",
+    "PriorityPolicy",
+    "Screening",
+    "Simulation",
+    "StationaryRelaxation",
     "Witness",
     "advantage",
+    "affine_piece",
+    "applicant_screening",
+    "discounted_reward",
+    "finite_horizon_relaxation",
+    "fixed_point",
     "gittins_index",
     "index_residual",
     "indexability",
+    "limit_cycle",
+    "mean_map",
+    "optimal_value",
+    "orbit",
+    "policy_value",
+    "simulate_average",
+    "simulate_discounted",
+    "simulate_finite",
+    "stationary_relaxation",
+    "stationary_reward",
+    "trajectory",
     "whittle_index",
+    "whittle_policy",
+    "zoo",
 ]
