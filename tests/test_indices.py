@@ -462,7 +462,7 @@ def test_nothing_global_is_touched():
 
 def test_a_bar_is_shown_for_large_arms(monkeypatch, capsys):
     monkeypatch.setattr(index_module, "LARGE", 50)
-    monkeypatch.setattr(index_module, "PATIENCE", 0.0)
+    monkeypatch.setattr("alphafair.progress.PATIENCE", 0.0)
     whittle_index(dense_arm(200, 0), discount=0.9)
     assert "states: " in capsys.readouterr().err
 

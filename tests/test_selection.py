@@ -20,7 +20,6 @@ from alphafair.models.selection import (
     Candidates,
     Population,
     bayes_optimal,
-    candidates,
     demographic_parity,
     equal_rate_budget,
     estimate_population,
@@ -727,7 +726,7 @@ def test_a_short_simulation_is_silent(installed, monkeypatch, capsys):
 
 
 def test_a_long_simulation_shows_a_bar(monkeypatch, capsys):
-    monkeypatch.setattr(candidates, "PATIENCE", 0.0)
+    monkeypatch.setattr("alphafair.progress.PATIENCE", 0.0)
     simulate(bayes_optimal(A), 100, 3)
     assert "runs" in capsys.readouterr().err
 

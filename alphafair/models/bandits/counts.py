@@ -45,7 +45,6 @@ from ...problem import Floats, Integers, number
 from .arms import Arm, as_dense
 from .policies import COUNT
 
-PATIENCE = 3.0  # seconds before a progress bar appears
 MEMORY = 2**30  # bytes: what exact evaluation may take before it is refused
 
 
@@ -148,16 +147,6 @@ def feasible(counts: Integers, decisions: Any, time: int, n_active: int | None =
         n, first = (np.atleast_2d(array)[np.argmax(wrong)].tolist() for array in (counts, y))
         raise ValueError(f"policy activates {first} of {n} arms at time {time}: {rule}")
     return y.astype(np.intp)
-
-
-def progress(items: Iterable[Any], what: str) -> Iterable[Any]:
-    """The items, with a bar after three seconds if tqdm is installed."""
-    try:
-        from tqdm import tqdm
-    except ImportError:  # a bar is a courtesy, not a need
-        return items
-    bar: Iterable[Any] = tqdm(items, desc=what, delay=PATIENCE, leave=False)
-    return bar
 
 
 # --- all configurations ---------------------------------------------------------------------------

@@ -36,6 +36,7 @@ from scipy.sparse.csgraph import breadth_first_order, connected_components
 from scipy.sparse.linalg import LinearOperator, gmres
 
 from ...problem import Floats, Integers
+from ...progress import watched
 from .arms import Arm, discount_factor
 from .counts import (
     Configurations,
@@ -43,7 +44,6 @@ from .counts import (
     classes,
     feasible,
     initial_counts,
-    progress,
     refuse_classes,
     refuse_if_too_large,
     whole,
@@ -96,7 +96,7 @@ def policy_value(
     law = np.zeros(len(plan.configurations))
     law[plan.start] = 1.0
     value = 0.0
-    for time in progress(range(len(plan.totals)), "steps"):
+    for time in watched(range(len(plan.totals)), "steps"):
         moves = plan.moves[plan.totals[time]]
         rows = np.flatnonzero(law)
         choice = _choices(policy, moves, rows, time)
@@ -133,7 +133,7 @@ def optimal_value(
     """
     plan = _plan(arm, initial, fraction, horizon, n_arms)
     value = np.zeros(len(plan.configurations))
-    for total in progress(plan.totals[::-1], "steps"):
+    for total in watched(plan.totals[::-1], "steps"):
         moves = plan.moves[total]
         earned = moves.reward + moves.expect(value)
         value = np.full(value.size, -np.inf)
@@ -394,7 +394,7 @@ def _certify(what: str, doubt: float, reward: Floats) -> None:
 def _krylov(image: Callable[[Floats], Floats], wanted: Floats) -> Floats:
     """Solve image(x) = wanted by GMRES, for a chain that is too large to be written down."""
     size = wanted.size
-    bar = iter(progress(itertools.count(), "iterations"))
+    bar = iter(watched(itertools.count(), "iterations"))
     solution, _ = gmres(
         LinearOperator((size, size), matvec=image, dtype=float),
         wanted,

@@ -26,8 +26,7 @@ References:
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -36,10 +35,10 @@ from scipy import sparse
 from scipy.linalg import lapack
 
 from ...problem import Floats
+from ...progress import counted
 from .arms import Arm, as_dense, discount_factor, rewards, transitions
 from .elimination import BROKEN, SINGULAR, Outcome, eliminate
 
-PATIENCE = 3.0  # seconds before a progress bar appears
 LARGE = 2000  # states from which on there is a progress bar
 
 
@@ -259,7 +258,7 @@ def _outcome(arm: Arm, beta: float, *, test: bool) -> tuple[Outcome, float]:
 def _finish(column: Floats, z: Floats, reward: Floats, *, test: bool) -> Outcome:
     """Run the elimination; advantages are small or not in units of the rewards."""
     scale = float(max(np.abs(reward).max(), np.abs(z).max()))
-    with _progress(z.size) as advance:
+    with counted(z.size if z.size > LARGE else 0, "states") as advance:
         return eliminate(column, z, test=test, scale=scale, advance=advance)
 
 
@@ -349,18 +348,3 @@ def free_memory() -> float:
         return float(os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE"))
     except (AttributeError, ValueError, OSError):  # not on every system
         return np.inf
-
-
-@contextmanager
-def _progress(size: int) -> Iterator[Callable[[int], Any]]:
-    """A bar over the states of a large arm, if tqdm is there."""
-    if size <= LARGE:
-        yield lambda done: None
-        return
-    try:
-        from tqdm import tqdm
-    except ImportError:  # a bar is a courtesy, not a need
-        yield lambda done: None
-        return
-    with tqdm(total=size, desc="states", delay=PATIENCE, leave=False) as bar:
-        yield bar.update

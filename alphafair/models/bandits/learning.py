@@ -23,8 +23,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -34,6 +33,7 @@ from scipy.sparse.linalg import spsolve
 from scipy.special import stdtrit
 
 from ...problem import Floats, Integers
+from ...progress import counted
 from .arms import Arm, discount_factor
 from .counts import whole
 from .learners import (
@@ -68,7 +68,6 @@ __all__ = [
 ]
 
 TIE = 1e-12  # what an arm loses below this part of the largest value is rounding
-PATIENCE = 3.0  # seconds before a progress bar appears
 
 
 class Interval(NamedTuple):
@@ -187,7 +186,7 @@ def run(
     regret, seconds, seen = np.empty((runs, K)), np.empty(runs), []
     # compiled code is loaded at its first call: not the learner's time
     learner.plan(_nothing(world, learner.joint, K), np.random.default_rng(0), None)
-    with _progress(runs * K) as advance:
+    with counted(runs * K, "episodes") as advance:
         for r, stream in enumerate(np.random.SeedSequence(seed).spawn(runs)):
             seen.append(_nothing(world, learner.joint, K))
             seconds[r] = _one_run(learner, world, seen[r], stream, regret[r], advance)
@@ -410,15 +409,3 @@ def _states(initial: ArrayLike | None, sizes: Integers) -> Integers:
             f"{sizes[bad[0]] - 1}"
         )
     return states.astype(int)
-
-
-@contextmanager
-def _progress(total: int) -> Iterator[Callable[[int], Any]]:
-    """A bar over the episodes, if tqdm is there."""
-    try:
-        from tqdm import tqdm
-    except ImportError:  # a bar is a courtesy, not a need
-        yield lambda done: None
-        return
-    with tqdm(total=total, desc="episodes", delay=PATIENCE, leave=False) as bar:
-        yield bar.update

@@ -31,6 +31,7 @@ import numpy as np
 from scipy.sparse.linalg import splu
 
 from ...problem import Floats, Integers
+from ...progress import counted
 from .counts import whole
 from .horizon import (
     ACTIVE,
@@ -43,7 +44,6 @@ from .horizon import (
 from .policies import active_arms, in_order
 
 GRID = 2.0**-24
-PATIENCE = 3.0  # seconds before a progress bar appears
 UNIQUE = 1e-7  # a reduced cost below this, relative to the largest reward, may be 0
 REGIONS = 200  # bases kept for each horizon; more would cost more memory than they save time
 Decisions = list[tuple[float, Integers]]
@@ -247,7 +247,7 @@ class LPUpdatePolicy:
         regions = self._regions.setdefault(h, [])
         for region in regions:
             _apply(region, start, active, open_)
-        with _progress(int(open_.sum())) as bar:
+        with counted(int(open_.sum()), "programs") as advance:
             while open_.any():
                 before, i = int(open_.sum()), int(open_.argmax())
                 plan = self._program.relaxation(start[i], h)
@@ -256,7 +256,7 @@ class LPUpdatePolicy:
                 if found is not None:
                     _apply(found, start, active, open_)
                     regions[:] = [found, *regions[: REGIONS - 1]]
-                bar.update(before - int(open_.sum()))
+                advance(before - int(open_.sum()))
         targets: Floats = np.clip(arms * active, 0, rows)
         return targets
 
@@ -282,13 +282,13 @@ class LPUpdatePolicy:
     def _plans(self, rows: Integers, time: int) -> list[FiniteHorizonRelaxation]:
         """The plan of each configuration, solved once."""
         h, plans = self.relaxation.horizon - time, []
-        with _progress(len(rows)) as bar:
+        with counted(len(rows), "programs") as advance:
             for row in rows:
                 key = (time, row.tobytes())
                 if key not in self._solved:
                     self._solved[key] = self._program.relaxation(row / max(row.sum(), 1), h)
                 plans.append(self._solved[key])
-                bar.update(1)
+                advance(1)
         return plans
 
 
@@ -407,27 +407,3 @@ def _outcomes(target: Floats, rounding: str) -> Decisions:
     jumps = np.unique([0.0, 1.0, *(1 - _grid(np.cumsum(target)) % 1)])
     pairs = zip(np.diff(jumps).tolist(), jumps[:-1], strict=True)
     return [(length, _systematic(target, first)) for length, first in pairs]
-
-
-class _Silent:
-    """A progress bar that shows nothing."""
-
-    def __enter__(self) -> _Silent:
-        return self
-
-    def __exit__(self, *error: object) -> None:
-        pass
-
-    def update(self, done: int) -> None:
-        """Do nothing."""
-
-
-def _progress(total: int) -> Any:
-    """A bar after three seconds, if there is something to do and tqdm is installed."""
-    try:
-        from tqdm import tqdm
-    except ImportError:
-        return _Silent()
-    if total == 0:
-        return _Silent()
-    return tqdm(total=total, desc="programs", delay=PATIENCE, leave=False)

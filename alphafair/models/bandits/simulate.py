@@ -27,13 +27,13 @@ from numpy.typing import ArrayLike
 from scipy.special import stdtrit
 
 from ...problem import Floats, Integers
+from ...progress import watched
 from .arms import Arm, discount_factor
 from .counts import (
     classes,
     feasible,
     initial_counts,
     normalized,
-    progress,
     refuse_classes,
     whole,
 )
@@ -277,7 +277,7 @@ def _walk(
     """At each step (R, S) counts, how many of them are activated, and the next counts."""
     passive, active = ([_support(row) for row in P] for P in normalized(arm))
     own = {"rng": rng} if "rng" in inspect.signature(policy.decide).parameters else {}
-    for time in progress(range(steps), "steps"):
+    for time in watched(range(steps), "steps"):
         decision = feasible(counts, policy.decide(counts, time, **own), time)
         after = _moved(active, decision, rng) + _moved(passive, counts - decision, rng)
         yield counts, decision, after

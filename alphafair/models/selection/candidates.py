@@ -13,7 +13,7 @@ policies: posterior means shrink each score by its own noise,
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -21,6 +21,7 @@ from numpy.typing import ArrayLike, NDArray
 from scipy.special import stdtrit
 
 from ...problem import Floats, Groups, Integers, number
+from ...progress import watched
 from .population import (
     Belief,
     Population,
@@ -33,7 +34,6 @@ from .population import (
 )
 
 SELECTED = "selected"
-PATIENCE = 3.0  # seconds before a progress bar appears
 COUNT = 1e-9  # a count this far below a whole number, relative to it, is that number: rounding
 
 
@@ -107,7 +107,7 @@ def simulate(
     rng = np.random.default_rng(seed)
     size = rng.multinomial(n, selection.population.fraction, size=runs)
     selected = np.array([quotas(selection.rates, n_g, total) for n_g in size])
-    pairs = _progress(list(zip(size, selected, strict=True)))
+    pairs = watched(list(zip(size, selected, strict=True)), "runs")
     totals = [_one_run(selection.population, n_g, q_g, rng) for n_g, q_g in pairs]
     utilities = np.array(totals) / total
     error = float(utilities.std(ddof=1) / np.sqrt(runs)) if runs > 1 else np.inf
@@ -439,12 +439,3 @@ def _variances(value: Any, size: int) -> Floats:
             f"noise_variance[{i}] is {v[i]}: must be ≥ 0; a negative estimate is to be set to 0"
         )
     return v
-
-
-def _progress(items: list[Any]) -> Iterable[Any]:
-    try:
-        from tqdm import tqdm
-    except ImportError:  # a bar is a courtesy, not a need
-        return items
-    bar: Iterable[Any] = tqdm(items, desc="runs", delay=PATIENCE, leave=False)
-    return bar
