@@ -6,6 +6,7 @@
 Two runs give the same bytes: no timings, fixed metadata, cell ids that count.
 """
 
+import os
 import sys
 from pathlib import Path
 
@@ -17,6 +18,7 @@ METADATA = {
     "kernelspec": {"display_name": "Python 3", "language": "python", "name": "python3"},
     "language_info": {"name": "python"},
 }
+os.environ["TQDM_DISABLE"] = "1"  # a progress bar is an output that differs from run to run
 KEPT = ("tags", "mystnb")  # what a cell's metadata is for; editors add the rest
 
 

@@ -774,6 +774,21 @@ def test_update_from_the_plan_itself_repeats_it():
             assert y / N == pytest.approx(plan.occupation[t, :, 1], abs=1 / N)
 
 
+def test_the_index_follows_a_plan_that_is_rankable():
+    """States of S⁻ may have advantage 0 and a lower number than the state of S⁰: it goes first."""
+    arm = Arm(
+        *([[0, 0, 1], [0, 0.5, 0.5], [0.5, 0.5, 0]], [[0.5, 0.5, 0], [1, 0, 0], [0, 0.5, 0.5]]),
+        *([1, 0, 0], 0),
+    )
+    plan = finite_horizon_relaxation(arm, [0.25, 0.25, 0.5], 0.5, 5)
+    assert plan.rankable
+    assert not plan.degenerate
+    N = 2**20  # m* has halves of halves only
+    for t in range(5):
+        decision = LPIndexPolicy(plan).decide(np.rint(N * plan.occupation[t].sum(1)).astype(int), t)
+        assert decision / N == pytest.approx(plan.occupation[t, :, 1], abs=1e-12)
+
+
 # --- applicants ----------------------------------------------------------------------------------
 
 

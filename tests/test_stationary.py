@@ -466,6 +466,16 @@ def test_an_orbit_leaves_an_unstable_fixed_point():
         limit_cycle(arm, [0, 1, 2], 0.4, steps=3)
 
 
+@pytest.mark.parametrize(("a", "start", "period"), [(0.26, [1, 0, 0], 1), (0.67, None, 2)])
+def test_a_cycle_is_told_once_around(a, start, period):
+    """Where the map turns (eigenvalue −.8) two steps come back before one does."""
+    rng = np.random.default_rng(0)
+    for m in [start] if start else rng.dirichlet(np.ones(3), 20):
+        cycle = limit_cycle(cycle_example(2), [0, 1, 2], a, m)
+        assert cycle.period == period
+        assert cycle.attracting
+
+
 def test_a_slow_cycle_is_solved_exactly():
     """Example 1 turns away from m* by 1.027 a step; close to it nothing is taken for the end."""
     arm = zoo.cycle_example(1)

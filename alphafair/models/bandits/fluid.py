@@ -249,8 +249,11 @@ def _close(arm: Arm, order: Integers, a: float, m: Floats, period: int) -> Limit
         if exact is None or exact.min() < -BORDER:
             return None
         points = list(orbit(arm, order, a, np.maximum(exact, 0), period))
-        if np.abs(points[-1] - points[0]).max() > EXACT:
+        back = [p for p in range(1, period + 1) if np.abs(points[p] - points[0]).max() <= EXACT]
+        if not back:
             return None
+        if back[0] < period:  # the orbit had gone around more than once
+            return _close(arm, order, a, points[0], back[0])
     table = np.array(points[:-1])
     reward = np.mean([earns(arm, split(point, order, a)) for point in table])
     border = any(len(regions(point, order, a)) > 1 for point in table)

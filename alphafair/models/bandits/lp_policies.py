@@ -113,8 +113,8 @@ class LPIndexPolicy:
 
     The advantage is positive in S⁺, 0 in S⁰ and negative in S⁻ at the optimum (or 0), so the policy
     follows the plan if S⁰(t) has at most one state at each t (`rankable`).  With two of them it
-    fills one before it starts the other, and its loss need not vanish.  States of equal advantage,
-    those of S⁰ among them, are served in the order of their numbers.
+    fills one before it starts the other, and its loss need not vanish.  States of equal advantage
+    are served S⁺ first, then S⁰, then the others, and then in the order of their numbers.
 
     Args:
         relaxation: the plan.
@@ -138,7 +138,7 @@ class LPIndexPolicy:
     def decide(self, counts: Integers, time: int) -> Integers:
         """How many arms to activate in each state, (…, S)."""
         counts = checked_counts(counts, time, self.relaxation)
-        order = np.argsort(-_ranks(self.relaxation, time), kind="stable")
+        order = np.lexsort((_turn(self.relaxation, time), -_ranks(self.relaxation, time)))
         return in_order(counts, order, active_arms(counts, self.fraction[time]))
 
 
@@ -298,13 +298,19 @@ def fill(relaxation: FiniteHorizonRelaxation, time: int, counts: Integers, budge
     arms = counts.sum(axis=-1, keepdims=True)
     planned = np.minimum(counts, arms * relaxation.occupation[time, :, 1])
     cap = np.where(codes == ACTIVE, counts, np.where(codes == SPLIT, planned, 0.0))
-    step = np.where(codes == ACTIVE, 0, np.where(codes == SPLIT, 1, 2))
+    turn = _turn(relaxation, time)
     last = np.arange(codes.size) == absorber(relaxation, time)
-    first = in_order(cap, np.lexsort((last, -rank, step)), budget)
+    first = in_order(cap, np.lexsort((last, -rank, turn)), budget)
     left = np.asarray(budget) - first.sum(axis=-1)
-    second = in_order(counts - first, np.lexsort((~last, -rank, step)), left)
+    second = in_order(counts - first, np.lexsort((~last, -rank, turn)), left)
     target: Floats = np.add(first, second, dtype=float)
     return target
+
+
+def _turn(relaxation: FiniteHorizonRelaxation, time: int) -> Integers:
+    """When a state is served: 0 in S⁺, 1 in S⁰, 2 in S⁻ and S^∅."""
+    codes = relaxation.partition[time]
+    return np.where(codes == ACTIVE, 0, np.where(codes == SPLIT, 1, 2))
 
 
 def _ranks(relaxation: FiniteHorizonRelaxation, time: int) -> Floats:

@@ -277,8 +277,8 @@ def indexable_without_pcl() -> Arm:
     With half of the arms active it is the example of exponential convergence of this book.
 
     References:
-        J. Niño-Mora, "Restless bandits, partial conservation laws and indexability", Advances in
-        Applied Probability 33 (2001).
+        An example of J. Niño-Mora, as public code gives it; the theory is in "Restless bandits,
+        partial conservation laws and indexability", Advances in Applied Probability 33 (2001).
 
     Example:
         >>> indexable_without_pcl().R1.tolist()
