@@ -471,7 +471,7 @@ def test_a_cycle_is_told_once_around(a, start, period):
     """Where the map turns (eigenvalue −.8) two steps come back before one does."""
     rng = np.random.default_rng(0)
     for m in [start] if start else rng.dirichlet(np.ones(3), 20):
-        cycle = limit_cycle(cycle_example(2), [0, 1, 2], a, m)
+        cycle = limit_cycle(zoo.cycle_example(2), [0, 1, 2], a, m)
         assert cycle.period == period
         assert cycle.attracting
 
