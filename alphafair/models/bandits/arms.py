@@ -23,7 +23,7 @@ from scipy import sparse
 
 from ...problem import Floats, number
 
-_DISCOUNTED = "in (0, 1); without a discount it does not matter which rested arm comes first"
+_DISCOUNTED = "in (0, 1); without a discount the order in which rested arms begin does not matter"
 ROUNDING = 1e-7  # rows of probabilities printed with eight digits sum to 1 within this
 
 
