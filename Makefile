@@ -35,6 +35,8 @@ bench: .venv/installed
 	@$(BIN)/python benchmarks/frames.py
 	@$(BIN)/python benchmarks/strategic.py
 	@$(BIN)/python benchmarks/indices.py
+	@$(BIN)/python benchmarks/horizon.py
+	@$(BIN)/python benchmarks/learning.py
 
 clean:
 	@rm -rf _build .pytest_cache .mypy_cache .ruff_cache .hypothesis
