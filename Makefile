@@ -37,6 +37,7 @@ bench: .venv/installed
 	@$(BIN)/python benchmarks/indices.py
 	@$(BIN)/python benchmarks/horizon.py
 	@$(BIN)/python benchmarks/learning.py
+	@$(BIN)/python benchmarks/meanfield.py
 
 clean:
 	@rm -rf _build .pytest_cache .mypy_cache .ruff_cache .hypothesis

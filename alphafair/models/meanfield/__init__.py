@@ -7,8 +7,8 @@ state follow a differential equation, the mean field x; what is left over is com
     E X = x + V/N + O(1/N²),         N Cov X → W.
 
 - **Models**: `supermarket`, `sis`, `sir`, `seir`, `gossip_shuffle`; with objects that are all
-  different `heterogeneous_supermarket` and `random_cache`.  Your own: `Population` (one object after
-  the other), `SynchronousPopulation` (all at once), `Heterogeneous`.
+  different `heterogeneous_supermarket` and `random_cache`.  Your own: `Population` (one object
+  after the other), `SynchronousPopulation` (all at once), `Heterogeneous`.
 - **Approximations**: `steady_state` and `transient` return `Refined`: x, V and W; `mean_field` and
   `fixed_point` x alone; `second_order` the term of the order 1/N² as well.
 - **Games** among the objects, in `games`.

@@ -28,9 +28,9 @@ In rounds, a uniform random matching pairs all nodes, and (`gossip_shuffle` with
 References:
     R. Bakhshi, D. Gavidia, W. Fokkink, M. van Steen, "An analytical model of information
     dissemination for a gossip-based protocol", Computer Networks 53 (2009), arXiv:0810.1571.
-    N. Gast, D. Latella, M. Massink, "A refined mean field approximation of synchronous
-    discrete-time population models", Performance Evaluation 126 (2018); arXiv:2004.07519 for
-    gossip.
+    N. Gast, D. Latella, M. Massink, "Refined mean field analysis: the gossip shuffle protocol
+    revisited", COORDINATION 2020, arXiv:2004.07519; "A refined mean field approximation of
+    synchronous discrete-time population models", Performance Evaluation 126 (2018).
 """
 
 from __future__ import annotations
