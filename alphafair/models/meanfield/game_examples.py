@@ -158,8 +158,9 @@ def susceptible_infected(horizon: int = 18) -> DiscreteGame:
     infected heal with probability 0.3.  Being infected costs 1, keeping distance 0.5.  The more go
     out, the better it is to stay at home, and then the others need not: best responses to best
     responses come back to where they were, and their average (`fictitious_play`) stays exploitable
-    by 0.16 after 1000 rounds, while `equilibrium` finds a policy that is not.  There are several, and more for longer
-    horizons: with 13, 16, 17, 20 steps and more `equilibrium` loses the path and says so.
+    by 0.16 after 1000 rounds, while `equilibrium` finds a policy that is not.  There are several,
+    and more for longer horizons: with 13, 16, 17, 20 steps and more `equilibrium` loses the path
+    and says so.
 
     Args:
         horizon: T steps.
