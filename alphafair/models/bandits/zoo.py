@@ -349,8 +349,9 @@ def cycle_example(example: int) -> Arm:
         example: 1, 2 or 3.
 
     References:
-        N. Gast, B. Gaujal, C. Yan, "Exponential asymptotic optimality of Whittle index policy",
-        Queueing Systems 104 (2023), arXiv:2012.09064.
+        The matrices are those of public code that cites N. Gast, B. Gaujal, C. Yan, "Exponential
+        asymptotic optimality of Whittle index policy", Queueing Systems 104 (2023),
+        arXiv:2012.09064.
 
     Example:
         >>> cycle_example(2).R1.tolist()
