@@ -12,6 +12,7 @@ from hypothesis import settings
 
 mpl.use("Agg")
 settings.register_profile("alphafair", deadline=None, derandomize=True, print_blob=True)
+os.environ.pop("TQDM_DISABLE", None)  # a worker of xdist inherits it
 with contextlib.suppress(ImportError):
     import tqdm  # noqa: F401
 os.environ["TQDM_DISABLE"] = "1"
