@@ -97,7 +97,7 @@ class FiniteHorizonRelaxation:
 
     @cached_property
     def degenerate(self) -> bool:
-        """Whether the fluid rule has a kink that chance meets: then the loss is of order 1/√N.
+        """Whether the fluid rule has a kink that chance meets: then the loss may be of order 1/√N.
 
         A rule that follows the plan activates, near m*(t), all arms in S⁺ and lets one state of S⁰
         take up the difference: this is affine in the counts, so the mean of the counts follows the
