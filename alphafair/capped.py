@@ -379,6 +379,8 @@ def _fill(segments: Segments, log_weight: Floats, alpha: float) -> tuple[Integer
         return end.copy(), np.zeros(end.size)
     spend = _spending(segments, log_weight, alpha)
     low, high = _bracket(spend, *_first_guess(segments, log_weight, alpha), alpha == 0)
+    if low.total == 1:  # whole segments
+        return _snap(segments, low.filled, low.marginal)
     if alpha == 0:
         return _share_equally(segments, *_margin(segments, log_weight, spend, low, high))
     part = (1 - low.total) / (high.total - low.total) if high.total > low.total else 0.0
@@ -463,7 +465,8 @@ def _share_equally(segments: Segments, low: _Spending, high: _Spending) -> tuple
     rising = np.sort(room)
     poorer = np.cumsum(rising) - rising  # what the groups with less room take
     each = (rest - poorer) / np.arange(room.size, 0, -1)
-    amount = each[np.argmax(each <= rising)]
+    enough = each <= rising  # nowhere, by a rounding, where the rest fills all the room exactly
+    amount = each[np.argmax(enough)] if enough.any() else rising[-1]
     money = low.money + np.minimum(room, amount)
     return _snap(segments, *_locate(segments, money, np.arange(room.size)))
 
