@@ -1,4 +1,4 @@
-"""Bad input gets a clear error: which argument, which entry, what came, what was expected, the cure.
+"""Bad input gets a clear error: which argument and entry, what came, what was expected, the cure.
 
 Every module checks its arguments with these few functions, so that all messages read alike:
 

@@ -1,0 +1,82 @@
+"""Loops over all items, each written twice: compiled by numba for large inputs, plain otherwise.
+
+numpy alone is enough.  A `Kernel` holds a loop that numba can compile and a **plain twin** with the
+same results, vectorised where it is long.  The twin serves small inputs always, because importing
+numba takes longer than solving them, and everything where numba is not installed (WebAssembly, for
+one).  numba is imported when the first large input asks for it.
+"""
+
+from __future__ import annotations
+
+import functools
+import os
+from collections.abc import Callable
+from typing import Any
+
+LARGE = 50_000  # items; numpy does fewer in less time than numba takes to load
+
+
+@functools.cache
+def numba() -> Any:
+    """The module numba, imported at the first call; None where it is not installed or unwanted.
+
+    The environment variable ``ALPHAFAIR_NUMBA=0`` does without.
+    """
+    if os.environ.get("ALPHAFAIR_NUMBA") == "0":
+        return None
+    try:
+        import numba
+    except ImportError:
+        return None
+    return numba
+
+
+class Kernel:
+    """A loop over all items and its plain twin.
+
+    Args:
+        loop: a function that numba can compile.
+        plain: the same in numpy; None runs the loop itself as it stands.
+        large: from this amount of work on the loop is compiled, where numba is there.
+        signature: types to compile for at once; None compiles for the types of each call.
+        options: passed on to `numba.njit`, such as ``error_model="numpy"`` or ``parallel=True``.
+    """
+
+    def __init__(
+        self,
+        loop: Callable[..., Any],
+        plain: Callable[..., Any] | None = None,
+        *,
+        large: int = LARGE,
+        signature: Callable[[Any], Any] | None = None,
+        **options: Any,
+    ) -> None:
+        self.loop, self.plain, self.large = loop, plain or loop, large
+        self._signature, self._options = signature, options
+        self._compiled: Any = None
+        self._cached = True
+        functools.update_wrapper(self, loop)
+
+    def __call__(self, *arguments: Any, work: int) -> Any:
+        """The results, by whichever twin suits this amount of work."""
+        if work < self.large or numba() is None:
+            return self.plain(*arguments)
+        return self.compiled(*arguments)
+
+    def compiled(self, *arguments: Any) -> Any:
+        """The results of the compiled loop, compiled in memory where no cache can be written."""
+        try:
+            if self._compiled is None:
+                self._compiled = self._compile()
+            return self._compiled(*arguments)
+        except (OSError, RuntimeError):
+            if not self._cached:
+                raise
+            self._cached, self._compiled = False, None
+            return self.compiled(*arguments)
+
+    def _compile(self) -> Any:
+        module = numba()
+        signature = self._signature(module.types) if self._signature else None
+        jit = module.njit(signature, cache=self._cached, **self._options)
+        return jit(self.loop)
