@@ -23,18 +23,10 @@ Two stages, always.  *Within group k* a unit of budget is worth p_k units of uti
 `alphafair.plots` draws.  The book derives all of it and runs as a test.
 """
 
-from .capped import CappedAllocation
-from .capped_derivatives import CappedDoseJacobian
+from .allocation import Allocation
 from .certificate import OptimalityGap, optimality_gap
-from .closed_form import Allocation, allocate
 from .curves import CurveSegments, concave_segments
-from .derivatives import (
-    CappedDoseCotangent,
-    CappedWelfareGradient,
-    DoseCotangent,
-    DoseJacobian,
-    WelfareGradient,
-)
+from .derivatives import DoseCotangent, DoseJacobian, WelfareGradient
 from .fairness import (
     Frontier,
     FrontierBands,
@@ -49,7 +41,8 @@ from .fairness import (
     price_of_fairness_bound,
     theil,
 )
-from .problem import Groups, Problem
+from .groups import Groups
+from .problem import Problem, allocate
 from .utility import equivalent_utility, phi, phi_inverse, phi_normalised, phi_prime, power_mean
 from .utility import welfare as welfare
 
@@ -57,10 +50,6 @@ __version__ = "0.1.0"
 
 __all__ = [
     "Allocation",
-    "CappedAllocation",
-    "CappedDoseCotangent",
-    "CappedDoseJacobian",
-    "CappedWelfareGradient",
     "CurveSegments",
     "DoseCotangent",
     "DoseJacobian",

@@ -38,7 +38,10 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike
 
-from .problem import Floats, Groups, Integers, Problem, group_sum
+from .checks import Floats, Integers
+from .groups import Groups
+from .kernels import group_sum
+from .problem import Problem
 from .utility import check_alpha, phi_normalised, power_mean
 
 ROUNDING = 16 * np.finfo(float).eps  # two utilities this close are the same

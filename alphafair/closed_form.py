@@ -1,214 +1,38 @@
-"""The closed form: how an α-fair decision maker splits a budget over groups.
+"""Across groups: one price, at which money is worth the same everywhere.
 
-Group k turns one unit of budget into p_k units of utility (`alphafair.problem`).  Maximising
-``Σ_k w_k φ_α(p_k x_k)`` over budgets ``x ≥ 0, Σ x = Q`` equates marginal values,
-``w_k p_k (p_k x_k)^{−α} = λ`` for all k, so::
+Group k turns money x_k into utility V_k(x_k) (`alphafair.value`).  Maximising ``Σ_k w_k φ_α(V_k(x_k))``
+over ``Σ x = Q`` equates marginal values: ``λ = w_k V_k^{−α} V_k'`` for every group with money.
+
+**Where V is linear**, V = p x, this has a closed form.  ``w_k p_k (p_k x_k)^{−α} = λ`` gives
 
     utilities   u_k ∝ (w_k p_k)^{1/α}
     budgets     x_k ∝ (w_k p_k)^{1/α} / p_k,  that is  x = Q softmax(log(w)/α + (1/α − 1) log p)
-    doses       d_it = y_i x_k / c_it   on the funded items, 0 elsewhere
-    price       λ = dW/dQ = w_k p_k φ_α'(u_k),  the same for every group that has money
 
 α = 1 gives shares w, α = ∞ equal utilities, α = 0 everything to the groups of largest w p.
+
+**Elsewhere** the price is searched for.  Take minus the logarithm of the condition and divide by
+max(α, 1), so that all α from 0 to ∞ are of one size: at the price level ℓ a group stands where
+
+    min(α, 1) log V_k − min(1, 1/α) (log w_k + log V_k') = ℓ,
+
+the left side increases with x_k, and Σ x_k(ℓ) = Q has one solution.  At α = ∞ the level is the
+logarithm of the common utility; groups that have reached all their caps stay behind and the others
+go on rising (leximin).  At α = 0 a linear piece of V is taken whole or not at all; groups that tie
+at the margin get equal amounts.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cached_property
-from typing import Any, ClassVar
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
 
-from .problem import Floats, Groups, Integers, Problem, money_exponent
-from .utility import check_alpha, equivalent_utility, welfare
+from .checks import Floats, Integers
+from .value import ROUNDING, Knapsack, Levels, begins, money_exponent
 
-ROUNDING = 8 * np.finfo(float).eps  # p carries a few roundings: values this close are a tie
-
-
-def allocate(
-    benefit: ArrayLike,
-    cost: ArrayLike,
-    group: ArrayLike | Groups,
-    budget: float,
-    alpha: float,
-    *,
-    within: float = 0.0,
-    weight: Any = None,
-    cap: Any = None,
-) -> Allocation:
-    """The α-fair allocation of a budget, exactly.
-
-    Maximises ``Σ_k w_k φ_α(u_k)`` over doses d ≥ 0 with ``Σ c_it d_it ≤ Q``, where u_k is the mean
-    (``within`` = 0) or the equally-distributed equivalent of its members' ``u_i = Σ_t b_it d_it``.
-
-    Args:
-        benefit: b, (N,), (N, 1) or (N, T): utility of one unit of dose, finite.
-        cost: c, scalar, (N,), (N, 1), (1, T) or (N, T): money for one unit of dose, > 0.
-        group: (N,) or (N, 1) labels, or `Groups`.
-        budget: Q ≥ 0, in units of money.
-        alpha: α in [0, ∞], aversion to inequality across groups.
-        within: ε in [0, ∞], aversion to inequality inside a group.
-        weight: (K,) or mapping label → w, > 0, or ``"size"``; default 1.
-        cap: upper bounds of the doses, scalar or broadcastable to (N, T), ≥ 0, may be ∞; needs
-            ``within`` = 0 (`alphafair.capped`).
-
-    Returns:
-        `Allocation`.
-
-    Raises:
-        ValueError, TypeError: bad input; the message names the argument, the entry and the cure.
-
-    References:
-        Mo and Walrand (2000) for α-fairness; Bertsimas, Farias and Trichakis (2012) for the
-        trade-off.  The derivation is in the book's chapter "The closed form".
-
-    Example:
-        >>> a = allocate([2.0, 1.0], [1.0, 1.0], ["near", "far"], budget=3.0, alpha=np.inf)
-        >>> a.dose[:, 0], a.group_utility
-        (array([1., 2.]), array([2., 2.]))
-    """
-    allocation: Allocation = Problem(benefit, cost, group, budget, within, weight, cap).allocate(
-        alpha
-    )
-    return allocation
-
-
-def allocate_problem(problem: Problem, alpha: float) -> Allocation:
-    """The optimal `Allocation` without caps, at α in [0, ∞]; O(K)."""
-    alpha = check_alpha(alpha)
-    share = budget_shares(problem.log_weight, problem.log_productivity, alpha)
-    return Allocation(alpha, problem, share)
-
-
-@dataclass(frozen=True, eq=False, repr=False)
-class Allocation:
-    """An optimal allocation.  Everything but ``group_share`` is computed when asked for.
-
-    Attributes:
-        alpha: α.
-        problem: the `Problem` that it solves.
-        group_share: (K,) π, each group's part of the budget; sums to 1.
-    """
-
-    alpha: float
-    problem: Problem
-    group_share: Floats
-
-    gradient: ClassVar[Callable[..., Any]]  # derivatives.py defines them: it needs Allocation first
-    jacobian: ClassVar[Callable[..., Any]]
-
-    @property
-    def group_labels(self) -> NDArray[Any]:
-        """(K,) the sorted labels; every (K,) result is in this order."""
-        return self.problem.groups.label
-
-    @property
-    def group_size(self) -> Integers:
-        """(K,) G, the number of people of each group."""
-        return self.problem.groups.size
-
-    @property
-    def best_item(self) -> Integers:
-        """(K, 2) rows (i, t): the item of largest b/c of each group."""
-        return self.problem.best_item
-
-    @property
-    def productivity(self) -> Floats:
-        """(K,) p, utility for one unit of budget."""
-        with np.errstate(over="ignore", under="ignore"):
-            return np.asarray(np.ldexp(self.problem.productivity, self.problem.unit))
-
-    @cached_property
-    def group_budget(self) -> Floats:
-        """(K,) x = Q π, the money of each group."""
-        return self.problem.budget * self.group_share
-
-    @cached_property
-    def group_utility(self) -> Floats:
-        """(K,) u = p x."""
-        with np.errstate(over="ignore", under="ignore"):
-            utility = self.problem.productivity * self.group_budget
-            return np.asarray(np.ldexp(utility, self.problem.unit))
-
-    @cached_property
-    def dose(self) -> Floats:
-        """(N, T) d: money of the item divided by its cost; built at the first use."""
-        person, treatment, code, share = self.problem.funded
-        with np.errstate(over="ignore"):
-            amount = self.group_budget[code] * share / self.problem.cost[person, treatment]
-        if not np.isfinite(amount).all():
-            j = int(np.argmin(np.isfinite(amount)))
-            raise ValueError(
-                f"dose of item ({person[j]}, {treatment[j]}) overflows: the budget is too large "
-                f"for its cost; measure cost and budget in a larger unit"
-            )
-        dose = np.zeros(self.problem.shape)
-        dose[person, treatment] = amount
-        return dose
-
-    @property
-    def at_cap(self) -> NDArray[np.bool_]:
-        """(N, T) True where a cap stops the dose; nowhere, without caps."""
-        return np.zeros(self.problem.shape, bool)
-
-    @property
-    def money_left(self) -> float:
-        """Money that caps leave unspent; 0 without caps."""
-        return 0.0
-
-    @cached_property
-    def price(self) -> float:
-        """λ = dW/dQ = w p φ_α'(u), the welfare that one more unit of budget buys.
-
-        ∞ at Q = 0 for 0 < α < ∞.  At α = ∞ it is 1/Σ(1/p).
-        """
-        weight, share, log_p, log_u = self._richest
-        with np.errstate(over="ignore", under="ignore"):
-            if self.alpha == np.inf:  # W = min u is proportional to Q
-                return float(np.exp(log_p) * share)
-            slope = self.alpha * log_u if self.alpha > 0 else 0.0
-            return float(np.exp(np.log(weight) + log_p - slope))
-
-    @cached_property
-    def money_worth(self) -> float:
-        """λ Q = Σ w u^{1−α} (Q/Σ(1/p) at α = ∞): what the budget is worth at the margin.
-
-        Finite where λ alone is not: at Q = 0 it is 0 for α < 1, Σ w at α = 1 and ∞ beyond.
-        """
-        weight, share, _, log_u = self._richest
-        if self.alpha == np.inf:
-            return self.price * self.problem.budget
-        with np.errstate(over="ignore", under="ignore"):
-            power = (1 - self.alpha) * log_u if self.alpha != 1 else 0.0
-            return float(np.exp(power) * weight / share)
-
-    @cached_property
-    def _richest(self) -> tuple[float, float, float, float]:
-        """Weight w, share π, log p and log u of the group with most money: its λ is the price."""
-        problem, k = self.problem, int(np.argmax(self.group_share))
-        log_p = np.log(problem.productivity[k]) + problem.unit * np.log(2.0)
-        with np.errstate(divide="ignore"):  # log 0 at Q = 0
-            log_u = log_p + np.log(self.group_share[k]) + np.log(problem.budget)
-        return problem.weight[k], self.group_share[k], log_p, log_u
-
-    @cached_property
-    def welfare(self) -> float:
-        """W = Σ w φ_α(u), min u at α = ∞.  Its unit depends on α."""
-        return welfare(self.group_utility, self.alpha, self.problem.weight)
-
-    @cached_property
-    def equivalent_utility(self) -> float:
-        """The equally-distributed equivalent of the groups' utilities, comparable across α."""
-        return equivalent_utility(self.group_utility, self.alpha, self.problem.weight)
-
-    def __repr__(self) -> str:
-        return (
-            f"Allocation(alpha={self.alpha:g}, K={self.group_share.size}, "
-            f"price={self.price:.6g}, equivalent_utility={self.equivalent_utility:.6g})"
-        )
+CLOSE = 4 * np.finfo(float).eps  # spending this near the budget is the budget
+MOST_STEPS = 400
 
 
 def budget_shares(log_weight: Floats, log_productivity: Floats, alpha: float) -> Floats:
@@ -224,3 +48,206 @@ def budget_shares(log_weight: Floats, log_productivity: Floats, alpha: float) ->
     exponent = (tilt + 1) * log_weight + tilt * log_productivity
     share = np.exp(exponent - exponent.max())
     return np.asarray(share / share.sum())
+
+
+def price_search(
+    value: Knapsack | Levels,
+    log_weight: Floats,
+    alpha: float,
+    budget: float = 1.0,
+    least: Floats | None = None,
+    most: Floats | None = None,
+) -> Floats:
+    """(K,) optimal money of each group, in the units of ``value``.
+
+    Args:
+        value: what money is worth inside the groups.
+        log_weight: (K,) log w.
+        alpha: α in [0, ∞].
+        budget: Q in the units of ``value``.
+        least, most: (K,) bounds of the groups' budgets; default: the floors, and no bound.
+
+    Returns:
+        (K,) money that adds up to the budget, or to what all caps take, if that is less.
+    """
+    least = value.least if least is None else np.maximum(least, value.least)
+    most = value.most if most is None else np.minimum(most, value.most)
+    if least.sum() >= budget or most.sum() <= budget:
+        return least if least.sum() >= budget else most
+    if isinstance(value, Levels) and value.within == np.inf:
+        return _water(value, log_weight, alpha, budget, least, most)
+    market = _Market(value, log_weight, alpha, least, most)
+    return _snap(value, market.clear(budget), least, most)
+
+
+def _water(
+    value: Levels,
+    log_weight: Floats,
+    alpha: float,
+    budget: float,
+    least: Floats,
+    most: Floats,
+) -> Floats:
+    """ε = ∞: a group whose worst-off member cannot rise gains nothing; the others rise first.
+
+    Once no group can gain, the rest of the money raises the level of all alike (leximin over
+    people), as it does from the beginning at α = ∞.
+    """
+    stuck = value.start[:-1] + np.add.reduceat(value.log_slope > -np.inf, value.start[:-1])
+    useful = np.clip(value.money[np.minimum(stuck, value.start[1:] - 1)], least, most)
+    if alpha < np.inf and useful.sum() > budget:
+        market = _Market(value, log_weight, alpha, least, useful)
+    elif alpha < np.inf:
+        market = _Market(value, log_weight, np.inf, useful, most, by_level=True)
+    else:
+        market = _Market(value, log_weight, np.inf, least, most, by_level=True)
+    return _snap(value, market.clear(budget), least, most)
+
+
+@dataclass
+class _Demand:
+    """What every group spends at one level of the price."""
+
+    level: float
+    piece: Integers
+    money: Floats
+    total: float
+
+
+class _Market:
+    """The groups' demand for money as a function of the level ℓ of its price."""
+
+    def __init__(
+        self,
+        value: Knapsack | Levels,
+        log_weight: Floats,
+        alpha: float,
+        least: Floats,
+        most: Floats,
+        by_level: bool = False,
+    ) -> None:
+        self.value, self.log_weight, self.alpha = value, log_weight, alpha
+        self.least, self.most = least, most
+        self.of_value = min(alpha, 1.0)
+        self.of_slope = 1.0 if alpha <= 1 else 1 / alpha
+        self.by_level = by_level
+        if by_level:
+            assert isinstance(value, Levels)
+            begins = np.where(value.log_value == np.inf, np.inf, value.level)
+            begins[value.start[1:] - 1] = np.inf
+            first = value.start[:-1]
+            self._search: Callable[[float], Integers] = lambda level: (
+                np.add.reduceat(begins <= level, first, dtype=np.intp) + first - 1
+            )
+        else:
+            self._search = value.searcher(self.of_value, self.of_slope, log_weight)
+
+    def at(self, level: float) -> _Demand:
+        """The demand at this level."""
+        piece = self._search(level)
+        if self.by_level:
+            assert isinstance(self.value, Levels)
+            money = self.value.money_at_level(level, piece)
+        else:
+            money = self.value.money_at(level, piece, self.of_value, self.of_slope, self.log_weight)
+        money = np.clip(money, self.least, self.most)
+        return _Demand(level, piece, money, float(money.sum()))
+
+    def clear(self, budget: float) -> Floats:
+        """(K,) the demand that adds up to the budget."""
+        low, high = self._bracket(budget)
+        if self.alpha == 0:
+            return self._share_equally(low, high, budget)
+        low, high = self._narrow(low, high, budget)
+        room = high.total - low.total
+        part = (budget - low.total) / room if room > 0 else 0.0
+        return low.money + part * (high.money - low.money)
+
+    def _bracket(self, budget: float) -> tuple[_Demand, _Demand]:
+        """Two levels around the budget."""
+        low = high = self.at(self._first_guess())
+        step = max(1.0, self.of_slope)
+        while low.total > budget:
+            low, high, step = self.at(low.level - step), low, 2 * step
+        while high.total < budget:
+            low, high, step = high, self.at(high.level + step), 2 * step
+        return low, high
+
+    def _first_guess(self) -> float:
+        """The level at which some pieces in the middle begin."""
+        value = self.value
+        some = np.arange(0, value.money.size, max(1, value.money.size // 64))
+        level = begins(self.of_value, self.of_slope, value.log_value[some], value.log_slope[some])
+        level = level[np.isfinite(level)]
+        return float(np.median(level)) if level.size else 0.0
+
+    def _narrow(self, low: _Demand, high: _Demand, budget: float) -> tuple[_Demand, _Demand]:
+        """Shrink the bracket until demand is linear on it (ε = 0) or its ends are one.
+
+        Bisection and the secant of log demand take turns.
+        """
+        for count in range(MOST_STEPS):
+            if self._is_linear(low, high):
+                break
+            if low.total >= budget * (1 - CLOSE):
+                return low, low
+            if high.total <= budget * (1 + CLOSE):
+                return high, high
+            level = low.level + (high.level - low.level) / 2
+            if count % 3 and low.total > 0:
+                rise = np.log(high.total / low.total)
+                secant = low.level + (high.level - low.level) * np.log(budget / low.total) / rise
+                level = secant if low.level < secant < high.level else level
+            if not low.level < level < high.level:
+                break
+            at = self.at(level)
+            low, high = (at, high) if at.total < budget else (low, at)
+        return low, high
+
+    def _is_linear(self, low: _Demand, high: _Demand) -> bool:
+        """Whether between two levels all demands are linear in each other, as on one piece each.
+
+        At ε = 0 a group that stands on a piece has V = (w σ/λ)^{1/α}, and x is linear in V.
+        """
+        if not isinstance(self.value, Knapsack) or (low.piece != high.piece).any():
+            return False
+        moves = low.money != high.money
+        inside = np.ones(moves.size, bool)
+        for bound in (self.least, self.most, *self._ends(low.piece)):
+            inside &= (low.money != bound) & (high.money != bound)
+        return bool((inside | ~moves).all())
+
+    def _ends(self, piece: Integers) -> tuple[Floats, Floats]:
+        place = np.maximum(piece, self.value.start[:-1])
+        return self.value.money[place], self.value.money[place + 1]
+
+    def _share_equally(self, low: _Demand, high: _Demand, budget: float) -> Floats:
+        """α = 0: groups that tie at the margin get equal amounts, as far as their bounds go."""
+        while low.level < (middle := low.level + (high.level - low.level) / 2) < high.level:
+            at = self.at(middle)
+            low, high = (at, high) if at.total < budget else (low, at)
+        # All pieces whose w V' equals that at the margin, up to rounding, lie between the two.
+        size = np.abs(self.log_weight).max() + abs(high.level)
+        slack = ROUNDING * (1 + size)
+        low, high = self.at(low.level - slack), self.at(high.level + slack)
+        rest = budget - low.total
+        room = np.minimum(high.money - low.money, rest)
+        rising = np.sort(room)
+        poorer = np.cumsum(rising) - rising  # what the groups with less room take
+        each = (rest - poorer) / np.arange(room.size, 0, -1)
+        enough = each <= rising  # nowhere, by a rounding, where the rest fills all the room exactly
+        amount = each[np.argmax(enough)] if enough.any() else rising[-1]
+        return low.money + np.minimum(room, amount)
+
+
+def _snap(value: Knapsack | Levels, money: Floats, least: Floats, most: Floats) -> Floats:
+    """Put groups that stand at a breakpoint or a bound, up to rounding, exactly there."""
+    piece = value.locate(money)
+    begins = value.money[piece]
+    ends = value.money[np.minimum(piece + 1, value.money.size - 1)]
+    ends = np.where(piece + 1 < value.start[1:], ends, np.inf)
+    near = ROUNDING * np.where(np.isfinite(ends), ends, begins)
+    money = np.where((piece > value.start[:-1]) & (money - begins <= near), begins, money)
+    money = np.where(money >= ends - near, ends, money)
+    money = np.where(np.abs(money - least) <= ROUNDING * np.abs(least), least, money)
+    return np.where(money >= most * (1 - ROUNDING), np.minimum(money, most), money)

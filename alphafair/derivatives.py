@@ -28,127 +28,333 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, Literal, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike
 
-from .closed_form import Allocation
-from .problem import Floats, Integers, group_sum, money_exponent
+from .checks import Floats, Integers, refuse_first
+from .kernels import group_sum
 from .utility import phi
+from .value import Knapsack, Levels, Linear, money_exponent
+
+if TYPE_CHECKING:
+    from .allocation import Allocation
+    from .problem import Problem
 
 LARGEST_DENSE = 2 * 1024**3  # bytes
+PARAMETERS = (
+    *("benefit", "cost", "budget", "alpha", "weight"),
+    *("baseline", "floor", "cap", "group_floor", "group_cap"),
+)
 
 
 class WelfareGradient(NamedTuple):
-    """Derivatives of the optimal welfare.
+    """Derivatives of the optimal welfare; None for what the problem was not given.
 
     Attributes:
-        benefit: (N, T) ∂W/∂b = λ m / b on the funded items, 0 elsewhere.
-        cost: (N, T) ∂W/∂c = −λ m / c = −λ d.
+        benefit: (N, T) ∂W/∂b = μ d.
+        cost: (N, T) ∂W/∂c = −λ_k d.
         budget: ∂W/∂Q = λ, the price.
-        weight: (K,) ∂W/∂w = φ_α(u); 0 at α = ∞, where weights have no say.
+        weight: (K,) ∂W/∂w = φ_α(U); 0 at α = ∞, where weights have no say.
+        baseline: (N,) ∂W/∂a = μ, what utility is worth to each person.
+        floor: (N, T) ∂W/∂floor ≤ 0, where the floor holds a dose up.
+        cap: (N, T) ∂W/∂cap ≥ 0, where the cap stops the dose.
+        group_floor: (K,) ∂W/∂group_floor ≤ 0, where it binds.
+        group_cap: (K,) ∂W/∂group_cap ≥ 0, where it binds.
     """
 
     benefit: Floats
     cost: Floats
     budget: float
     weight: Floats
-
-
-class CappedWelfareGradient(NamedTuple):
-    """Derivatives of the optimal welfare under caps.
-
-    Attributes:
-        benefit, cost, budget, weight: as in `WelfareGradient`.
-        cap: (N, T) ∂W/∂cap = (μ b/G − λ c)₊ where the cap stops the dose, 0 elsewhere.
-    """
-
-    benefit: Floats
-    cost: Floats
-    budget: float
-    weight: Floats
-    cap: Floats
+    baseline: Floats | None = None
+    floor: Floats | None = None
+    cap: Floats | None = None
+    group_floor: Floats | None = None
+    group_cap: Floats | None = None
 
 
 class DoseCotangent(NamedTuple):
-    """What `DoseJacobian.vjp` returns: the cotangent of each parameter.
+    """What `DoseJacobian.vjp` returns: the cotangent of each parameter, of the parameter's shape.
 
     Attributes:
-        benefit: (N, T).
-        cost: (N, T).
+        benefit, cost: (N, T).
         budget: a number.
         alpha: a number; None at α = 0 and α = ∞, the ends of the range.
+        weight: (K,).
+        baseline: (N,); None, as the following, where the problem was not given one.
+        floor, cap: (N, T).
+        group_floor, group_cap: (K,).
     """
 
     benefit: Floats
     cost: Floats
     budget: float
     alpha: float | None
+    weight: Floats
+    baseline: Floats | None = None
+    floor: Floats | None = None
+    cap: Floats | None = None
+    group_floor: Floats | None = None
+    group_cap: Floats | None = None
 
 
-class CappedDoseCotangent(NamedTuple):
-    """What `CappedDoseJacobian.vjp` returns: as `DoseCotangent`, and the cotangent of the caps.
+# --- the gradient -----------------------------------------------------------------------------
+def welfare_gradient(allocation: Allocation) -> WelfareGradient:
+    """`Allocation.gradient`."""
+    if allocation.alpha == np.inf:
+        weight = np.zeros(allocation.group_utility.size)
+    else:
+        weight = phi(allocation.group_utility, allocation.alpha)
+    if isinstance(allocation.problem.value, Linear):
+        items = _FundedItems(allocation)  # in money: exact, and finite where λ is not
+        worth = allocation.money_worth * items.share
+        benefit, cost = items.table(worth / items.benefit), items.table(-worth / items.cost)
+        return WelfareGradient(benefit, cost, allocation.price, weight)
+    return _gradient_by_pieces(allocation, weight)
 
-    Attributes:
-        benefit, cost, cap: (N, T).
-        budget: a number.
-        alpha: a number; None at α = 0 and α = ∞.
+
+def _gradient_by_pieces(allocation: Allocation, weight: Floats) -> WelfareGradient:
+    problem, dose = allocation.problem, allocation.dose
+    groups = problem.groups
+    worth = worth_of_utility(allocation)
+    price = allocation.group_price[groups.code][:, None]
+    with np.errstate(invalid="ignore"):  # 0 · ∞, where nothing is spent
+        benefit = np.where(dose == 0, 0.0, worth[:, None] * dose)
+        cost = np.where(dose == 0, 0.0, -price * dose)
+        rent = worth[:, None] * problem.benefit - price * problem.cost
+    moves = np.unravel_index(allocation.items.moves, dose.shape)  # there μ b = λ c
+    money = problem.cost[moves] * dose[moves]
+    benefit[moves] = price[moves[0], 0] * money / problem.benefit[moves]
+    rent[moves] = 0.0
+    floor = cap = group_floor = group_cap = None
+    if problem.cap is not None:
+        cap = np.where(allocation.at_cap, np.maximum(rent, 0.0), 0.0)
+    if problem.floor is not None:
+        held = dose == problem.floor
+        floor = np.where(held, np.minimum(rent, 0.0), 0.0)
+    beyond = allocation.group_price - allocation.price
+    if problem.group_cap is not None:
+        group_cap = np.where(allocation.at_group_cap, np.maximum(beyond, 0.0), 0.0)
+    if problem.group_floor is not None:
+        group_floor = np.where(allocation.at_group_floor, np.minimum(beyond, 0.0), 0.0)
+    baseline = None if problem.baseline is None else worth
+    return WelfareGradient(
+        benefit, cost, allocation.price, weight, baseline, floor, cap, group_floor, group_cap
+    )
+
+
+def worth_of_utility(allocation: Allocation) -> Floats:
+    """(N,) μ_i = ∂W/∂u_i = w φ_α'(U) (1/G) (U/u_i)^ε.
+
+    At α = ∞ the groups that are worst off share the weight as ∝ 1/V', or the first of them has it
+    all if one cannot rise; at ε = ∞ likewise the members that are worst off.
     """
+    problem, code = allocation.problem, allocation.problem.groups.code
+    size, within = problem.groups.size, problem.within
+    log_u = allocation.log_utility
+    if allocation.alpha == np.inf:
+        of_group = _worth_of_the_worst(allocation)
+    else:
+        with np.errstate(over="ignore", under="ignore", invalid="ignore"):
+            bend = allocation.alpha * log_u if allocation.alpha > 0 else 0.0
+            of_group = problem.weight * np.exp(-bend)
+    if within == 0:
+        return np.asarray((of_group / size)[code])
+    person = allocation.person_utility
+    with np.errstate(divide="ignore", over="ignore", under="ignore", invalid="ignore"):
+        if within < np.inf:
+            ahead = within * (log_u[code] - np.log(person))
+            worth = of_group[code] / size[code] * np.exp(ahead)
+            return np.asarray(np.where(of_group[code] == 0, 0.0, worth))
+    value, point = problem.value, allocation.point
+    assert isinstance(value, Levels)
+    share = np.zeros(code.size)
+    rises = point.log_slope > -np.inf
+    items = value.moving(point)[0]
+    items = items[rises[value.chains.code[items]]]
+    who, group = value.chains.person[items], value.chains.code[items]
+    share[who] = np.exp(point.log_slope[group]) / value.chains.ratio[items]
+    order = np.lexsort((person, code))
+    worst = order[np.searchsorted(code[order], np.arange(size.size))]
+    share[worst[~rises]] = 1.0
+    return share * of_group[code]
 
-    benefit: Floats
-    cost: Floats
-    budget: float
-    alpha: float | None
-    cap: Floats
+
+def _worth_of_the_worst(allocation: Allocation) -> Floats:
+    """(K,) ∂W/∂U at α = ∞."""
+    worst = allocation.worst_off
+    if allocation.price > 0:
+        with np.errstate(divide="ignore"):
+            return np.where(worst, allocation.price / allocation.slope, 0.0)
+    stuck = worst & ~(allocation.slope > 0)
+    first = int(np.argmax(stuck if stuck.any() else worst))
+    return np.asarray(np.arange(worst.size) == first, float)
 
 
-def gradient(self: Allocation) -> WelfareGradient | CappedWelfareGradient:
-    """Gradient of the optimal welfare with respect to benefits, costs, budget and weights.
+# --- the Jacobian -----------------------------------------------------------------------------
+@dataclass(frozen=True, eq=False)
+class DoseJacobian:
+    """Derivatives of the optimal doses: products with vectors in O(N T + K), dense on demand.
 
-    ∂W/∂b_it = λ m_it / b_it,  ∂W/∂c_it = −λ m_it / c_it,  ∂W/∂Q = λ,  ∂W/∂w_k = φ_α(u_k), where
-    m_it is the money spent on the item and λ the price: one line for every α and every `within`.
+    Doses at a bound stay there and move with it.  At a kink, where the budget exactly fills pieces
+    and nobody is in between, these are the derivatives to the right: for changes that leave money
+    for the next piece.
 
-    Returns:
-        `WelfareGradient`.  At ties (of items, or of groups at α = 0) a subgradient.  At a budget of
-        0 and α > 1, where W = −∞, infinite.  0 for somebody whose best benefit is exactly 0, where
-        at 1/2 ≤ ε < 1 the slope to the right is positive.
-
-    References:
-        Milgrom and Segal, "Envelope theorems for arbitrary choice sets", Econometrica 70, 2002.
+    Args:
+        allocation: the optimum at which to differentiate.
 
     Example:
         >>> import alphafair as af
         >>> a = af.allocate([4.0, 1.0], 1.0, ["a", "b"], budget=30.0, alpha=2)
-        >>> a.gradient().benefit[:, 0].round(6)      # λ m / b = 0.0025 · (10/4, 20/1)
-        array([0.00625, 0.05   ])
+        >>> a.jacobian().jvp(benefit=[1.0, 0.0])[:, 0].round(6)      # a better item frees money
+        array([-0.833333,  0.833333])
+        >>> a = af.allocate([4.0, 1.0], 1.0, ["a", "b"], budget=30.0, alpha=2, cap=[5.0, np.inf])
+        >>> a.jacobian().jvp(cap=[1.0, 0.0])[:, 0]      # what a may have more, b has less
+        array([ 1., -1.])
     """
-    items = _Items(self)
-    worth = self.money_worth * items.share
-    benefit, cost = items.table(worth / items.benefit), items.table(-worth / items.cost)
-    parts = (benefit, cost, self.price, worth_of_weights(self))
-    if self.problem.cap is None:
-        return WelfareGradient(*parts)
-    return CappedWelfareGradient(*parts, np.zeros(self.problem.shape))  # a budget of 0
+
+    allocation: Allocation
+
+    def jvp(
+        self,
+        *,
+        benefit: ArrayLike | None = None,
+        cost: ArrayLike | None = None,
+        budget: float | None = None,
+        alpha: float | None = None,
+        weight: ArrayLike | None = None,
+        baseline: ArrayLike | None = None,
+        floor: ArrayLike | None = None,
+        cap: ArrayLike | None = None,
+        group_floor: ArrayLike | None = None,
+        group_cap: ArrayLike | None = None,
+    ) -> Floats:
+        """Directional derivative of the doses.
+
+        Args:
+            benefit, cost, floor, cap: directions, broadcastable to (N, T); default 0.  A direction
+                of an infinite cap has no effect.
+            budget: direction in Q; default 0.
+            alpha: direction in α, for 0 < α < ∞; default 0.
+            weight, group_floor, group_cap: directions (K,); default 0.
+            baseline: direction (N,); default 0.
+
+        Returns:
+            (N, T) d/dh of the doses at (b + h·benefit, c + h·cost, Q + h·budget, …).
+
+        Raises:
+            ValueError: a direction of another shape or not finite; ``alpha`` at α = 0 or ∞; a
+                direction in a parameter that the problem was not given (an absent cap is
+                infinite and may have one).
+        """
+        given = {
+            "benefit": benefit,
+            "cost": cost,
+            "budget": budget,
+            "alpha": alpha,
+            "weight": weight,
+            "baseline": baseline,
+            "floor": floor,
+            "cap": cap,
+            "group_floor": group_floor,
+            "group_cap": group_cap,
+        }
+        problem = self.allocation.problem
+        for name in ("baseline", "floor", "group_floor"):
+            if given[name] is not None and getattr(problem, name) is None:
+                raise ValueError(
+                    f"{name}: the problem was not given one, so there is no derivative in it; "
+                    f"build the problem with {name}=0.0 or zeros"
+                )
+        shapes = parameter_shapes(problem)
+        directions: dict[str, Any] = {
+            name: checked_direction(name, given[name], shape) for name, shape in shapes.items()
+        }
+        directions["budget"] = finite("budget", budget)
+        directions["alpha"] = checked_alpha_direction(alpha, self.allocation.alpha)
+        return self._rates.jvp(directions)
+
+    def vjp(self, dose_cotangent: ArrayLike) -> DoseCotangent:
+        """The adjoint: pull a cotangent of the doses back to the parameters.
+
+        Args:
+            dose_cotangent: v, broadcastable to (N, T), finite.
+
+        Returns:
+            `DoseCotangent`, with Σ v · jvp(x) = Σ vjp(v) · x for every direction x.
+
+        Raises:
+            ValueError: a cotangent of another shape or not finite.
+        """
+        problem = self.allocation.problem
+        cotangent = checked_direction("dose_cotangent", dose_cotangent, problem.shape)
+        pulled = self._rates.vjp(cotangent)
+        if not 0 < self.allocation.alpha < np.inf:
+            pulled["alpha"] = None
+        for name in ("baseline", "floor", "cap", "group_floor", "group_cap"):
+            if getattr(problem, name) is None:
+                pulled[name] = None
+        return DoseCotangent(**pulled)
+
+    def dense(self, parameter: str) -> Floats:
+        """The whole matrix, for small problems.
+
+        Args:
+            parameter: "benefit", "cost", "weight", "baseline", "floor", "cap", "group_floor" or
+                "group_cap".
+
+        Returns:
+            (N, T, *S) with S the parameter's shape: entry [i, t, j, s] = ∂d_it/∂b_js, for example.
+
+        Raises:
+            ValueError: another word, a parameter that the problem was not given, or a matrix
+                beyond 2 GiB (use `jvp` and `vjp`).
+        """
+        shapes = parameter_shapes(self.allocation.problem)
+        if parameter not in shapes:
+            *words, last = (f"'{name}'" for name in shapes)
+            raise ValueError(f"parameter is {parameter!r}: must be {', '.join(words)} or {last}")
+        shape = shapes[parameter]
+        refuse_large(self.allocation.problem.shape, shape)
+        if isinstance(self._rates, _LinearRates) and parameter in ("benefit", "cost"):
+            return self._rates.dense(parameter)
+        full = np.zeros((*self.allocation.problem.shape, *shape))
+        for index in np.ndindex(*shape):
+            unit = np.zeros(shape)
+            unit[index] = 1.0
+            direction: dict[str, Any] = {parameter: unit}
+            full[(..., *index)] = self.jvp(**direction)
+        return full
+
+    @property
+    def group_block(self) -> Floats:
+        """(K, K) ∂x_k/∂log p_l = (β − 1) Q (diag π − π πᵀ): diagonal plus rank one.
+
+        Where V is linear; elsewhere a group has no one productivity.
+        """
+        if not isinstance(self._rates, _LinearRates):
+            raise ValueError(
+                "group_block: with bounds or a baseline a group has no one productivity; use jvp"
+            )
+        return self._rates.group_block
+
+    @cached_property
+    def _rates(self) -> _LinearRates | _Rates:
+        linear = isinstance(self.allocation.problem.value, Linear)
+        return _LinearRates(self.allocation) if linear else _Rates(self.allocation)
 
 
-def worth_of_weights(allocation: Allocation) -> Floats:
-    """(K,) ∂W/∂w = φ_α(u)."""
-    if allocation.alpha == np.inf:
-        return np.zeros(allocation.group_utility.size)
-    return phi(allocation.group_utility, allocation.alpha)
+def parameter_shapes(problem: Problem) -> dict[str, tuple[int, ...]]:
+    """The parameters that are arrays, and their shapes."""
+    persons, groups = problem.shape[:1], problem.groups.label.shape
+    tables = dict.fromkeys(("benefit", "cost", "cap", "floor"), problem.shape)
+    by_group = dict.fromkeys(("weight", "group_floor", "group_cap"), groups)
+    return {**tables, "baseline": persons, **by_group}
 
 
-def jacobian(self: Allocation) -> DoseJacobian:
-    """Jacobian of the optimal doses, as a linear map that is never stored; see `DoseJacobian`."""
-    return DoseJacobian(self)
-
-
-Allocation.gradient = gradient
-Allocation.jacobian = jacobian
-
-
-class _Items:
+class _FundedItems:
     """The funded items of an allocation: flat arrays (M,) that the formulas are written in."""
 
     def __init__(self, allocation: Allocation) -> None:
@@ -183,95 +389,44 @@ class _Items:
         return first
 
 
-@dataclass(frozen=True, eq=False)
-class DoseJacobian:
-    """Derivatives of the optimal doses: products with vectors in O(N T + K), dense on demand.
+class _LinearRates:
+    """The derivatives where V is linear."""
 
-    Args:
-        allocation: the optimum at which to differentiate.
+    def __init__(self, allocation: Allocation) -> None:
+        self.allocation, self.items = allocation, _FundedItems(allocation)
 
-    Example:
-        >>> import alphafair as af
-        >>> a = af.allocate([4.0, 1.0], 1.0, ["a", "b"], budget=30.0, alpha=2)
-        >>> a.jacobian().jvp(benefit=[1.0, 0.0])[:, 0].round(6)      # a better item frees money
-        array([-0.833333,  0.833333])
-    """
-
-    allocation: Allocation
-
-    def jvp(
-        self,
-        *,
-        benefit: ArrayLike | None = None,
-        cost: ArrayLike | None = None,
-        budget: float | None = None,
-        alpha: float | None = None,
-    ) -> Floats:
-        """Directional derivative of the doses.
-
-        Args:
-            benefit: direction in b, broadcastable to (N, T); default 0.
-            cost: direction in c, broadcastable to (N, T); default 0.
-            budget: direction in Q; default 0.
-            alpha: direction in α, for 0 < α < ∞; default 0.
-
-        Returns:
-            (N, T) d/dh of the doses at (b + h·benefit, c + h·cost, Q + h·budget, α + h·alpha).
-
-        Raises:
-            ValueError: a direction of another shape or not finite; ``alpha`` at α = 0 or ∞.
-        """
-        items, problem = self._items, self.allocation.problem
-        db, dc = self._direction("benefit", benefit), self._direction("cost", cost)
+    def jvp(self, directions: dict[str, Any]) -> Floats:
+        """(N, T) change of the doses."""
+        items, problem = self.items, self.allocation.problem
+        db, dc = directions["benefit"][items.index], directions["cost"][items.index]
         dlog_c = dc / items.cost
         dlog_p, dlog_y = items.mean(db / items.benefit - dlog_c)
-        dalpha = checked_alpha_direction(alpha, self.allocation.alpha)
-        z = self._tilt * dlog_p + self._of_alpha * dalpha
+        dlog_w = directions["weight"] / problem.weight
+        z = self._tilt * dlog_p + self._of_weight * dlog_w + self._of_alpha * directions["alpha"]
         change = self._centred(z)[items.code] + self._slope * dlog_y - dlog_c
-        change = problem.budget * change + finite("budget", budget)
+        change = problem.budget * change + directions["budget"]
         return items.table(items.share / items.cost * change)
 
-    def vjp(self, dose_cotangent: ArrayLike) -> DoseCotangent:
-        """The adjoint: pull a cotangent of the doses back to the parameters.
-
-        Args:
-            dose_cotangent: v, broadcastable to (N, T), finite.
-
-        Returns:
-            `DoseCotangent`, with Σ v · jvp(x) = Σ vjp(v) · x for every direction x.
-
-        Raises:
-            ValueError: a cotangent of another shape or not finite.
-        """
-        items, problem = self._items, self.allocation.problem
-        value = self._direction("dose_cotangent", dose_cotangent) / items.cost  # of the money
+    def vjp(self, cotangent: Floats) -> dict[str, Any]:
+        """The cotangents of the parameters."""
+        items, problem = self.items, self.allocation.problem
+        value = cotangent[items.index] / items.cost  # of the money
         mean, deviation = items.mean(value)
         moved = self.allocation.group_share * self._centred(mean)  # t_k, sums to 0
         of_ratio = items.within_share * self._tilt * moved[items.code]
         of_ratio = problem.budget * (of_ratio + self._slope * items.share * deviation)
-        benefit = items.table(of_ratio / items.benefit)
-        cost = items.table(-(of_ratio + problem.budget * items.share * value) / items.cost)
-        alpha = problem.budget * float(moved @ self._of_alpha) if self._has_alpha else None
-        return DoseCotangent(benefit, cost, float((items.share * value).sum()), alpha)
+        return {
+            "benefit": items.table(of_ratio / items.benefit),
+            "cost": items.table(-(of_ratio + problem.budget * items.share * value) / items.cost),
+            "budget": float((items.share * value).sum()),
+            "alpha": problem.budget * float(moved @ (self._of_alpha + 0 * moved)),
+            "weight": problem.budget * self._of_weight * moved / problem.weight,
+        }
 
-    def dense(self, parameter: Literal["benefit", "cost"]) -> Floats:
-        """The whole matrix, for small problems.
-
-        Args:
-            parameter: "benefit" or "cost".
-
-        Returns:
-            (N, T, N, T), entry [i, t, j, s] = ∂d_it/∂b_js or ∂d_it/∂c_js.
-
-        Raises:
-            ValueError: another word, or a matrix beyond 2 GiB (use `jvp` and `vjp`).
-        """
-        if parameter not in ("benefit", "cost"):
-            raise ValueError(f"parameter is {parameter!r}: must be 'benefit' or 'cost'")
-        items, problem = self._items, self.allocation.problem
-        refuse_large(problem.shape)
+    def dense(self, parameter: str) -> Floats:
+        """(N, T, N, T) for the benefits or the costs: two levels, each diagonal plus rank one."""
+        items, problem = self.items, self.allocation.problem
         y, code = items.within_share, items.code
-        # Money of item j for the logarithm of ratio l: two levels, each diagonal plus rank one.
         across = y[:, None] * self.group_block[np.ix_(code, code)] * y
         inside = np.where(code[:, None] == code, y[:, None] * y, 0.0)
         inside = self._slope * self.allocation.group_budget[code][:, None] * _centring(inside)
@@ -286,14 +441,10 @@ class DoseJacobian:
 
     @cached_property
     def group_block(self) -> Floats:
-        """(K, K) ∂x_k/∂log p_l = (β − 1) Q (diag π − π πᵀ): diagonal plus rank one."""
+        """(K, K) (β − 1) Q (diag π − π πᵀ)."""
         share = self.allocation.group_share
         money = self.allocation.problem.budget
         return np.asarray(self._tilt * money * _centring(np.outer(share, share)))
-
-    @cached_property
-    def _items(self) -> _Items:
-        return _Items(self.allocation)
 
     @property
     def _has_alpha(self) -> bool:
@@ -304,6 +455,12 @@ class DoseJacobian:
         """β − 1; at α = 0 budgets do not move."""
         alpha = self.allocation.alpha
         return money_exponent(alpha) if alpha > 0 else 0.0
+
+    @property
+    def _of_weight(self) -> float:
+        """β; at α = 0 and at α = ∞ weights move nothing."""
+        alpha = self.allocation.alpha
+        return money_exponent(alpha) + 1 if alpha > 0 else 0.0
 
     @property
     def _slope(self) -> float:
@@ -318,6 +475,7 @@ class DoseJacobian:
             return 0.0
         problem = self.allocation.problem
         squared = max(self.allocation.alpha, 1e-150) ** 2  # smaller ones underflow
+        assert problem.log_productivity is not None
         return -(problem.log_productivity + problem.log_weight) / squared
 
     def _centred(self, z: Any) -> Floats:
@@ -326,9 +484,231 @@ class DoseJacobian:
         z = z - z[np.argmax(share)]
         return np.asarray(z - share @ z)
 
-    def _direction(self, name: str, value: ArrayLike | None) -> Floats:
-        """(M,) the entries of a direction (N, T) at the funded items."""
-        return checked_direction(name, value, self.allocation.problem.shape)[self._items.index]
+
+class _Rates:
+    """The derivatives by pieces: on a fixed set of items that move.
+
+    A person is a **unit** (at ε = 0 the group is): u = R + b d, with one item that moves and R what
+    she has otherwise.  With κ = u/r the money for one unit of log u::
+
+        dlog u_j = dτ_k + dlog r_j/ε,      c_j dd_j = κ_j dlog u_j − dR/r_j − m_j dlog b_j
+        dlog V_k = v_k dτ_k + e_k,         g_k dτ_k = dℓ + own_k,   g = of_value v + of_slope ε (1 − v)
+
+    where ℓ is the level of the price (`alphafair.closed_form`).  Money moved between the groups,
+    t_k = K_k dτ_k with K = Σ κ, adds up to what is free: one more matrix of rank one.  Groups held
+    at a bound move with it.  At α = 0 groups on a linear piece have g = 0: they fix dℓ, and share
+    what the others leave.
+    """
+
+    def __init__(self, allocation: Allocation) -> None:
+        problem, value, point = allocation.problem, allocation.problem.value, allocation.point
+        assert isinstance(value, Knapsack | Levels)
+        self.allocation, self.problem = allocation, problem
+        self.code, groups = problem.groups.code, problem.groups.size.size
+        self.groups, self.dose = groups, allocation.dose
+        alpha, within = allocation.alpha, problem.within
+        self.of_value, self.of_slope = min(alpha, 1.0), 1.0 if alpha <= 1 else 1 / alpha
+        self.is_open = allocation.is_open
+        self.bounded = allocation.at_group_floor | allocation.at_group_cap
+        if isinstance(value, Knapsack):
+            self._knapsack_items(value)
+        else:
+            self._level_items(value)
+        self.b, self.c = problem.benefit[self.last], problem.cost[self.last]
+        self.ratio = self.b / self.c
+        with np.errstate(over="ignore", under="ignore"):
+            self.money = self.c * self.dose[self.last]
+            self.kappa = self.own_utility / self.ratio
+        self.total = group_sum(self.kappa, self.group, groups)
+        has_items = np.bincount(self.group, minlength=groups) > 0
+        self.is_open = self.is_open & has_items
+        self.bounded = self.bounded & has_items & ~self.is_open
+        self.held = has_items & ~self.is_open & ~self.bounded
+        self.free = ~self.bounded & ~self.held
+        fixed = np.ones(problem.shape, bool)
+        fixed[self.last] = False
+        self.fixed = fixed
+        at_cap = np.zeros(problem.shape, bool)
+        if problem.cap is not None:
+            at_cap = fixed & allocation.at_cap
+        self.at_cap, self.at_floor = at_cap, fixed & ~at_cap
+        self._margin(value, within)
+        del point
+
+    # --- what moves -------------------------------------------------------------------------
+    def _knapsack_items(self, value: Knapsack) -> None:
+        """One item in each group that shares the next unit, or stands inside a piece."""
+        allocation, piece = self.allocation, self.allocation.point.piece
+        inside = allocation.money > value.money[piece]
+        group = np.flatnonzero((self.is_open | inside) & (value.item[piece] >= 0))
+        self.group, self.unit, self.unit_of_row = group, group, self.code
+        self.last = np.unravel_index(value.item[piece[group]], self.problem.shape)
+        size = self.problem.groups.size[group]
+        self.own_utility = allocation.group_utility[group] * size  # the group's, in sum
+
+    def _level_items(self, value: Levels) -> None:
+        """One item of each person who moves."""
+        items, _ = value.moving(self.allocation.point)
+        chains = value.chains
+        self.group, self.unit = chains.code[items], chains.person[items]
+        self.unit_of_row = np.arange(self.problem.shape[0])
+        self.last = np.unravel_index(chains.item[items], self.problem.shape)
+        self.own_utility = self.allocation.person_utility[self.unit]
+
+    def _margin(self, value: Knapsack | Levels, within: float) -> None:
+        """The coefficients of e and ``own``, and who takes the money that is free."""
+        problem, allocation, k = self.problem, self.allocation, self.group
+        self.inverse = 0.0 if within in (0, np.inf) else 1 / within
+        self.of_rest = np.zeros(problem.shape[0])
+        bend, slope = self.of_value, np.ones(self.groups)
+        if within == 0:
+            slope = slope * bend
+            self.of_ratio = np.full(k.size, self.of_slope)
+        elif within == np.inf:
+            slope = slope * bend
+            stuck = allocation.point.log_slope == -np.inf
+            slope[stuck] = 1.0
+            part = self.kappa / self.total[k]
+            self.of_ratio = np.where(stuck[k], 0.0, self.of_slope * part)
+        else:
+            log_v = allocation.log_utility
+            with np.errstate(divide="ignore", over="ignore", under="ignore", invalid="ignore"):
+                log_u = np.log(allocation.person_utility)
+                y = np.exp((1 - within) * (log_u - log_v[self.code]))
+                y = y / problem.groups.size[self.code]
+            moves = np.zeros(problem.shape[0], bool)
+            moves[self.unit] = True
+            moving = group_sum(np.where(moves, y, 0.0), self.code, self.groups)
+            rest = group_sum(np.where(moves, 0.0, y), self.code, self.groups)
+            slope = bend * moving + self.of_slope * within * rest
+            tilt = -(bend - self.of_slope * within)
+            self.of_ratio = tilt * self.inverse * y[self.unit]
+            at_rest = ~moves & (allocation.person_utility > 0)
+            self.of_rest[at_rest] = tilt * (y[at_rest] / allocation.person_utility[at_rest])
+        self._across(slope)
+
+    def _across(self, slope: Floats) -> None:
+        """Stretch S = K/g, who fixes the level of the price, who takes the free money."""
+        open_ = self.is_open
+        flat = open_ & (slope <= 0)
+        with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
+            stretch = np.where(open_ & ~flat, self.total / slope, 0.0)
+        if not flat.any() and np.isinf(stretch).any():  # α next to 0
+            flat = np.isinf(stretch)
+        if flat.any():
+            stretch[flat] = 0.0
+            share = flat / flat.sum()
+        elif stretch.sum() > 0:
+            share = stretch / stretch.sum()
+        else:
+            share = open_ / max(1, open_.sum())
+        self.stretch, self.share = stretch, share
+        log_v = self.allocation.log_utility
+        finite = np.where(open_, log_v, 0.0)
+        top = int(np.argmax(share))
+        self.log_value = np.where(open_, finite - finite[top], 0.0)
+
+    def _centred(self, value: Floats) -> Floats:
+        """(K,) a value less its mean, relative to the group of the largest share."""
+        value = value - value[np.argmax(self.share)]
+        return np.asarray(value - self.share @ value)
+
+    def _by_group(self, value: Floats) -> Floats:
+        return group_sum(value, self.group, self.groups)
+
+    def _rows(self, table: Floats) -> Floats:
+        """(K,) sums of a table by group."""
+        return group_sum(table.sum(axis=1), self.code, self.groups)
+
+    def jvp(self, directions: dict[str, Any]) -> Floats:
+        """(N, T) change of the doses."""
+        problem, k, last = self.problem, self.group, self.last
+        db, dc = directions["benefit"], directions["cost"]
+        change = np.where(self.at_cap, directions["cap"], 0.0)
+        if problem.floor is not None:
+            change = np.where(self.at_floor, directions["floor"], change)
+        fixed = np.where(self.fixed, self.dose * db + problem.benefit * change, 0.0).sum(axis=1)
+        had = group_sum(fixed + directions["baseline"], self.unit_of_row, self._units)  # dR
+        dlog_r = db[last] / self.b - dc[last] / self.c
+        own = self._by_group(self.of_ratio * dlog_r)
+        own += group_sum(self.of_rest * had[self.unit_of_row], self.code, self.groups)
+        own += self.of_slope * (
+            directions["weight"] / problem.weight - self.log_value * directions["alpha"]
+        )
+        spent = self._rows(np.where(self.fixed, self.dose * dc + problem.cost * change, 0.0))
+        spent += self._by_group(
+            (self.kappa * self.inverse - self.money) * dlog_r - had[self.unit] / self.ratio
+        )
+        bound = self._bound(directions)
+        moved = self.stretch * self._centred(np.where(self.is_open, own, own[self._top]))
+        left = directions["budget"] - spent[self.free].sum() - bound[self.bounded].sum()
+        money = moved + self.share * (left - moved.sum())
+        money = np.where(self.free, money, bound - spent)
+        with np.errstate(divide="ignore", invalid="ignore"):
+            rise = np.where(self.total > 0, money / self.total, 0.0)
+        paid = self.kappa * (rise[k] + self.inverse * dlog_r) - had[self.unit] / self.ratio
+        if problem.within == 0 or (self.total[k] == 0).any():
+            alone = (self.total[k] == 0) | (problem.within == 0)
+            paid = np.where(alone, money[k] - had[self.unit] / self.ratio, paid)
+        change[last] = paid / self.c - self.dose[last] * db[last] / self.b
+        return change
+
+    def vjp(self, cotangent: Floats) -> dict[str, Any]:
+        """The cotangents of the parameters: `jvp` line by line, backwards."""
+        problem, k, last = self.problem, self.group, self.last
+        of_paid = cotangent[last] / self.c
+        with np.errstate(divide="ignore", invalid="ignore"):
+            part = np.where(self.total[k] > 0, self.kappa / self.total[k], 1.0)
+        if problem.within == 0:
+            part = np.ones(k.size)
+        of_money = self._by_group(of_paid * part)
+        of_ratio = of_paid * self.kappa * self.inverse
+        of_had = group_sum(-of_paid / self.ratio, self.unit, self._units)
+        mean = float(self.share @ of_money)
+        of_moved = np.where(self.is_open, self.stretch * (of_money - mean), 0.0)
+        of_own = of_moved - self.share * of_moved.sum()
+        of_bound = np.where(self.bounded, of_money - mean, 0.0)
+        of_spent = np.where(self.free, -mean, -of_money)
+        of_ratio = of_ratio + self.of_ratio * of_own[k]
+        of_ratio = of_ratio + (self.kappa * self.inverse - self.money) * of_spent[k]
+        of_had -= group_sum(of_spent[k] / self.ratio, self.unit, self._units)
+        of_row = of_had[self.unit_of_row]
+        if self._units == self.code.size:
+            of_row = of_row + self.of_rest * of_own[self.code]
+        of_change = cotangent + problem.cost * of_spent[self.code][:, None]
+        of_change = of_change + problem.benefit * of_row[:, None]
+        benefit = np.where(self.fixed, self.dose * of_row[:, None], 0.0)
+        cost = np.where(self.fixed, self.dose * of_spent[self.code][:, None], 0.0)
+        benefit[last] = (of_ratio - cotangent[last] * self.dose[last]) / self.b
+        cost[last] = -of_ratio / self.c
+        cap_bound, floor_bound = self.allocation.at_group_cap, self.allocation.at_group_floor
+        return {
+            "benefit": benefit,
+            "cost": cost,
+            "budget": mean,
+            "alpha": -self.of_slope * float(self.log_value @ of_own),
+            "weight": self.of_slope * of_own / problem.weight,
+            "baseline": of_row,
+            "cap": np.where(self.at_cap, of_change, 0.0),
+            "floor": np.where(self.at_floor, of_change, 0.0),
+            "group_cap": np.where(cap_bound, of_bound, 0.0),
+            "group_floor": np.where(floor_bound & ~cap_bound, of_bound, 0.0),
+        }
+
+    @property
+    def _units(self) -> int:
+        return self.groups if self.problem.within == 0 else int(self.code.size)
+
+    @property
+    def _top(self) -> int:
+        return int(np.argmax(self.share))
+
+    def _bound(self, directions: dict[str, Any]) -> Floats:
+        """(K,) how the bound that holds a group moves; 0 elsewhere."""
+        at_cap, at_floor = self.allocation.at_group_cap, self.allocation.at_group_floor
+        bound = np.where(at_cap, directions["group_cap"], 0.0)
+        bound = np.where(at_floor & ~at_cap, directions["group_floor"], bound)
+        return np.where(self.bounded, bound, 0.0)
 
 
 def checked_alpha_direction(direction: float | None, alpha: float) -> float:
@@ -342,24 +722,22 @@ def checked_alpha_direction(direction: float | None, alpha: float) -> float:
     return number
 
 
-def checked_direction(name: str, value: ArrayLike | None, shape: tuple[int, int]) -> Floats:
-    """(N, T) a direction, broadcast and checked."""
+def checked_direction(name: str, value: ArrayLike | None, shape: tuple[int, ...]) -> Floats:
+    """A direction, broadcast to the shape of its parameter and checked."""
     array = np.zeros(()) if value is None else np.asarray(value, float)
-    if array.ndim == 1 and array.size == shape[0]:
+    if array.ndim == 1 and len(shape) == 2 and array.size == shape[0]:
         array = array[:, None]
     try:
         array = np.broadcast_to(array, shape)
     except ValueError as error:
         raise ValueError(f"{name} has shape {array.shape}: must broadcast to {shape}") from error
-    if not np.isfinite(array).all():
-        i, t = np.unravel_index(int(np.argmin(np.isfinite(array))), shape)
-        raise ValueError(f"{name}[{i}, {t}] is {array[i, t]}: must be finite")
+    refuse_first(name, array, np.isfinite(array), "finite")
     return array
 
 
-def refuse_large(shape: tuple[int, int]) -> None:
-    """ValueError if a dense Jacobian of (N, T) doses does not fit."""
-    size = 8 * (shape[0] * shape[1]) ** 2
+def refuse_large(shape: tuple[int, int], other: tuple[int, ...]) -> None:
+    """ValueError if a dense Jacobian of (N, T) doses in a parameter does not fit."""
+    size = 8 * shape[0] * shape[1] * int(np.prod(other))
     if size > LARGEST_DENSE:
         raise ValueError(
             f"a dense Jacobian of {shape} doses needs {size / 1024**3:.1f} GiB: "

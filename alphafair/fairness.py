@@ -28,8 +28,10 @@ from typing import Any, NamedTuple, cast
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from .problem import Floats, Problem, money_exponent, number
+from .checks import Floats, number
+from .problem import Problem
 from .utility import check_alpha, power_mean
+from .value import money_exponent
 
 # α = i/(60 − i): evenly spaced on the axis α/(1 + α), with 0, 1/2, 1, 2, 5 and ∞ among them.
 DEFAULT_ALPHAS = (*(i / (60 - i) for i in range(60)), np.inf)

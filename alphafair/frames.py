@@ -26,9 +26,12 @@ import narwhals as nw
 import numpy as np
 from narwhals.typing import IntoFrameT
 
-from .closed_form import Allocation
-from .problem import LARGEST_RATIO, Floats, Groups, Integers, Problem, money_exponent, number
+from .allocation import Allocation
+from .checks import Floats, Integers, number
+from .groups import Groups
+from .problem import LARGEST_RATIO, Problem
 from .utility import check_alpha
+from .value import money_exponent
 
 DOSE = "dose"
 # Columns that live only inside this file.

@@ -18,9 +18,10 @@ import torch
 from numpy.typing import ArrayLike
 from torch import Tensor
 
-from .closed_form import ROUNDING
-from .problem import Groups, group_weights, money_exponent, number
+from .checks import number
+from .groups import Groups, group_weights
 from .utility import check_alpha
+from .value import ROUNDING, money_exponent
 
 LARGEST, SMALLEST = np.finfo(float).max, 5e-324  # x ≥ 0 is x > −5e−324
 _COPIES: WeakKeyDictionary[Groups, dict[torch.device, tuple[Tensor, Tensor]]] = WeakKeyDictionary()

@@ -12,9 +12,9 @@ import numpy as np
 from matplotlib.axes import Axes
 from numpy.typing import ArrayLike
 
-from .closed_form import Allocation
+from .allocation import Allocation
+from .checks import Floats, Integers
 from .fairness import Frontier, FrontierBands
-from .problem import Floats, Integers
 
 ALPHA_TICKS = (0, 0.5, 1, 2, 5, np.inf)
 FILLED = ("no dose", "up to half", "over half", "all")  # of the utility that the caps allow

@@ -1,106 +1,101 @@
-"""The inputs of an allocation problem: checked, converted and reduced, once.
+"""The inputs of an allocation problem, checked and converted, once.
 
 A problem is N people in K groups, T treatments, the benefit ``b`` and the cost ``c`` of one unit
-of dose for each (person, treatment), and a budget ``Q``.  Of all these numbers the optimum needs
-few: **each group's productivity** ``p_k``, the utility that the group gets out of one unit of
-budget when the budget is spent in the best way *inside* the group.  `Problem` finds it in one pass
-over the data; everything after it works on K numbers.
+of dose for each (person, treatment), and a budget ``Q``; and, where given, what people have already
+(``baseline``), bounds of the doses (``floor``, ``cap``) and of the groups' budgets::
 
-With ``r_i = max_t b_it / c_it`` the best ratio of person i, ``G_k`` the size of group k and
-``within`` = ε the aversion to inequality inside a group::
+    maximise  Σ_k w_k φ_α(U_k)      U_k = M_{1−ε}(u_i, i in k)      u_i = a_i + Σ_t b_it d_it
+    subject to  floor ≤ d ≤ cap,   Σ c d ≤ Q,   group_floor_k ≤ x_k ≤ group_cap_k,   x_k = Σ_{i in k} c d
 
-    p_k = M_s(r_i, i in k) / G_k        s = (1 − ε)/ε        M_s: power mean of exponent s
-    y_i = r_i^s / Σ_{j in k} r_j^s      share of the group's money that person i gets
-
-At ε = 0 (s = ∞) the mean is the maximum and the whole share goes to the best item of the group.
+What follows from them is elsewhere: what money is worth inside a group in `alphafair.value`, the
+split across groups in `alphafair.closed_form`, the answer in `alphafair.allocation`.
 """
 
 from __future__ import annotations
 
-import functools
-import numbers
-from collections.abc import Callable
 from dataclasses import dataclass
-from decimal import Decimal
-from typing import Any, ClassVar, NamedTuple, NoReturn
+from functools import cached_property
+from typing import Any, NoReturn
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-Floats = NDArray[np.float64]
-Integers = NDArray[np.intp]
+from .allocation import Allocation
+from .checks import (
+    Floats,
+    Integers,
+    broadcast_table,
+    column,
+    number,
+    real_table,
+    refuse_first,
+)
+from .closed_form import budget_shares, price_search
+from .groups import Groups, by_group, group_weights, refuse_group
+from .kernels import best_ratios, compiles, group_sum
+from .utility import check_alpha
+from .value import (
+    Chains,
+    Funded,
+    Linear,
+    Value,
+    compiled_knapsack,
+    knapsack,
+    levels,
+    log_relative,
+    shares_and_means,
+)
 
 LARGEST_RATIO = 1e300  # beyond this (or below its inverse) b/c is computed in other units
-
-
-class Groups:
-    """Group labels turned into codes 0..K−1, once, for reuse in many problems.
-
-    Args:
-        labels: (N,) or (N, 1).  Integers, strings, anything that `numpy.unique` sorts; they need
-            not be consecutive.  Missing labels (NaN, None) are refused.
-
-    Attributes:
-        label: (K,) the distinct labels, sorted.
-        code: (N,) the position of each person's label in ``label``.
-        size: (K,) the number of people G_k in each group.
-
-    Raises:
-        ValueError: no labels, a missing label, or more than one label a person.
-        TypeError: labels that cannot be compared with each other.
-
-    Example:
-        >>> groups = Groups(["north", "south", "north"])
-        >>> groups.label.tolist(), groups.code.tolist(), groups.size.tolist()
-        (['north', 'south'], [0, 1, 0], [2, 1])
-    """
-
-    label: NDArray[Any]
-    code: Integers
-    size: Integers
-
-    def __init__(self, labels: ArrayLike) -> None:
-        self.label, self.code, self.size = _encode(_label_column(labels))
-
-    def __len__(self) -> int:
-        return self.code.size
-
-    def __repr__(self) -> str:
-        return f"Groups(N={self.code.size}, K={self.size.size})"
+SLACK = 1e-12  # bounds may contradict the budget by the rounding of a sum
 
 
 @dataclass(frozen=True, init=False, eq=False, repr=False)
 class Problem:
-    """An allocation problem, validated once; then `allocate` costs O(K) for each α.
+    """An allocation problem, validated once; then `allocate` answers each α in microseconds.
 
     Args:
         benefit: b, (N,), (N, 1) or (N, T): utility of one unit of dose, finite.  Items ≤ 0 are
-            never chosen; each group needs one item > 0.
+            never chosen; each group needs one item > 0, or something already.
         cost: c, scalar, (N,), (N, 1), (1, T) or (N, T): money for one unit of dose, finite, > 0.
         group: (N,) or (N, 1) labels, or `Groups`.
         budget: Q ≥ 0, finite, in units of money.
         within: ε in [0, ∞], aversion to inequality inside a group.  The utility of a group is
-            ``((1/G) Σ_i u_i^{1−ε})^{1/(1−ε)}`` with ``u_i = Σ_t b_it d_it``; 0 is the plain mean.
+            ``((1/G) Σ_i u_i^{1−ε})^{1/(1−ε)}`` with ``u_i = baseline_i + Σ_t b_it d_it``; 0 is the
+            plain mean.
         weight: w, (K,) in the order of the sorted labels, or a mapping label → w, > 0, or
             ``"size"`` for w_k = G_k; None gives every group weight 1.
-        cap: upper bounds of the doses, scalar, (N,), (N, 1), (1, T) or (N, T), ≥ 0, may be ∞; None
-            is no bound.  Needs ``within`` = 0.
+        baseline: a, scalar or (N,), ≥ 0, finite: utility that a person has already.  At within = 0
+            only the mean of each group matters.  None is 0.
+        floor: lower bounds of the doses, scalar, (N,), (N, 1), (1, T) or (N, T), 0 ≤ floor ≤ cap,
+            finite.  None is 0.
+        cap: upper bounds of the doses, of the same shapes, ≥ 0, may be ∞; None is no bound.
+        group_floor: (K,) or a mapping label → money, ≥ 0: least budget of each group.
+        group_cap: (K,) or a mapping label → money, ≥ 0, may be ∞: largest budget of each group.
 
     Attributes:
-        benefit, cost, cap: (N, T); cap is None where no dose is bounded.
+        benefit, cost: (N, T).
+        cap, floor: (N, T); None where no dose is bounded.
+        baseline: (N,); None where nobody has anything.
+        group_floor, group_cap: (K,); None where no group's budget is bounded.
         groups: the `Groups`.
-        productivity: (K,) p_k, utility for one unit of budget (in units of 2**unit; unit = 0
-            unless b/c leaves the doubles); with caps, for the first unit.
-        log_weight, log_productivity: (K,) log(w / max w) and log(p / max p), what the split needs.
-        best_item: (K, 2) rows (i, t): the item of largest b/c of each group; the first in row
-            order where several tie.
-        funded: `Funded`, the items that get money, and their share of their group's budget.
+        weight: (K,) w.
+        value: what money is worth inside each group (`alphafair.value`), in relative units.
+        productivity: (K,) without bounds p_k, utility for one unit of budget; with bounds the
+            slope of the group's best item (in units of 2**unit; unit = 0 unless b/c leaves the
+            doubles).
+        log_weight, log_productivity: (K,) log(w / max w) and log(p / max p), what the closed form
+            needs; the latter None where V is not linear.
+        best_item: (K, 2) rows (i, t): the item of largest b/c of each group that can move; the
+            first in row order where several tie; (−1, −1) where there is none.
+        funded: `Funded`, the items that get money where nothing is bounded.
 
-    The arrays are not copied when they are float64 already: do not change them afterwards.
+    The tables are not copied when they are float64 already: do not change them afterwards.
 
     Raises:
         ValueError: a value out of its range, NaN, shapes that do not fit, a group without a
-            positive benefit.  The message names the argument, the first offending entry, the cure.
+            positive benefit, bounds that contradict each other or the budget.  The message names
+            the argument, the first offending entry, the cure.
         TypeError: arguments of the wrong kind (text for a number, for example).
 
     Example:
@@ -109,11 +104,18 @@ class Problem:
         array([1.5, 2. ])
         >>> problem.allocate(1).group_budget
         array([3., 3.])
+        >>> problem = Problem([3.0, 2.0], 1.0, ["a", "b"], budget=6.0, baseline=[0.0, 6.0])
+        >>> problem.allocate(1).group_budget      # b has 6 already
+        array([4.5, 1.5])
     """
 
     benefit: Floats
     cost: Floats
     cap: Floats | None
+    floor: Floats | None
+    baseline: Floats | None
+    group_floor: Floats | None
+    group_cap: Floats | None
     groups: Groups
     budget: float
     within: float
@@ -122,10 +124,11 @@ class Problem:
     best_item: Integers
     funded: Funded
     log_weight: Floats
-    log_productivity: Floats
+    log_productivity: Floats | None
+    spent_at_floors: Floats  # (K,) Σ c·floor
+    base: Floats | None  # (N,) a + Σ b·floor; None for 0
+    ratio_unit: float  # the largest b/c
     unit: int  # true utility = 2**unit × utility as computed here; 0 unless b/c is extreme
-
-    allocate: ClassVar[Callable[..., Any]]  # capped.py defines it: it needs Problem first
 
     def __init__(
         self,
@@ -135,48 +138,355 @@ class Problem:
         budget: float,
         within: float = 0.0,
         weight: Any = None,
-        cap: Any = None,
+        cap: ArrayLike | None = None,
+        *,
+        baseline: ArrayLike | None = None,
+        floor: ArrayLike | None = None,
+        group_floor: Any = None,
+        group_cap: Any = None,
     ) -> None:
-        b, c = _table("benefit", benefit), _table("cost", cost)
+        b, c = real_table("benefit", benefit), real_table("cost", cost)
         groups = group if isinstance(group, Groups) else Groups(group)
         budget = number("budget", budget, "finite and ≥ 0", lambda v: 0 <= v < np.inf)
         within = number("within", within, "between 0 and infinity", lambda v: v >= 0)
         shape = _common_shape(b, c, groups)
-        bound = None if cap is None else _bounds(cap, shape, within)
+        bounds = _dose_bounds(floor, cap, shape)
         # One scan finds the best item of every group (ε = 0) or of every person (ε > 0).
         owner = groups.code if within == 0 else np.arange(shape[0])
         owners = len(groups.label) if within == 0 else shape[0]
-        # No dose, no use; a NaN stays one, to be refused.
-        useful = b if bound is None or bound.min() > 0 else _column(b) * (bound > 0)
-        ratio, item, unit = _best_ratios(useful, c, shape, owner, owners)
-        best, best_item = _best_of_groups(ratio, item, groups, within, bound is not None)
-        share, power_mean = _shares(ratio, best, groups, within)
-        able = np.flatnonzero(item >= 0)
-        code = able if within == 0 else groups.code[able]
-        weight, productivity = group_weights(weight, groups), power_mean / groups.size
-        fields = {
-            "benefit": np.broadcast_to(_column(b), shape),
-            "cost": np.broadcast_to(_column(c), shape),
-            "cap": bound,
+        ratio, item, unit = _best_ratios(_that_can_move(b, bounds), c, shape, owner, owners)
+        fields: dict[str, Any] = {
+            "benefit": np.broadcast_to(column(b), shape),
+            "cost": np.broadcast_to(column(c), shape),
+            "floor": bounds[0],
+            "cap": bounds[1],
             "groups": groups,
             "budget": budget,
             "within": within,
-            "weight": weight,
-            "productivity": productivity,
-            "log_weight": _log_relative(weight),
-            "log_productivity": _log_relative(productivity),
-            "best_item": np.stack(np.divmod(best_item, shape[1]), axis=1),
-            "funded": Funded(*np.divmod(item[able], shape[1]), code, share[able]),
+            "weight": group_weights(weight, groups),
             "unit": unit,
         }
         for name, value in fields.items():
             object.__setattr__(self, name, value)
+        self._set_start(baseline)
+        self._set_group_bounds(group_floor, group_cap)
+        best, best_item = _best_of_groups(ratio, item, self)
+        able = np.flatnonzero(item >= 0)
+        share, mean = np.ones(item.size), best
+        if self.is_linear:
+            share, mean = shares_and_means(ratio, best, groups, within)
+        productivity = mean / groups.size
+        person, treatment = np.divmod(item[able], shape[1])
+        fields = {
+            "productivity": productivity,
+            "log_weight": log_relative(self.weight),
+            "log_productivity": log_relative(productivity) if self.is_linear else None,
+            "best_item": np.where(
+                best_item[:, None] < 0, -1, np.stack(np.divmod(best_item, shape[1]), axis=1)
+            ),
+            "funded": Funded(person, treatment, groups.code[person], share[able]),
+            "ratio_unit": float(best.max()) if best.max() > 0 else 1.0,
+        }
+        for name, value in fields.items():
+            object.__setattr__(self, name, value)
 
+    # --- the answers --------------------------------------------------------------------------
+    def allocate(self, alpha: float) -> Allocation:
+        """The optimal `Allocation` at α in [0, ∞].
+
+        O(K) where nothing is bounded and nobody has anything yet.  Elsewhere O(n log n) for n items
+        at the first α, and a few dozen sums over the groups for each further one.
+
+        Raises:
+            ValueError, TypeError: α out of its range, or no number.
+
+        Example:
+            >>> problem = Problem([2.0, 1.0], 1.0, ["near", "far"], budget=3.0)
+            >>> [problem.allocate(alpha).group_budget.tolist() for alpha in (0, 1, np.inf)]
+            [[0.0, 3.0], [1.5, 1.5], [2.0, 1.0]]
+            >>> problem = Problem([2.0, 1.0], 1.0, ["near", "far"], budget=3.0, cap=2.0)
+            >>> [problem.allocate(alpha).group_budget.tolist() for alpha in (0, 1, np.inf)]
+            [[1.0, 2.0], [1.5, 1.5], [2.0, 1.0]]
+        """
+        alpha = check_alpha(alpha)
+        value = self.value
+        if isinstance(value, Linear):
+            assert self.log_productivity is not None
+            return Allocation(
+                alpha, self, budget_shares(self.log_weight, self.log_productivity, alpha)
+            )
+        if self.budget == 0:
+            return Allocation(alpha, self, self._first_shares(alpha))
+        least, most = (
+            None if bound is None else bound / self.money_unit
+            for bound in (self.group_floor, self.group_cap)
+        )
+        return Allocation(
+            alpha, self, price_search(value, self.log_weight, alpha, 1.0, least, most)
+        )
+
+    def group_utility(self, money: ArrayLike) -> Floats:
+        """V_k(x_k): the most utility that each group can have from this money.
+
+        Args:
+            money: (K,) x, or a number for all groups, finite, at least what the floors cost.
+
+        Returns:
+            (K,) in units of utility; constant beyond the money that takes all caps.
+
+        Raises:
+            ValueError: another shape, money that is not finite or does not pay for the floors.
+
+        Example:
+            >>> problem = Problem([3.0, 1.0], 1.0, ["a", "a"], budget=5.0, cap=2.0)
+            >>> [problem.group_utility(x).item() for x in (0, 2, 4, 6)]
+            [0.0, 3.0, 4.0, 4.0]
+        """
+        value, x = self._value_for(money)
+        return self.absolute_utility(value.at(x[0]).utility, x[1])
+
+    def marginal_utility(self, money: ArrayLike) -> Floats:
+        """V_k'(x_k+): what one more unit of money buys in each group, the slope to the right.
+
+        Args:
+            money: as in `group_utility`.
+
+        Returns:
+            (K,) utility for money; 0 where all caps are reached, ∞ where somebody has nothing yet
+            while others have, at within > 0.
+
+        Raises:
+            ValueError: as in `group_utility`.
+
+        Example:
+            >>> problem = Problem([3.0, 1.0], 1.0, ["a", "a"], budget=5.0, cap=2.0)
+            >>> [problem.marginal_utility(x).item() for x in (0, 2, 4)]
+            [1.5, 0.5, 0.0]
+        """
+        value, x = self._value_for(money)
+        with np.errstate(over="ignore", under="ignore"):
+            slope = np.exp(value.at(x[0]).log_slope)
+            slope = slope if isinstance(value, Linear) else slope * self.ratio_unit
+            return np.asarray(np.ldexp(slope, self.unit))
+
+    # --- units --------------------------------------------------------------------------------
     @property
     def shape(self) -> tuple[int, int]:
         """(N, T)."""
         rows, columns = self.benefit.shape
         return rows, columns
+
+    @property
+    def is_linear(self) -> bool:
+        """Whether V is linear: nobody has anything yet and nothing is bounded."""
+        given = (self.base, self.cap, self.floor, self.group_floor, self.group_cap)
+        return all(argument is None for argument in given)
+
+    @property
+    def money_unit(self) -> float:
+        """The money that is 1 in `alphafair.value`: the budget."""
+        return self.budget or 1.0
+
+    @property
+    def log_ratio_unit(self) -> float:
+        """Logarithm of the unit of utility for money in `alphafair.value`."""
+        unit = 1.0 if isinstance(self.value, Linear) else self.ratio_unit
+        return float(np.log(unit) + self.unit * np.log(2.0))
+
+    @property
+    def log_utility_unit(self) -> float:
+        """Logarithm of the unit of utility in `alphafair.value`."""
+        return float(self.log_ratio_unit + np.log(self.money_unit))
+
+    def absolute_utility(self, relative: Floats, money_unit: float | None = None) -> Floats:
+        """Utility in true units from the relative ones of `alphafair.value`."""
+        unit = 1.0 if isinstance(self.value, Linear) else self.ratio_unit
+        with np.errstate(over="ignore", under="ignore"):
+            utility = relative * (unit * (money_unit or self.money_unit))
+            return np.asarray(np.ldexp(utility, self.unit))
+
+    # --- what money is worth --------------------------------------------------------------------
+    @cached_property
+    def value(self) -> Value:
+        """What money is worth inside each group; computed once."""
+        return self._build_value(self.money_unit)
+
+    def _build_value(self, scale: float) -> Value:
+        if self.is_linear:
+            return Linear(self.productivity, self.funded)
+        spent = self.spent_at_floors / scale
+        base = np.zeros(self.shape[0])
+        if self.base is not None:
+            with np.errstate(over="ignore", under="ignore"):
+                base = np.ldexp(self.base, -self.unit) / self.ratio_unit / scale
+        many = self.within == 0 and self.cap is not None and compiles(self.benefit.size)
+        if many:
+            floor = np.zeros((1, 1)) if self.floor is None else self.floor
+            tables = (self.benefit, self.cost, floor, self.cap)
+            ratio = self._ratios() if self.unit else None
+            unit = self.ratio_unit
+            return compiled_knapsack(tables, ratio, unit, scale, self.groups, base, spent)
+        chains = self._chains(scale, base, spent)
+        if self.within == 0:
+            return knapsack(chains, self.groups)
+        return levels(chains, self.groups, self.within)
+
+    def _chains(self, scale: float, base: Floats, spent: Floats) -> Chains:
+        """The items that can move, sorted: with caps all of them, else the best ones."""
+        persons, treatments = self.shape
+        if self.cap is None:
+            item = self.funded.person * treatments + self.funded.treatment
+        else:
+            room = self.cap > (0.0 if self.floor is None else self.floor)
+            item = np.flatnonzero((self.benefit > 0) & room)
+        index = np.unravel_index(item, self.shape)
+        person, code = index[0], self.groups.code[index[0]]
+        ratio = self._ratios()[index] / self.ratio_unit
+        order = np.lexsort((-ratio, code if self.within == 0 else person))
+        length = np.full(item.size, np.inf)
+        if self.cap is not None:
+            room = self.cap[index] - (0.0 if self.floor is None else self.floor[index])
+            with np.errstate(over="ignore", under="ignore", invalid="ignore"):
+                length = room * (self.cost[index] / scale)
+            length[room == np.inf] = np.inf
+        sorted_ = (x[order] for x in (item, person, code, ratio, length))
+        return Chains(*sorted_, base, spent)
+
+    def _ratios(self) -> Floats:
+        """(N, T) b/c, in units of 2**unit."""
+        if not self.unit:
+            return np.asarray(self.benefit / self.cost)
+        (b, power_b), (c, power_c) = np.frexp(self.benefit), np.frexp(self.cost)
+        with np.errstate(over="ignore", under="ignore"):
+            return np.asarray(np.ldexp(b / c, power_b - power_c - self.unit))
+
+    def _value_for(self, money: ArrayLike) -> tuple[Value, tuple[Floats, float]]:
+        """The value functions, and (K,) money in their unit, with the unit."""
+        x = np.asarray(money, float)
+        if x.shape not in ((), self.groups.label.shape):
+            raise ValueError(
+                f"money has shape {x.shape}: must be a number or ({self.groups.label.size},), one "
+                f"for each group"
+            )
+        x = np.broadcast_to(x, self.groups.label.shape)
+        refuse_first("money", x, np.isfinite(x), "finite")
+        short = x < self.spent_at_floors * (1 - SLACK)
+        if short.any():
+            k = int(np.argmax(short))
+            raise ValueError(
+                f"money[{k}] (group {self.groups.label[k]!s}) is {x[k]}: must be at least what the "
+                f"group's floors cost, {self.spent_at_floors[k]}"
+            )
+        unit = self.money_unit
+        if self.is_linear or x.max() <= 1.5 * unit:  # longer pieces are cut
+            return self.value, (x / unit, unit)
+        unit = float(x.max())
+        return self._build_value(unit), (x / unit, unit)
+
+    def _first_shares(self, alpha: float) -> Floats:
+        """(K,) who would share the first unit of money, where the budget is 0."""
+        size = self.groups.label.size
+        first = Allocation(alpha, self, np.zeros(size)).is_open
+        return first / max(1, first.sum())
+
+    # --- checks that need more than one argument ----------------------------------------------
+    def _set_start(self, baseline: ArrayLike | None) -> None:
+        """Set ``baseline``, ``base`` and ``spent_at_floors``."""
+        persons = self.shape[0]
+        have, spent = None, np.zeros(self.groups.label.size)
+        if baseline is not None:
+            have = real_table("baseline", baseline)
+            if have.shape not in ((), (1,), (persons,), (persons, 1)):
+                raise ValueError(
+                    f"baseline has shape {have.shape}: must be a scalar or (N,) = ({persons},), "
+                    f"one number for each person"
+                )
+            refuse_first(
+                "baseline",
+                have,
+                np.isfinite(have) & (have >= 0),
+                "finite and ≥ 0",
+                "what a person owes is no utility: shift everybody's by the same amount",
+            )
+            have = np.array(np.broadcast_to(have.reshape(-1), persons))
+        base = have
+        if self.floor is not None:
+            cost = (self.cost * self.floor).sum(axis=1)
+            total = float(cost.sum())
+            if total > self.budget * (1 + SLACK):
+                raise ValueError(
+                    f"floor costs {total:g} in all (Σ cost·floor), more than the budget of "
+                    f"{self.budget:g}: raise the budget or lower the floors"
+                )
+            spent = group_sum(cost, self.groups.code, spent.size)
+            base = (self.benefit * self.floor).sum(axis=1) + (0.0 if have is None else have)
+            below = base < 0
+            if self.within == 0:  # only the mean counts
+                mean = group_sum(base, self.groups.code, spent.size)
+                below = below & (mean < 0)[self.groups.code]
+            refuse_first(
+                "floor",
+                base,
+                ~below,
+                "so that nobody's utility at the floors is negative",
+                "a floor on an item with a negative benefit takes away more than there is",
+            )
+        object.__setattr__(self, "baseline", have)
+        object.__setattr__(self, "base", base)
+        object.__setattr__(self, "spent_at_floors", spent)
+
+    def _set_group_bounds(self, group_floor: Any, group_cap: Any) -> None:
+        """Set ``group_floor`` and ``group_cap``, None where they bound nothing."""
+        groups, most = self.groups, self._most_money()
+        cap = None
+        if group_cap is not None:
+            cap = by_group("group_cap", group_cap, groups)
+            refuse_group("group_cap", cap, cap >= 0, groups, "≥ 0", "infinity is no bound")
+            refuse_group(
+                "group_cap",
+                cap,
+                cap >= self.spent_at_floors * (1 - SLACK),
+                groups,
+                "at least what the floors of its members cost",
+                f"they cost {self.spent_at_floors.tolist()[:5]}",
+            )
+            cap = cap if (cap < np.inf).any() else None
+        floor = None
+        if group_floor is not None:
+            floor = by_group("group_floor", group_floor, groups)
+            refuse_group(
+                "group_floor", floor, np.isfinite(floor) & (floor >= 0), groups, "finite and ≥ 0",
+                "0 is no bound",
+            )  # fmt: skip
+            above = np.full(floor.size, np.inf) if cap is None else cap
+            for limit, whose in ((above, "its group_cap"), (most, "what its caps can take")):
+                over = floor > limit * (1 + SLACK)
+                if over.any():
+                    k = int(np.argmax(over))
+                    raise ValueError(
+                        f"group_floor[{k}] (group {groups.label[k]!s}) is {floor[k]}: must be at "
+                        f"most {whose}, {limit[k]}; lower the floor or raise the cap"
+                    )
+            total = float(np.maximum(floor, self.spent_at_floors).sum())
+            if total > self.budget * (1 + SLACK):
+                raise ValueError(
+                    f"group_floor adds up to {total:g} (with what the floors of doses cost), more "
+                    f"than the budget of {self.budget:g}: raise the budget or lower the floors"
+                )
+        object.__setattr__(self, "group_cap", cap)
+        object.__setattr__(self, "group_floor", floor)
+
+    def _most_money(self) -> Floats:
+        """(K,) what the groups can spend at most; ∞ without caps."""
+        size = self.groups.label.size
+        if self.cap is None:
+            return np.full(size, np.inf)
+        with np.errstate(over="ignore", invalid="ignore"):
+            most = np.where(self.benefit > 0, self.cap, 0.0 if self.floor is None else self.floor)
+            money = (self.cost * most).sum(axis=1)
+        endless = np.bincount(self.groups.code, ~np.isfinite(money), size) > 0
+        total = group_sum(np.where(np.isfinite(money), money, 0.0), self.groups.code, size)
+        return np.where(endless, np.inf, total)
 
     def __repr__(self) -> str:
         return "Problem(N={}, T={}, K={}, budget={:g}, within={:g})".format(
@@ -184,72 +494,78 @@ class Problem:
         )
 
 
-class Funded(NamedTuple):
-    """The M items that receive money at the optimum: one a group at within = 0, else one for each
-    person who can benefit.
+def allocate(
+    benefit: ArrayLike,
+    cost: ArrayLike,
+    group: ArrayLike | Groups,
+    budget: float,
+    alpha: float,
+    *,
+    within: float = 0.0,
+    weight: Any = None,
+    cap: ArrayLike | None = None,
+    baseline: ArrayLike | None = None,
+    floor: ArrayLike | None = None,
+    group_floor: Any = None,
+    group_cap: Any = None,
+) -> Allocation:
+    """The α-fair allocation of a budget, exactly.
 
-    Attributes:
-        person: (M,) i.
-        treatment: (M,) t.
-        code: (M,) the position k of the person's group.
-        share: (M,) y, the part of the group's budget that is spent on the item; sums to 1 in k.
+    Maximises ``Σ_k w_k φ_α(U_k)`` over doses with ``Σ c_it d_it ≤ Q``, where U_k is the mean
+    (``within`` = 0) or the equally-distributed equivalent of its members' utilities
+    ``u_i = baseline_i + Σ_t b_it d_it``.
+
+    Args:
+        benefit: b, (N,), (N, 1) or (N, T): utility of one unit of dose, finite.
+        cost: c, scalar, (N,), (N, 1), (1, T) or (N, T): money for one unit of dose, > 0.
+        group: (N,) or (N, 1) labels, or `Groups`.
+        budget: Q ≥ 0, in units of money.
+        alpha: α in [0, ∞], aversion to inequality across groups.
+        within: ε in [0, ∞], aversion to inequality inside a group.
+        weight: (K,) or mapping label → w, > 0, or ``"size"``; default 1.
+        cap: upper bounds of the doses, scalar or broadcastable to (N, T), ≥ 0, may be ∞.
+        baseline: a, scalar or (N,), ≥ 0: utility that people have already.
+        floor: lower bounds of the doses, scalar or broadcastable to (N, T), 0 ≤ floor ≤ cap.
+        group_floor, group_cap: (K,) or mapping label → money: bounds of the groups' budgets.
+
+    Returns:
+        `Allocation`.
+
+    Raises:
+        ValueError, TypeError: bad input; the message names the argument, the entry and the cure.
+
+    References:
+        Mo and Walrand (2000) for α-fairness; Bertsimas, Farias and Trichakis (2012) for the
+        trade-off.  The derivation is in the book's chapter "The closed form".
+
+    Example:
+        >>> a = allocate([2.0, 1.0], [1.0, 1.0], ["near", "far"], budget=3.0, alpha=np.inf)
+        >>> a.dose[:, 0], a.group_utility
+        (array([1., 2.]), array([2., 2.]))
     """
-
-    person: Integers
-    treatment: Integers
-    code: Integers
-    share: Floats
-
-
-# --- the scan: best ratio b/c of every owner (group or person) -------------------------------
-def _scan(benefit, benefit_step, cost, cost_step, shape, owner, owners):  # type: ignore[no-untyped-def]
-    """Largest b/c of each owner and its item, in one pass; compiled by numba, plain as it stands.
-
-    ``b > best·c`` replaces a division for every item by one for every improvement.  The threshold
-    is four roundings below best, so that the winner is exactly the first maximum of fl(b/c).
-    """
-    best = np.zeros(owners)
-    item = np.full(owners, -1, np.int64)
-    threshold = np.zeros(owners)
-    not_finite, smallest_cost = 0.0, np.inf
-    for i in range(shape[0]):
-        k = owner[i]
-        for t in range(shape[1]):
-            b = benefit[i * benefit_step[0] + t * benefit_step[1]]
-            c = cost[i * cost_step[0] + t * cost_step[1]]
-            not_finite += 0.0 * b + 0.0 * c
-            smallest_cost = min(smallest_cost, c)
-            if b > threshold[k] * c:
-                ratio = b / c
-                if ratio > best[k] or item[k] < 0:
-                    best[k], item[k] = ratio, i * shape[1] + t
-                    threshold[k] = ratio * (1 - 2.0**-50)
-    return best, item, not_finite == 0 and smallest_cost > 0
+    problem = Problem(
+        benefit,
+        cost,
+        group,
+        budget,
+        within,
+        weight,
+        cap,
+        baseline=baseline,
+        floor=floor,
+        group_floor=group_floor,
+        group_cap=group_cap,
+    )
+    return problem.allocate(alpha)
 
 
-@functools.cache
-def _compiled_scan() -> Any:
-    from numba import njit, types
-
-    vector = types.Array(types.float64, 1, "C", readonly=True)
-    pair = types.UniTuple(types.intp, 2)
-    owner = types.Array(types.intp, 1, "C", readonly=True)
-    signature = (vector, pair, vector, pair, pair, owner, types.intp)
-    return njit(signature, cache=True, error_model="numpy")(_scan)  # c = 0 is refused later
-
-
+# --- checks ---
 def _best_ratios(
     benefit: Floats, cost: Floats, shape: tuple[int, int], owner: Integers, owners: int
 ) -> tuple[Floats, Integers, int]:
     """Best ratio and flat item i·T + t of each owner (−1: no positive benefit), and the unit."""
 
-    def scan(benefit: Floats, cost: Floats) -> Any:
-        b, *benefit_step = flat_steps(benefit, shape)
-        c, *cost_step = flat_steps(cost, shape)
-        arguments = (b, tuple(benefit_step), c, tuple(cost_step), shape, owner, owners)
-        return _compiled_scan()(*arguments)
-
-    best, item, valid = scan(benefit, cost)
+    best, item, valid = best_ratios(benefit, cost, shape, owner, owners)
     if not valid:
         _refuse_entry(benefit, cost)
     if not _out_of_range(best, item).any():
@@ -257,7 +573,9 @@ def _best_ratios(
     # Ratios like 1e300/1e-300: measure b and c in other units, exact powers of two.
     unit_b, unit_c = np.frexp(benefit.max())[1], np.frexp(cost.min())[1]
     with np.errstate(over="ignore", under="ignore"):
-        best, found, _ = scan(np.ldexp(benefit, -unit_b), np.ldexp(cost, -unit_c))
+        best, found, _ = best_ratios(
+            np.ldexp(benefit, -unit_b), np.ldexp(cost, -unit_c), shape, owner, owners
+        )
     lost = np.flatnonzero(_out_of_range(best, found) | ((item >= 0) & (found < 0)))
     if lost.size:
         i, t = divmod(int(item[lost[0]]), shape[1])
@@ -269,227 +587,56 @@ def _best_ratios(
     return best, found, int(unit_b - unit_c)
 
 
-def flat_steps(array: Floats, shape: tuple[int, int]) -> tuple[Floats, int, int]:
-    """Flat array and the two strides that broadcast it to (N, T) without a copy."""
-    table = _column(array)
-    once = tuple(slice(1 if step == 0 else None) for step in table.strides)
-    table = table[once]  # where an axis is a repetition already, take it back
-    rows, columns = table.shape
-    steps = (columns if rows == shape[0] else 0, 1 if columns == shape[1] else 0)
-    return np.ascontiguousarray(table).reshape(-1), *steps
-
-
 def _out_of_range(ratio: Floats, item: Integers) -> NDArray[np.bool_]:
     return (item >= 0) & ((ratio > LARGEST_RATIO) | (ratio < 1 / LARGEST_RATIO))
 
 
 def _refuse_entry(benefit: Floats, cost: Floats) -> NoReturn:
     """Find the first bad entry that the scan met, and say so."""
-    for name, array, bad, expected, cure in (
-        ("benefit", benefit, ~np.isfinite(benefit), "finite", "drop that row or impute the value"),
-        ("cost", cost, ~np.isfinite(cost), "finite", "drop that row or impute the value"),
-        ("cost", cost, cost <= 0, "> 0", "give what is free a small positive cost"),
-    ):
-        if bad.any():
-            index = np.unravel_index(int(np.argmax(bad)), array.shape)
-            where = f"[{', '.join(str(int(j)) for j in index)}]" if index else ""
-            raise ValueError(f"{name}{where} is {array[index]}: must be {expected}; {cure}")
+    missing = "drop that row or impute the value"
+    refuse_first("benefit", benefit, np.isfinite(benefit), "finite", missing)
+    refuse_first("cost", cost, np.isfinite(cost), "finite", missing)
+    refuse_first("cost", cost, cost > 0, "> 0", "give what is free a small positive cost")
     raise AssertionError("unreachable: the scan and this function disagree")
 
 
-# --- inside a group: power means and shares ---------------------------------------------------
-def _best_of_groups(
-    ratio: Floats, item: Integers, groups: Groups, within: float, capped: bool
-) -> tuple[Floats, Integers]:
-    """Each group's best ratio (K,) and its flat item (K,); refuse groups that have none."""
+def _best_of_groups(ratio: Floats, item: Integers, problem: Problem) -> tuple[Floats, Integers]:
+    """Each group's best ratio (K,) and its flat item (K,), −1 for none; refuse utilities of 0."""
+    groups, within, base = problem.groups, problem.within, problem.base
     best, first = ratio, item
     if within > 0:
-        shape = (ratio.size, 1)
-        best, person, _ = _compiled_scan()(
-            ratio, (1, 0), np.ones(1), (0, 0), shape, groups.code, groups.size.size
+        one = np.ones(1)
+        best, person, _ = best_ratios(
+            ratio[:, None], one, (ratio.size, 1), groups.code, groups.size.size
         )
         first = np.where(person >= 0, item[person], -1)
-    if (first < 0).any():
-        label = groups.label[int(np.argmax(first < 0))]
+    hopeless = first < 0
+    if base is not None:
+        hopeless &= np.bincount(groups.code, base, hopeless.size) <= 0
+    if hopeless.any():
+        bounded = problem.cap is not None
+        label = groups.label[int(np.argmax(hopeless))]
         raise ValueError(
-            f"group {label!s} has no item with a positive benefit{' and cap' if capped else ''}: "
+            f"group {label!s} has no item with a positive benefit{' and cap' if bounded else ''}: "
             f"no budget can give it utility; drop the group or correct its benefits"
-            f"{' or caps' if capped else ''}"
+            f"{' or caps' if bounded else ''}"
         )
-    if within >= 1 and (item < 0).any():
-        i = int(np.argmax(item < 0))
+    without = item < 0 if within >= 1 else np.zeros(1, bool)
+    if base is not None and within >= 1:
+        without &= base <= 0
+    if without.any():
+        i = int(np.argmax(without))
         raise ValueError(
             f"person {i} (group {groups.label[groups.code[i]]!s}) has no positive benefit, so with "
             f"within = {within:g} (1 or more) the group's utility is 0 for every allocation; "
-            f"drop that person or use within < 1"
+            f"drop that person, give a baseline, or use within < 1"
         )
     return best, first
 
 
-def _shares(ratio: Floats, best: Floats, groups: Groups, within: float) -> tuple[Floats, Floats]:
-    """Shares y (M,) and the power mean M_s (K,) of the ratios of each group, s = (1 − ε)/ε."""
-    if within == 0:
-        return np.ones(ratio.size), best
-    code, size = groups.code, groups.size
-    exponent = money_exponent(within)
-    reference = best
-    if exponent < 0:  # refer to the least ratio, so that every power below is ≤ 1
-        reference = np.full(size.size, np.inf)
-        np.minimum.at(reference, code, ratio)
-    with np.errstate(over="ignore", divide="ignore"):  # log 0: people who cannot benefit (s > 0)
-        relative = ratio / reference[code]
-        log_relative = np.log(relative)
-        power = relative**exponent
-        far = np.flatnonzero((relative > LARGEST_RATIO) | (relative < 1 / LARGEST_RATIO))
-        log_relative[far] = np.log(ratio[far]) - np.log(reference[code[far]])
-        power[far] = np.exp(exponent * log_relative[far])
-    total = group_sum(power, code, size.size)
-    if exponent == 0:
-        log_mean = group_sum(log_relative, code, size.size) / size
-    else:  # log of the mean power; where that is near 1, through expm1 (ε near 1)
-        excess = group_sum(np.expm1(exponent * log_relative), code, size.size) / size
-        log_mean = np.where(excess > -0.5, np.log1p(excess), np.log(total / size)) / exponent
-    return power / total[code], reference * np.exp(log_mean)
-
-
-def money_exponent(aversion: float, largest: float = 1e300) -> float:
-    """The power 1/a − 1 of its value with which money follows it, at aversion a > 0; −1 at ∞.
-
-    One formula for both stages: a = α across groups, a = ε inside a group.  As (1 − a)/a it keeps
-    every digit near a = 1; it stops at ``largest``, so that its products with 0 are 0 and not NaN.
-    """
-    return -1.0 if aversion == np.inf else min((1 - aversion) / max(aversion, 1e-300), largest)
-
-
-def _log_relative(value: Floats) -> Floats:
-    """log(value / max value) ≤ 0; from the quotient, which is exact to a rounding at any scale."""
-    ratio = value / value.max()
-    if ratio.min() < 1 / LARGEST_RATIO:  # the quotient has underflowed
-        return np.asarray(np.log(value) - np.log(value.max()))
-    return np.asarray(np.log(ratio))
-
-
-def _group_sum(value, code, groups):  # type: ignore[no-untyped-def]
-    total, lost = np.zeros(groups), np.zeros(groups)
-    for i in range(value.size):
-        k = code[i]
-        term = value[i] - lost[k]
-        new = total[k] + term
-        lost[k] = (new - total[k]) - term
-        total[k] = new
-    return total
-
-
-@functools.cache
-def _compiled_group_sum() -> Any:
-    from numba import njit, types
-
-    vector = types.Array(types.float64, 1, "C", readonly=True)
-    code = types.Array(types.intp, 1, "C", readonly=True)
-    return njit((vector, code, types.intp), cache=True)(_group_sum)
-
-
-def group_sum(value: Floats, code: Integers, groups: int) -> Floats:
-    """(K,) sums of ``value`` (N,) by group.
-
-    Kahan's compensated sum: a plain one is off by 1e−10 after 10⁷ equal terms, and a budget that is
-    handed out in 10⁷ parts has to be met to 1e−12.
-    """
-    total: Floats = _compiled_group_sum()(np.ascontiguousarray(value, float), code, groups)
-    return total
-
-
-# --- conversions: each argument, once ---------------------------------------------------------
-def _label_column(labels: ArrayLike) -> NDArray[Any]:
-    """(N,) array of labels, none of them missing."""
-    column = np.asarray(labels)
-    listed = isinstance(labels, list | tuple) and column.dtype.kind in "US"
-    if listed and not all(isinstance(label, str | bytes) for label in labels):  # type: ignore[union-attr]
-        column = np.array(labels, dtype=object)  # numpy has made text of NaN, None or numbers
-    if column.ndim == 2 and column.shape[1] == 1:
-        column = column[:, 0]
-    if column.ndim != 1:
-        raise ValueError(
-            f"group has shape {column.shape}: must be (N,) or (N, 1), one label for each person"
-        )
-    if column.size == 0:
-        raise ValueError("group is empty: at least one person is needed")
-    missing = np.zeros(1, bool)
-    if column.dtype.kind == "f":
-        missing = ~np.isfinite(column)
-    elif column.dtype.kind not in "iubUS":
-        missing = np.array([_is_missing(label) for label in column])
-    if missing.any():
-        i = int(np.argmax(missing))
-        raise ValueError(
-            f"group[{i}] is {column[i]}: every person needs a label; "
-            f"drop that person or make up a label such as 'unknown'"
-        )
-    return column
-
-
-def _is_missing(label: Any) -> bool:
-    try:
-        return label is None or bool(label != label)  # NaN and NaT differ from themselves
-    except TypeError:  # pandas.NA will not say
-        return True
-
-
-def _encode(column: NDArray[Any]) -> tuple[NDArray[Any], Integers, Integers]:
-    """Sorted labels (K,), codes (N,), sizes (K,)."""
-    if column.dtype.kind in "iu":
-        low, high = int(column.min()), int(column.max())
-        if high - low < max(1024, 4 * column.size) and high < 2**63:
-            code = column.astype(np.int64) - low  # counting beats sorting 20-fold
-            count = np.bincount(code)
-            present = np.flatnonzero(count)
-            if present.size < count.size:
-                code = (np.cumsum(count > 0) - 1)[code]
-            return (present + low).astype(column.dtype), code, count[present]
-    try:
-        label, code, size = np.unique(column, return_inverse=True, return_counts=True)
-    except TypeError as error:
-        kinds = sorted({type(label).__name__ for label in column})
-        raise TypeError(
-            f"group mixes labels that cannot be sorted together ({', '.join(kinds)}); "
-            f"convert them all to text: [str(label) for label in group]"
-        ) from error
-    return label, code.astype(np.intp, copy=False), size
-
-
-def _table(name: str, value: ArrayLike) -> Floats:
-    """Float array of 0, 1 or 2 dimensions; its entries are checked by the scan."""
-    if np.ma.is_masked(value):
-        raise ValueError(f"{name} has masked entries: fill them or drop their rows")
-    array = np.asarray(value)
-    if array.dtype.kind == "O":
-        _refuse_object(name, array)
-    elif array.dtype.kind not in "biuf":
-        raise TypeError(f"{name} must hold real numbers, not {array.dtype}")
-    if array.ndim > 2:
-        raise ValueError(f"{name} has shape {array.shape}: must have at most two axes (N, T)")
-    if array.size == 0:
-        raise ValueError(f"{name} is empty (shape {array.shape}): at least one item is needed")
-    return array.astype(np.float64, copy=False)
-
-
-def _refuse_object(name: str, array: NDArray[Any]) -> None:
-    for index, entry in np.ndenumerate(array):
-        if not (entry is None or isinstance(entry, numbers.Real | Decimal)):
-            raise TypeError(
-                f"{name}{list(index)} is {entry!r}: must be a real number, not "
-                f"{type(entry).__name__}"
-            )
-
-
-def _column(array: Floats) -> Floats:
-    """A scalar as (1, 1), one axis as a column: a number for each person."""
-    return array.reshape(-1, 1) if array.ndim < 2 else array
-
-
 def _common_shape(benefit: Floats, cost: Floats, groups: Groups) -> tuple[int, int]:
     """(N, T), where ``benefit`` fixes N; refuse what does not broadcast."""
-    persons, columns = _column(benefit).shape
+    persons, columns = column(benefit).shape
     if benefit.ndim == 0:
         raise ValueError("benefit is a scalar: must have shape (N,), (N, 1) or (N, T)")
     if persons != len(groups):
@@ -497,7 +644,7 @@ def _common_shape(benefit: Floats, cost: Floats, groups: Groups) -> tuple[int, i
             f"group has {len(groups)} labels but benefit has {persons} rows (shape "
             f"{benefit.shape}): must be one label for each person"
         )
-    rows, cost_columns = _column(cost).shape
+    rows, cost_columns = column(cost).shape
     treatments = max(columns, cost_columns)
     if (
         rows not in (1, persons)
@@ -514,66 +661,43 @@ def _common_shape(benefit: Floats, cost: Floats, groups: Groups) -> tuple[int, i
     return persons, treatments
 
 
-def _bounds(cap: ArrayLike, shape: tuple[int, int], within: float) -> Floats | None:
-    """(N, T) upper bounds of the doses; None where all are infinite."""
-    if within != 0:
-        raise ValueError(
-            f"cap is given and within is {within:g}: caps need within = 0, because with caps the "
-            f"split inside a group has no closed form; leave one of the two out"
+def _dose_bounds(
+    floor: ArrayLike | None, cap: ArrayLike | None, shape: tuple[int, int]
+) -> tuple[Floats | None, Floats | None]:
+    """(N, T) floors and caps of the doses; None where they bound nothing."""
+    low = high = None
+    if cap is not None:
+        high = broadcast_table("cap", cap, shape)
+        refuse_first(
+            "cap",
+            np.asarray(cap, float),
+            np.asarray(cap, float) >= 0,
+            "≥ 0",
+            "infinity is no bound",
         )
-    table = _table("cap", cap)
-    rows, columns = _column(table).shape
-    if rows not in (1, shape[0]) or columns not in (1, shape[1]):
-        raise ValueError(
-            f"cap has shape {table.shape}: must be a scalar, (N,), (N, 1), (1, T) or (N, T), with "
-            f"(N, T) = {shape}"
+        high = None if high.min() == np.inf else high
+    if floor is not None:
+        low = broadcast_table("floor", floor, shape)
+        given = np.asarray(floor, float)
+        refuse_first(
+            "floor", given, np.isfinite(given) & (given >= 0), "finite and ≥ 0", "0 is no bound"
         )
-    least = table.min()  # NaN if there is one
-    if not least >= 0:
-        index = np.unravel_index(int(np.argmin(table >= 0)), table.shape)
-        where = f"[{', '.join(str(int(j)) for j in index)}]" if index else ""
-        raise ValueError(f"cap{where} is {table[index]}: must be ≥ 0; infinity is no bound")
-    return None if least == np.inf else np.broadcast_to(_column(table), shape)
-
-
-def number(name: str, value: Any, expected: str, accept: Callable[[float], bool]) -> float:
-    """A real scalar in its range."""
-    if not isinstance(value, numbers.Real | Decimal) and getattr(value, "shape", None) != ():
-        raise TypeError(f"{name} must be a number, not {type(value).__name__}")
-    real = float(value)
-    if not accept(real):
-        raise ValueError(f"{name} is {real}: must be {expected}")
-    return real
-
-
-def group_weights(weight: Any, groups: Groups) -> Floats:
-    """(K,) positive weights in the order of the sorted labels."""
-    labels = groups.label
-    if weight is None:
-        return np.ones(labels.size)
-    if isinstance(weight, str):
-        if weight != "size":
-            raise ValueError(f'weight is {weight!r}: the only word it takes is "size"')
-        return groups.size.astype(float)
-    if hasattr(weight, "keys"):  # a dict or a pandas Series: matched by label, not by position
-        missing = [label for label in labels.tolist() if label not in weight]
-        if missing:
+        if high is not None and (low > high).any():
+            i, t = np.unravel_index(int(np.argmax(low > high)), shape)
             raise ValueError(
-                f"weight has no entry for group {missing[0]!r}: every label needs one; "
-                f"the labels are {labels.tolist()[:5]}{' …' if labels.size > 5 else ''}"
+                f"floor[{i}, {t}] is {low[i, t]} and cap[{i}, {t}] is {high[i, t]}: must be "
+                f"floor ≤ cap; lower the floor or raise the cap"
             )
-        weight = [weight[label] for label in labels.tolist()]
-    weight = _table("weight", weight)
-    if weight.shape != labels.shape:
-        raise ValueError(
-            f"weight has shape {weight.shape}: must be ({labels.size},), one for each of the "
-            f"labels {labels.tolist()[:5]}{' …' if labels.size > 5 else ''}"
-        )
-    bad = ~(np.isfinite(weight) & (weight > 0))
-    if bad.any():
-        k = int(np.argmax(bad))
-        raise ValueError(
-            f"weight[{k}] (group {labels[k]!s}) is {weight[k]}: must be finite and > 0; "
-            f"leave a group out by dropping its people"
-        )
-    return np.asarray(weight)
+    return low, high
+
+
+def _that_can_move(benefit: Floats, bounds: tuple[Floats | None, Floats | None]) -> Floats:
+    """The benefits, 0 on items whose dose is fixed; what is not finite stays, to be refused."""
+    floor, cap = bounds
+    if cap is None:
+        return benefit
+    room = cap > (0.0 if floor is None else floor)
+    if room.all():
+        return benefit
+    b = column(benefit)
+    return np.where(room | ~np.isfinite(b), b, 0.0)

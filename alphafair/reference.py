@@ -21,7 +21,9 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from .certificate import certify, group_utility
-from .problem import Floats, Groups, Problem
+from .checks import Floats
+from .groups import Groups
+from .problem import Problem
 from .utility import check_alpha, welfare
 
 # The largest waste, as a fraction of the budget, that is let through.  It is second order in the

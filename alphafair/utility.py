@@ -15,10 +15,12 @@ The only branch at α = 1 in the package is in this file.
 
 from __future__ import annotations
 
-import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from typing import Any
 
-Floats = NDArray[np.float64]
+import numpy as np
+from numpy.typing import ArrayLike
+
+from .checks import Floats
 
 
 def phi(utility: ArrayLike, alpha: float) -> Floats:
@@ -156,15 +158,33 @@ def power_mean(value: ArrayLike, exponent: float, weight: ArrayLike | None = Non
             np.log(v) - np.log(reference),
             np.log(relative),
         )
-        if s == 0:
-            log_mean = float((w * log_relative).sum())
-        else:  # the mean of (v/reference)^s, and the same less 1, for s near 0
-            excess = (w * np.expm1(s * log_relative)).sum()
-            log_mean = np.log1p(excess) if excess > -0.5 else np.log((w * relative**s).sum())
-            log_mean = float(log_mean) / s
+        mean_log = (w * log_relative).sum() if s == 0 else 0.0
+        excess = (w * np.expm1(s * log_relative)).sum() if s != 0 else 0.0
+        power = (w * relative**s).sum()
+        log_mean = float(log_power_mean(s, mean_log, excess, power))
         if abs(log_mean) < 600:
             return float(reference * np.exp(log_mean))
         return float(np.exp(np.log(reference) + log_mean))
+
+
+def log_power_mean(exponent: float, mean_log: Any, mean_excess: Any, mean_power: Any) -> Floats:
+    """log of a power mean M_s of v, from three means, of which it takes the one that keeps digits.
+
+    Args:
+        exponent: s, any real number.
+        mean_log: the mean of log v; needed at s = 0 only.
+        mean_excess: the mean of v^s − 1, computed as expm1(s log v): exact where M_s is near 1.
+        mean_power: the mean of v^s.
+
+    Returns:
+        log M_s, of the shape of the means.
+    """
+    if exponent == 0:
+        return np.asarray(mean_log, float)
+    excess = np.asarray(mean_excess, float)
+    with np.errstate(divide="ignore"):
+        near, far = np.log1p(np.maximum(excess, -0.5)), np.log(mean_power)
+    return np.asarray(np.where(excess > -0.5, near, far) / exponent)
 
 
 def welfare(utility: ArrayLike, alpha: float, weight: ArrayLike | None = None) -> float:

@@ -1,0 +1,388 @@
+"""The answer: an optimal allocation, everything that one asks of it, each computed when asked for.
+
+An optimum is fixed by each group's share of the budget; the doses, the utilities and the price
+follow from what money is worth inside the groups (`alphafair.value`).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .checks import Floats, Integers
+from .derivatives import DoseJacobian, WelfareGradient, welfare_gradient
+from .kernels import fill
+from .utility import equivalent_utility, welfare
+from .value import ROUNDING, Knapsack, Levels, Linear, Point
+
+if TYPE_CHECKING:
+    from .problem import Problem
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class Allocation:
+    """An optimal allocation.  Everything but ``group_share`` is computed when asked for.
+
+    Attributes:
+        alpha: α.
+        problem: the `Problem` that it solves.
+        group_share: (K,) each group's part of the budget; sums to 1, unless caps leave money over.
+    """
+
+    alpha: float
+    problem: Problem
+    group_share: Floats
+
+    @property
+    def group_labels(self) -> NDArray[Any]:
+        """(K,) the sorted labels; every (K,) result is in this order."""
+        return self.problem.groups.label
+
+    @property
+    def group_size(self) -> Integers:
+        """(K,) G, the number of people of each group."""
+        return self.problem.groups.size
+
+    @property
+    def best_item(self) -> Integers:
+        """(K, 2) rows (i, t): the item of largest b/c of each group, (−1, −1) where none can move."""
+        return self.problem.best_item
+
+    @property
+    def productivity(self) -> Floats:
+        """(K,) V'(0+), utility for the first unit of money beyond the floors; p without bounds."""
+        problem = self.problem
+        if isinstance(problem.value, Linear):
+            slope = problem.value.productivity
+        else:
+            with np.errstate(over="ignore"):
+                slope = np.exp(problem.value.at(problem.value.least).log_slope) * problem.ratio_unit
+        with np.errstate(over="ignore", under="ignore"):
+            return np.asarray(np.ldexp(slope, problem.unit))
+
+    # --- money and utility ------------------------------------------------------------------
+    @cached_property
+    def group_budget(self) -> Floats:
+        """(K,) x, the money of each group."""
+        return self.problem.budget * self.group_share
+
+    @cached_property
+    def point(self) -> Point:
+        """Where the groups stand, in the relative units of ``problem.value``."""
+        return self.problem.value.at(self.money)
+
+    @property
+    def money(self) -> Floats:
+        """(K,) x in the relative units of ``problem.value``."""
+        return self.group_share if self.problem.budget > 0 else 0.0 * self.group_share
+
+    @cached_property
+    def group_utility(self) -> Floats:
+        """(K,) U, what the members have: mean, or equally-distributed equivalent if within > 0."""
+        return self.problem.absolute_utility(self.point.utility)
+
+    @cached_property
+    def dose(self) -> Floats:
+        """(N, T) d, built at the first use."""
+        problem = self.problem
+        with np.errstate(over="ignore"):
+            if isinstance(problem.value, Linear):
+                dose = np.zeros(problem.shape)
+                person, treatment, code, share = problem.funded
+                amount = self.group_budget[code] * share / problem.cost[person, treatment]
+                dose[person, treatment] = amount
+            else:
+                dose = self._dose_by_pieces
+                index = np.flatnonzero(~np.isfinite(dose))
+                person, treatment = np.unravel_index(index, dose.shape)
+                amount = dose[person, treatment]
+        if not np.isfinite(amount).all():
+            j = int(np.argmin(np.isfinite(amount)))
+            raise ValueError(
+                f"dose of item ({person[j]}, {treatment[j]}) overflows: the budget is too large "
+                f"for its cost; measure cost and budget in a larger unit"
+            )
+        return dose
+
+    @cached_property
+    def _dose_by_pieces(self) -> Floats:
+        """(N, T) the floor, the cap on filled items, what is left on the items that move."""
+        problem, items = self.problem, self.items
+        shape = problem.shape
+        floor = np.zeros((1, 1)) if problem.floor is None else problem.floor
+        dose = np.array(np.broadcast_to(floor, shape))
+        if problem.cap is not None:
+            fill(dose, problem.cap, items.full)
+        moves = np.unravel_index(items.moves, shape)
+        amount = np.broadcast_to(floor, shape)[moves] + items.money / problem.cost[moves]
+        if problem.cap is not None:
+            amount = np.minimum(amount, problem.cap[moves])
+        dose[moves] = amount
+        return dose
+
+    @cached_property
+    def items(self) -> MovingItems:
+        return MovingItems.of(self)
+
+    @cached_property
+    def at_cap(self) -> NDArray[np.bool_]:
+        """(N, T) True where the cap stops the dose: full items, and those with cap = floor."""
+        problem = self.problem
+        if problem.cap is None:
+            return np.zeros(problem.shape, bool)
+        floor = 0.0 if problem.floor is None else problem.floor
+        flags = np.asarray((problem.cap == floor) & (problem.benefit > 0))
+        flags.reshape(-1)[self.items.full] = not isinstance(problem.value, Linear)
+        return flags
+
+    @cached_property
+    def money_left(self) -> float:
+        """Money that caps leave unspent."""
+        if isinstance(self.problem.value, Linear) or self._has_room.any():
+            return 0.0
+        return max(0.0, self.problem.budget - float((self.problem.cost * self.dose).sum()))
+
+    @cached_property
+    def person_utility(self) -> Floats:
+        """(N,) u_i = baseline_i + Σ_t b_it d_it."""
+        have = self.problem.baseline
+        utility = (self.problem.benefit * self.dose).sum(axis=1)
+        return np.asarray(utility if have is None else utility + have)
+
+    # --- the price --------------------------------------------------------------------------
+    @cached_property
+    def price(self) -> float:
+        """λ = dW/dQ, the welfare that *one more* unit of budget buys: the derivative to the right.
+
+        ``w V^{−α} V'`` in the groups that would share it.  Where the budget exactly fills segments,
+        the last unit was worth more than the next one, and this is the worth of the next one.  0
+        when every cap is reached; at α = ∞, where it is ``1/Σ(1/V')`` over the groups that are
+        worst off, also when one of these cannot rise.  ∞ at Q = 0 for 0 < α < ∞ if some group has
+        nothing.
+        """
+        if self.alpha == np.inf:
+            worst, slope = self.worst_off, self.slope
+            if not (self._has_room[worst] & (slope[worst] > 0)).all():
+                return 0.0
+            with np.errstate(divide="ignore", over="ignore"):
+                return float(1 / (1 / slope[worst]).sum())
+        group = np.flatnonzero(self.is_open)
+        if group.size == 0:
+            return 0.0
+        with np.errstate(over="ignore", under="ignore"):
+            richest = group[np.argmax(self.group_share[group])]
+            return float(np.exp(self._log_worth[richest]))
+
+    @cached_property
+    def group_price(self) -> Floats:
+        """(K,) what one more unit of money is worth in the group: λ, unless a group bound binds."""
+        price = np.full(self.group_share.size, self.price)
+        bound = self.at_group_floor | self.at_group_cap
+        if bound.any():
+            with np.errstate(over="ignore", under="ignore"):
+                own = np.exp(self._log_worth)
+            if self.alpha == np.inf:
+                own = np.where(self.worst_off, self.slope, 0.0)
+            price[bound] = own[bound]
+        return price
+
+    @cached_property
+    def money_worth(self) -> float:
+        """λ Q, what the budget is worth at the margin.
+
+        Finite where λ alone is not: without baseline and bounds it is Σ w u^{1−α}, at Q = 0 that is
+        0 for α < 1, Σ w at α = 1 and ∞ beyond.
+        """
+        if self.alpha == np.inf or not isinstance(self.problem.value, Linear):
+            return 0.0 if self.problem.budget == 0 else self.price * self.problem.budget
+        k = int(np.argmax(self.group_share))
+        with np.errstate(over="ignore", under="ignore"):
+            power = (1 - self.alpha) * self.log_utility[k] if self.alpha != 1 else 0.0
+            return float(np.exp(power) * self.problem.weight[k] / self.group_share[k])
+
+    @cached_property
+    def welfare(self) -> float:
+        """W = Σ w φ_α(U), min U at α = ∞.  Its unit depends on α."""
+        return welfare(self.group_utility, self.alpha, self.problem.weight)
+
+    @cached_property
+    def equivalent_utility(self) -> float:
+        """The equally-distributed equivalent of the groups' utilities, comparable across α."""
+        return equivalent_utility(self.group_utility, self.alpha, self.problem.weight)
+
+    def gradient(self) -> WelfareGradient:
+        """Gradient of the optimal welfare in every parameter that was given.
+
+        With μ_i = w φ_α'(U) (1/G) (U/u_i)^ε what utility is worth to person i, and λ_k the price
+        in her group::
+
+            ∂W/∂b = μ d     ∂W/∂c = −λ_k d     ∂W/∂Q = λ     ∂W/∂w = φ_α(U)     ∂W/∂baseline = μ
+            ∂W/∂cap = (μ b − λ_k c)₊ where the cap stops the dose
+            ∂W/∂floor = −(λ_k c − μ b)₊ where the floor holds it up
+            ∂W/∂group_cap = (λ_k − λ)₊       ∂W/∂group_floor = −(λ − λ_k)₊
+
+        Returns:
+            `WelfareGradient`.  At ties (of items, or of groups at α = 0) a subgradient.  Where the
+            budget exactly fills segments λ is the worth of one more unit of it, the derivative to
+            the right, and the whole a supergradient.  At a budget of 0, α > 1 and no baseline,
+            where W = −∞, infinite.  0 for somebody whose best benefit is exactly 0, where at
+            1/2 ≤ ε < 1 the slope to the right is positive.
+
+        References:
+            Milgrom and Segal, "Envelope theorems for arbitrary choice sets", Econometrica 70, 2002.
+
+        Example:
+            >>> import alphafair as af
+            >>> a = af.allocate([4.0, 1.0], 1.0, ["a", "b"], budget=30.0, alpha=2)
+            >>> a.gradient().benefit[:, 0].round(6)      # λ m / b = 0.0025 · (10/4, 20/1)
+            array([0.00625, 0.05   ])
+            >>> a = af.allocate([4.0, 1.0], 1.0, ["a", "b"], budget=30.0, alpha=1, cap=10.0)
+            >>> a.gradient().cap[:, 0]      # everybody has the most: W = log(4 cap) + log(cap)
+            array([0.1, 0.1])
+        """
+        return welfare_gradient(self)
+
+    def jacobian(self) -> DoseJacobian:
+        """Jacobian of the optimal doses, as a linear map that is never stored; see `DoseJacobian`."""
+        return DoseJacobian(self)
+
+    # --- the margin: what the price and the derivatives need to know --------------------------
+    @cached_property
+    def at_group_floor(self) -> NDArray[np.bool_]:
+        """(K,) True where the group's budget is at its ``group_floor``, above what floors take."""
+        floor = self.problem.group_floor
+        if floor is None:
+            return np.zeros(self.group_share.size, bool)
+        return np.asarray(
+            (self.group_budget <= floor * (1 + ROUNDING)) & (floor > self.problem.spent_at_floors)
+        )
+
+    @cached_property
+    def at_group_cap(self) -> NDArray[np.bool_]:
+        """(K,) True where the group's budget is at its ``group_cap``."""
+        cap = self.problem.group_cap
+        if cap is None:
+            return np.zeros(self.group_share.size, bool)
+        return np.asarray(self.group_budget >= cap * (1 - ROUNDING))
+
+    @cached_property
+    def _has_room(self) -> NDArray[np.bool_]:
+        """(K,) True where the group could spend more money."""
+        if isinstance(self.problem.value, Linear):
+            return np.ones(self.group_share.size, bool)
+        return np.asarray((self.money < self.problem.value.most) & ~self.at_group_cap)
+
+    @cached_property
+    def is_open(self) -> NDArray[np.bool_]:
+        """(K,) True for the groups that would share one more unit of budget."""
+        value = self.problem.value
+        if isinstance(value, Linear):
+            return self.group_share > 0
+        useful = self._has_room & (self.point.log_slope > -np.inf)
+        inside = useful & (self.money > value.money[self.point.piece]) & ~self.at_group_floor
+        if isinstance(value, Levels):  # V' is continuous where somebody moves on both sides
+            inside = useful & ~self.at_group_floor & (self.point.level > -np.inf)
+            inside &= self.money > value.least
+        if self.alpha == np.inf:
+            if not inside.any():
+                inside = useful & self._worst_of(useful)
+            return inside
+        if inside.any():
+            top = self._log_worth[inside].max()
+            return inside & (self._log_worth >= top - 1e-6 * (1 + abs(top)))
+        worth = np.where(useful, self._log_worth, -np.inf)
+        if not useful.any():
+            return useful
+        return np.asarray(useful & (worth >= worth.max() - ROUNDING * max(1.0, abs(worth.max()))))
+
+    @cached_property
+    def worst_off(self) -> NDArray[np.bool_]:
+        """(K,) True for the groups of least utility, up to rounding."""
+        return self._worst_of(np.ones(self.group_share.size, bool))
+
+    def _worst_of(self, some: NDArray[np.bool_]) -> NDArray[np.bool_]:
+        log_u = self.point.log_utility
+        if not some.any():
+            return some
+        least = log_u[some].min()
+        return np.asarray(
+            some
+            & (
+                log_u <= least + 1e-12 * (1 + abs(least))
+                if least > -np.inf
+                else some & (log_u == least)
+            )
+        )
+
+    @cached_property
+    def log_utility(self) -> Floats:
+        """(K,) log U in true units."""
+        return self.point.log_utility + self.problem.log_utility_unit
+
+    @cached_property
+    def _log_slope(self) -> Floats:
+        """(K,) log V'(x+) in true units."""
+        return self.point.log_slope + self.problem.log_ratio_unit
+
+    @property
+    def slope(self) -> Floats:
+        with np.errstate(over="ignore", under="ignore"):
+            return np.exp(self._log_slope)
+
+    @cached_property
+    def _log_worth(self) -> Floats:
+        """(K,) log(w V^{−α} V'), what one more unit of money is worth in each group; α < ∞."""
+        with np.errstate(invalid="ignore"):
+            bend = self.alpha * self.log_utility if self.alpha > 0 else 0.0
+            return np.asarray(np.log(self.problem.weight) + self._log_slope - bend)
+
+    def __repr__(self) -> str:
+        return (
+            f"Allocation(alpha={self.alpha:g}, K={self.group_share.size}, "
+            f"price={self.price:.6g}, equivalent_utility={self.equivalent_utility:.6g})"
+        )
+
+
+@dataclass(frozen=True)
+class MovingItems:
+    """Which items are full and which move, at an optimum that is not linear.
+
+    Attributes:
+        full: flat positions of the items at their caps that money has reached.
+        moves: flat positions of the items between floor and cap.
+        money: what is spent on the latter, beyond their floors.
+        code: the group of each.
+    """
+
+    full: Integers
+    moves: Integers
+    money: Floats
+    code: Integers
+
+    @classmethod
+    def of(cls, allocation: Allocation) -> MovingItems:
+        """The items of an allocation; none in the linear case."""
+        problem, value, point = allocation.problem, allocation.problem.value, allocation.point
+        none = np.zeros(0, np.intp)
+        if isinstance(value, Linear):
+            return cls(none, none, np.zeros(0), none)
+        if isinstance(value, Knapsack):
+            group = np.flatnonzero(allocation.money > value.money[point.piece])
+            piece = point.piece[group]
+            group, piece = group[value.item[piece] >= 0], piece[value.item[piece] >= 0]
+            money = (allocation.money[group] - value.money[piece]) * problem.money_unit
+            full = value.item[value.filled(point.piece)]
+            return cls(full, value.item[piece], money, group)
+        paid, full = value.paid(point, allocation.money)
+        moves = (paid > 0) & ~full
+        chains = value.chains
+        return cls(
+            chains.item[full],
+            chains.item[moves],
+            paid[moves] * problem.money_unit,
+            chains.code[moves],
+        )

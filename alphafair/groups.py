@@ -1,0 +1,159 @@
+"""People in groups: labels become codes 0..K−1, once; and numbers given by group.
+
+`Groups` sorts the labels; every (K,) array of the package, weights and bounds of budgets among the
+arguments, utilities and budgets among the results, is in that order.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from .checks import Floats, Integers, real_table
+
+
+class Groups:
+    """Group labels turned into codes 0..K−1, once, for reuse in many problems.
+
+    Args:
+        labels: (N,) or (N, 1).  Integers, strings, anything that `numpy.unique` sorts; they need
+            not be consecutive.  Missing labels (NaN, None) are refused.
+
+    Attributes:
+        label: (K,) the distinct labels, sorted.
+        code: (N,) the position of each person's label in ``label``.
+        size: (K,) the number of people G_k in each group.
+
+    Raises:
+        ValueError: no labels, a missing label, or more than one label a person.
+        TypeError: labels that cannot be compared with each other.
+
+    Example:
+        >>> groups = Groups(["north", "south", "north"])
+        >>> groups.label.tolist(), groups.code.tolist(), groups.size.tolist()
+        (['north', 'south'], [0, 1, 0], [2, 1])
+    """
+
+    label: NDArray[Any]
+    code: Integers
+    size: Integers
+
+    def __init__(self, labels: ArrayLike) -> None:
+        self.label, self.code, self.size = _encode(_label_column(labels))
+
+    def __len__(self) -> int:
+        return self.code.size
+
+    def __repr__(self) -> str:
+        return f"Groups(N={self.code.size}, K={self.size.size})"
+
+
+def _label_column(labels: ArrayLike) -> NDArray[Any]:
+    """(N,) array of labels, none of them missing."""
+    column = np.asarray(labels)
+    listed = isinstance(labels, list | tuple) and column.dtype.kind in "US"
+    if listed and not all(isinstance(label, str | bytes) for label in labels):  # type: ignore[union-attr]
+        column = np.array(labels, dtype=object)  # numpy has made text of NaN, None or numbers
+    if column.ndim == 2 and column.shape[1] == 1:
+        column = column[:, 0]
+    if column.ndim != 1:
+        raise ValueError(
+            f"group has shape {column.shape}: must be (N,) or (N, 1), one label for each person"
+        )
+    if column.size == 0:
+        raise ValueError("group is empty: at least one person is needed")
+    missing = np.zeros(1, bool)
+    if column.dtype.kind == "f":
+        missing = ~np.isfinite(column)
+    elif column.dtype.kind not in "iubUS":
+        missing = np.array([_is_missing(label) for label in column])
+    if missing.any():
+        i = int(np.argmax(missing))
+        raise ValueError(
+            f"group[{i}] is {column[i]}: every person needs a label; "
+            f"drop that person or make up a label such as 'unknown'"
+        )
+    return column
+
+
+def _is_missing(label: Any) -> bool:
+    try:
+        return label is None or bool(label != label)  # NaN and NaT differ from themselves
+    except TypeError:  # pandas.NA will not say
+        return True
+
+
+def _encode(column: NDArray[Any]) -> tuple[NDArray[Any], Integers, Integers]:
+    """Sorted labels (K,), codes (N,), sizes (K,)."""
+    if column.dtype.kind in "iu":
+        low, high = int(column.min()), int(column.max())
+        if high - low < max(1024, 4 * column.size) and high < 2**63:
+            code = column.astype(np.int64) - low  # counting beats sorting 20-fold
+            count = np.bincount(code)
+            present = np.flatnonzero(count)
+            if present.size < count.size:
+                code = (np.cumsum(count > 0) - 1)[code]
+            return (present + low).astype(column.dtype), code, count[present]
+    try:
+        label, code, size = np.unique(column, return_inverse=True, return_counts=True)
+    except TypeError as error:
+        kinds = sorted({type(label).__name__ for label in column})
+        raise TypeError(
+            f"group mixes labels that cannot be sorted together ({', '.join(kinds)}); "
+            f"convert them all to text: [str(label) for label in group]"
+        ) from error
+    return label, code.astype(np.intp, copy=False), size
+
+
+def group_weights(weight: Any, groups: Groups) -> Floats:
+    """(K,) positive weights in the order of the sorted labels."""
+    if weight is None:
+        return np.ones(groups.label.size)
+    if isinstance(weight, str):
+        if weight != "size":
+            raise ValueError(f'weight is {weight!r}: the only word it takes is "size"')
+        return groups.size.astype(float)
+    numbers = by_group("weight", weight, groups)
+    refuse_group(
+        "weight",
+        numbers,
+        np.isfinite(numbers) & (numbers > 0),
+        groups,
+        "finite and > 0",
+        "leave a group out by dropping its people",
+    )
+    return numbers
+
+
+def by_group(name: str, value: Any, groups: Groups) -> Floats:
+    """(K,) numbers in the order of the sorted labels, from an array or a mapping by label."""
+    labels = groups.label
+    some = f"{labels.tolist()[:5]}{' …' if labels.size > 5 else ''}"
+    if hasattr(value, "keys"):  # a dict or a pandas Series: matched by label, not by position
+        missing = [label for label in labels.tolist() if label not in value]
+        if missing:
+            raise ValueError(
+                f"{name} has no entry for group {missing[0]!r}: every label needs one; "
+                f"the labels are {some}"
+            )
+        value = [value[label] for label in labels.tolist()]
+    numbers = real_table(name, value)
+    if numbers.shape != labels.shape:
+        raise ValueError(
+            f"{name} has shape {numbers.shape}: must be ({labels.size},), one for each of the "
+            f"labels {some}"
+        )
+    return np.array(numbers)  # a copy: the caller may go on using the array
+
+
+def refuse_group(
+    name: str, value: Floats, ok: Any, groups: Groups, expected: str, cure: str
+) -> None:
+    """ValueError about the first group whose number is not ``ok``, by its label."""
+    if not np.all(ok):
+        k = int(np.argmin(ok))
+        raise ValueError(
+            f"{name}[{k}] (group {groups.label[k]!s}) is {value[k]}: must be {expected}; {cure}"
+        )

@@ -1,0 +1,867 @@
+"""What money is worth inside a group: V_k(x), the most utility that the group can have from x.
+
+    V_k(x) = max { U_k : Σ_{i in k} c d ≤ x, floor ≤ d ≤ cap },     U_k = M_{1−ε}(u_i),  u_i = a_i + Σ_t b_it d_it
+
+is concave and increasing.  Everything that the package knows about the inside of a group is this
+one function; across groups money is then worth the same everywhere (`alphafair.closed_form`).
+
+**Chains and a level.**  Person i begins at ``u_i = a_i + Σ b·floor``.  Her items, best ratio
+``r = b/c`` first, form a chain; item j lifts her from ``lower_j`` to ``upper_j = lower_j + b (cap −
+floor)``.  One unit of money on it adds ``(1/G)(U/u_i)^ε r_j`` to U.  This is the same for all who
+receive, so at the **level** θ of the group
+
+    u_i(θ) = max( a_i', max_j min( θ r_j^{1/ε}, upper_j ) ).
+
+Item j moves between the levels ``lower_j r_j^{−1/ε}`` and ``upper_j r_j^{−1/ε}``: the breakpoints of
+the group.  On the **piece** between two of them, with C = Σ_moving r^{(1−ε)/ε} and A = Σ u^{1−ε} over
+those at rest,
+
+    dx = C dθ,     V = ((A + C θ^{1−ε})/G)^{1/(1−ε)},     V' = (1/G) (V/θ)^ε.
+
+Three cases, from the plainest:
+
+- `Linear`: no baseline and no bounds.  One endless piece, V = p x: the closed form.
+- `Knapsack`, ε = 0: the level only says which item is next.  V is piecewise linear, of slopes r/G.
+- `Levels`, ε > 0, up to ε = ∞, where all who receive have the same utility (water filling).
+
+A new ingredient of V_k is a change of these chains, and of nothing else.
+
+Money is measured in budgets and utility in ``unit`` times that, so that both are near 1.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .checks import Floats, Integers
+from .groups import Groups
+from .kernels import Kernel, flat_steps, group_sum, interval_log_sums, prefix_sums
+from .utility import log_power_mean
+
+ROUNDING = 8 * np.finfo(float).eps  # values carry a few roundings: numbers this close are a tie
+ENDLESS = 2.0  # in budgets: a longer piece is never filled
+NEAR_LOG = 1 / 64  # |1 − ε| below this: power means by expm1, which is exact at the logarithm
+
+
+class Point(NamedTuple):
+    """Where the groups stand with a given money; all (K,), in relative units.
+
+    Attributes:
+        piece: the piece of each group; 0 in the linear case.
+        level: log θ relative to the best ratio, the log utility of whoever has it; NaN at ε = 0.
+        utility: V(x).
+        log_utility: log V(x).
+        log_slope: log V'(x+), to the right; −∞ where no more money can help.
+    """
+
+    piece: Integers
+    level: Floats
+    utility: Floats
+    log_utility: Floats
+    log_slope: Floats
+
+
+class Funded(NamedTuple):
+    """The M items that receive money in the linear case: one a group at within = 0, else one for
+    each person who can benefit.
+
+    Attributes:
+        person: (M,) i.
+        treatment: (M,) t.
+        code: (M,) the position k of the person's group.
+        share: (M,) y, the part of the group's budget that is spent on the item; sums to 1 in k.
+    """
+
+    person: Integers
+    treatment: Integers
+    code: Integers
+    share: Floats
+
+
+# --- the linear case: V(x) = p x --------------------------------------------------------------
+@dataclass(frozen=True, eq=False)
+class Linear:
+    """V(x) = p x: no baseline, no bounds.
+
+    With r_i = max_t b/c, s = (1 − ε)/ε and M_s the power mean of exponent s::
+
+        p_k = M_s(r_i, i in k) / G_k        y_i = r_i^s / Σ_{j in k} r_j^s
+
+    At ε = 0 (s = ∞) the mean is the maximum and the whole share goes to the best item.
+
+    Attributes:
+        productivity: (K,) p.
+        funded: who receives money, and which share of the group's.
+    """
+
+    productivity: Floats
+    funded: Funded
+
+    def at(self, money: Floats) -> Point:
+        """Where the groups stand with this money (K,)."""
+        utility = self.productivity * money
+        with np.errstate(divide="ignore"):
+            log_p = np.log(self.productivity)
+            log_utility = log_p + np.log(money)
+        none = np.zeros(money.size, np.intp)
+        return Point(none, np.full(money.size, np.nan), utility, log_utility, log_p)
+
+
+def money_exponent(aversion: float, largest: float = 1e300) -> float:
+    """The power 1/a − 1 of its value with which money follows it, at aversion a > 0; −1 at ∞.
+
+    One formula for both stages: a = α across groups, a = ε inside a group.  As (1 − a)/a it keeps
+    every digit near a = 1; it stops at ``largest``, so that its products with 0 are 0 and not NaN.
+    """
+    return -1.0 if aversion == np.inf else min((1 - aversion) / max(aversion, 1e-300), largest)
+
+
+def shares_and_means(
+    ratio: Floats, best: Floats, groups: Groups, within: float
+) -> tuple[Floats, Floats]:
+    """Shares y (M,) and the power mean M_s (K,) of the ratios of each group, s = (1 − ε)/ε."""
+    if within == 0:
+        return np.ones(ratio.size), best
+    code, size = groups.code, groups.size
+    exponent = money_exponent(within)
+    reference = best
+    if exponent < 0:  # refer to the least ratio, so that every power below is ≤ 1
+        reference = np.full(size.size, np.inf)
+        np.minimum.at(reference, code, ratio)
+    log_relative = log_quotient(ratio, reference[code])
+    with np.errstate(invalid="ignore"):  # 0 · −∞: people who cannot benefit, at s = 0
+        power = np.exp(exponent * log_relative)
+        total = group_sum(power, code, size.size)
+        mean_log = group_sum(log_relative, code, size.size) / size if exponent == 0 else 0.0
+        excess = group_sum(np.expm1(exponent * log_relative), code, size.size) / size
+    log_mean = log_power_mean(exponent, mean_log, excess, total / size)
+    return power / total[code], reference * np.exp(log_mean)
+
+
+def log_quotient(value: Floats, reference: Floats) -> Floats:
+    """log(value / reference) from the quotient, which is exact to a rounding, where it can be."""
+    with np.errstate(divide="ignore", over="ignore", under="ignore", invalid="ignore"):
+        quotient = value / reference
+        logarithm = np.log(quotient)
+        far = np.flatnonzero((quotient > 1e300) | (quotient < 1e-300))
+        logarithm[far] = np.log(value[far]) - np.log(reference[far])
+    return np.asarray(logarithm)
+
+
+def log_relative(value: Floats) -> Floats:
+    """log(value / max value) ≤ 0."""
+    return log_quotient(value, np.full(value.size, value.max()))
+
+
+# --- pieces: what the other two cases share ---------------------------------------------------
+class Chains(NamedTuple):
+    """The items that can move, in relative units, and where everybody begins.
+
+    Attributes:
+        item: (M,) flat position i·T + t; the items of a person stand together, best ratio first,
+            equal ones in row order (at ε = 0: those of a group).
+        person, code: (M,) i and the position k of the group.
+        ratio: (M,) r = b/c relative to the largest of all.
+        length: (M,) c (cap − floor), in budgets; ∞ without a cap.
+        base: (N,) a' = a + Σ b·floor, the utility before any item moves.
+        spent: (K,) x at the floors.
+    """
+
+    item: Integers
+    person: Integers
+    code: Integers
+    ratio: Floats
+    length: Floats
+    base: Floats
+    spent: Floats
+
+
+@dataclass(frozen=True, eq=False)
+class Pieces:
+    """V_k by pieces.  Group k has the pieces ``start[k] : start[k + 1]``, the last one the end.
+
+    Attributes:
+        start: (K + 1,).
+        money: (P,) x where the piece begins; at the end, what the group can spend at most.
+        log_value: (P,) log V there.
+        log_slope: (P,) log V' there, to the right; −∞ at the end.
+        endless: whether a piece without an end was cut at `ENDLESS` budgets (ε = 0).
+    """
+
+    start: Integers
+    money: Floats
+    log_value: Floats
+    log_slope: Floats
+
+    @property
+    def least(self) -> Floats:
+        """(K,) x at the floors."""
+        return self.money[self.start[:-1]]
+
+    @property
+    def most(self) -> Floats:
+        """(K,) x with every cap reached; ∞, or `ENDLESS` at ε = 0, where there is none."""
+        return self.money[self.start[1:] - 1]
+
+    def locate(self, money: Floats) -> Integers:
+        """(K,) the last piece that begins at or before this money."""
+        found: Integers = _LOCATE(self.money, self.start, money, work=self.money.size)
+        return found
+
+    def searcher(
+        self, of_value: float, of_slope: float, log_weight: Floats
+    ) -> Callable[[float], Integers]:
+        """A function of ℓ: the last piece (K,) that has begun, ``start − 1`` where none has.
+
+        Piece j begins at ``of_value · log V − of_slope · (log w + log V')``.
+        """
+        if not _SEARCH.compiles(self.money.size):
+            weight = np.repeat(of_slope * log_weight, np.diff(self.start))
+            level_of = begins(of_value, of_slope, self.log_value, self.log_slope) - weight
+            first = self.start[:-1]
+            return lambda level: (
+                np.add.reduceat(level_of <= level, first, dtype=np.intp) + first - 1
+            )
+        begun = (self.log_value, self.log_slope, self.start, log_weight)
+        return lambda level: _SEARCH.compiled(level, of_value, of_slope, *begun)
+
+
+def begins(of_value: float, of_slope: float, log_value: Floats, log_slope: Floats) -> Floats:
+    """of_value · log V − of_slope · log V': the level of the price, up to the weight; ∞ if V' = 0."""
+    with np.errstate(invalid="ignore"):
+        value = of_value * log_value if of_value > 0 else 0.0 * (log_value == np.inf)
+        level = value - (of_slope * log_slope if of_slope > 0 else 0.0)
+    level = np.where((log_value == -np.inf) & (log_slope > -np.inf), -np.inf, level)
+    level = np.where(log_slope == np.inf, -np.inf, level)
+    return np.where(log_slope == -np.inf, np.inf, level)
+
+
+# --- ε = 0: a knapsack ------------------------------------------------------------------------
+@dataclass(frozen=True, eq=False)
+class Knapsack(Pieces):
+    """V_k at ε = 0: one piece an item, in order of b/c, on which V is linear.
+
+    Attributes:
+        item: (P,) flat position i·T + t; −1 at the end of a group.
+        slope: (P,) σ = b/(c G) in units of ``unit``; 0 at the end.
+        value: (P,) V where the piece begins.
+    """
+
+    item: Integers
+    slope: Floats
+    value: Floats
+
+    def at(self, money: Floats) -> Point:
+        """Where the groups stand with this money (K,)."""
+        piece = self.locate(money)
+        slope = self.slope[piece]
+        utility = self.value[piece] + slope * np.maximum(money - self.money[piece], 0.0)
+        with np.errstate(divide="ignore"):
+            log_utility = np.log(utility)
+        level = np.full(money.size, np.nan)
+        return Point(piece, level, utility, log_utility, self.log_slope[piece])
+
+    def money_at(
+        self, level: float, piece: Integers, of_value: float, of_slope: float, log_weight: Floats
+    ) -> Floats:
+        """(K,) what the groups, which stand on these pieces, spend at a level of the price."""
+        first = self.start[:-1]
+        place = np.maximum(piece, first)
+        low, high = self.money[place], self.money[place + 1]
+        if of_value == 0:  # V is linear: all of the piece or nothing
+            return np.where(piece < first, low, high)
+        slope = self.slope[place]
+        with np.errstate(over="ignore", divide="ignore", invalid="ignore"):
+            reach = (level + of_slope * (log_weight + self.log_slope[place])) / of_value
+            money = low + (np.exp(reach) - self.value[place]) / slope
+        return np.where(piece < first, low, np.clip(money, low, high))
+
+    def filled(self, piece: Integers) -> NDArray[np.bool_]:
+        """(P,) True for the items that are full when the groups stand on these pieces."""
+        place = np.arange(self.item.size)
+        return np.asarray(place < np.repeat(piece, np.diff(self.start)))
+
+
+def knapsack(chains: Chains, groups: Groups) -> Knapsack:
+    """`Knapsack` from chains that are sorted by group and falling ratio."""
+    count = np.bincount(chains.code, minlength=groups.size.size)
+    start = np.concatenate([[0], np.cumsum(count + 1)])
+    place = np.arange(chains.item.size) + chains.code
+    item = np.full(start[-1], -1)
+    slope, money, value = np.zeros((3, start[-1]))
+    item[place], slope[place] = chains.item, chains.ratio / groups.size[chains.code]
+    first = start[:-1]
+    money[first] = chains.spent
+    value[first] = group_sum(chains.base, groups.code, groups.size.size) / groups.size
+    length = np.minimum(chains.length, ENDLESS)
+    money[place + 1], value[place + 1] = length, length * slope[place]
+    return _knapsack(start, prefix_sums(money, start), prefix_sums(value, start), item, slope)
+
+
+def _knapsack(
+    start: Integers, money: Floats, value: Floats, item: Integers, slope: Floats
+) -> Knapsack:
+    with np.errstate(divide="ignore"):
+        return Knapsack(start, money, np.log(value), np.log(slope), item, slope, value)
+
+
+def compiled_knapsack(
+    tables: tuple[Floats, Floats, Floats, Floats],
+    ratio: Floats | None,
+    unit: float,
+    scale: float,
+    groups: Groups,
+    base: Floats,
+    spent: Floats,
+) -> Knapsack:
+    """`Knapsack` of a large problem straight from its (N, T) tables b, c, floor, cap.
+
+    ``ratio`` is b/c where it has to be computed in other units, else None.
+    """
+    shape = tables[0].shape
+    b, c, floor, cap = (flat_steps(table, (shape[0], shape[1])) for table in tables)
+    code, count = groups.code, groups.size.size
+    start = _COUNT.compiled(b, floor, cap, shape[1], code, count)
+    # One block of memory: fresh pages cost more than the arithmetic that fills them.
+    slope, money, value, item = np.empty((4, start[-1]))
+    item = item.view(np.int64)
+    _GATHER.compiled(b, c, floor, cap, shape[1], scale, code, start, item, slope, money)
+    if ratio is not None:
+        real = item >= 0
+        slope[real] = ratio.reshape(-1)[item[real]]
+    order = np.empty(item.size, np.int32)
+    for k in _SORT.compiled(slope, order, start, SMALL):
+        order[start[k] : start[k + 1] - 1] = _falling(slope[start[k] : start[k + 1] - 1])
+    first = group_sum(base, code, count) / groups.size
+    _TOTALS.compiled(item, slope, money, value, order, start, unit * groups.size, spent, first)
+    return _knapsack(start, money, value, item, slope)
+
+
+def _falling(value: Floats) -> NDArray[np.int32]:
+    """The order of falling positive values; those that tie stay in order.
+
+    One plain sort of integers, three times as fast as `numpy.argsort`: the leading bits of the
+    value, complemented, and the position in place of its last bits.  Values that only these bits
+    tell apart are put right by a stable sort, which is linear where nearly all is in order.
+    """
+    last = np.uint64(2 ** (value.size - 1).bit_length() - 1)
+    key = (~value.view(np.uint64) & ~last) | np.arange(value.size, dtype=np.uint64)
+    key.sort()
+    order = (key & last).astype(np.int32)
+    value = value[order]
+    if (value[1:] > value[:-1]).any():
+        return order[np.argsort(-value, kind="stable")]
+    return order
+
+
+# The four loops over the items of a large knapsack; `knapsack` is their plain twin.
+SMALL = 32  # groups of at most this many items are sorted inside numba, the others by numpy
+
+
+def _count(benefit, floor, cap, treatments, code, groups):  # type: ignore[no-untyped-def]
+    """Where each group's pieces start: its items with b > 0 and cap > floor, and the end."""
+    (b, b_row, b_column), (cap, cap_row, cap_column) = benefit, cap
+    floor, floor_row, floor_column = floor
+    start = np.zeros(groups + 1, np.int64)
+    start[1:] = 1
+    for i in range(code.size):
+        useful = 0
+        for t in range(treatments):
+            above = cap[i * cap_row + t * cap_column] > floor[i * floor_row + t * floor_column]
+            useful += (b[i * b_row + t * b_column] > 0) & above
+        start[code[i] + 1] += useful
+    return np.cumsum(start)
+
+
+def _gather(  # type: ignore[no-untyped-def]
+    benefit, cost, floor, cap, treatments, scale, code, start, item, ratio, length
+):
+    """Fill in items, in row order inside each group, their b/c and their length."""
+    (b, b_row, b_column), (cap, cap_row, cap_column) = benefit, cap
+    (c, c_row, c_column), (floor, floor_row, floor_column) = cost, floor
+    place = start[:-1].copy()
+    for i in range(code.size):
+        for t in range(treatments):
+            own_b, own_cap = b[i * b_row + t * b_column], cap[i * cap_row + t * cap_column]
+            room = own_cap - floor[i * floor_row + t * floor_column]
+            if own_b > 0 and room > 0:
+                own_c, j = c[i * c_row + t * c_column], place[code[i]]
+                item[j], ratio[j] = i * treatments + t, own_b / own_c
+                # ∞ times a cost that has underflowed is endless, too
+                length[j] = min(room * (own_c / scale), 2.0) if room < np.inf else 2.0
+                place[code[i]] = j + 1
+    for k in range(place.size):
+        item[place[k]], ratio[place[k]], length[place[k]] = -1, 0.0, 0.0
+
+
+def _sort_small(ratio, order, start, small):  # type: ignore[no-untyped-def]
+    """Order inside each small group, by stable insertion; returns the other groups."""
+    large = np.diff(start) - 1 > small
+    for k in range(large.size):
+        if large[k]:
+            continue
+        own, place = ratio[start[k] : start[k + 1] - 1], order[start[k] : start[k + 1] - 1]
+        for i in range(own.size):
+            j = i
+            while j > 0 and own[place[j - 1]] < own[i]:
+                place[j] = place[j - 1]
+                j -= 1
+            place[j] = i
+    return np.flatnonzero(large)
+
+
+def _running_totals(  # type: ignore[no-untyped-def]
+    item, ratio, length, value, order, start, unit, spent, first_value
+):
+    """In place: items in order, ratio → slope, length → money where the piece begins, V there.
+
+    Sums carry what they round off (Knuth's two-sum).
+    """
+    largest = np.diff(start).max()
+    old_item, old_ratio = np.empty(largest, np.int64), np.empty(largest)
+    old_length = np.empty(largest)
+    for k in range(unit.size):
+        first, end = start[k], start[k + 1] - 1
+        old_item[: end - first], old_ratio[: end - first] = item[first:end], ratio[first:end]
+        old_length[: end - first] = length[first:end]
+        scale, paid, rest, had, more = 1 / unit[k], spent[k], 0.0, first_value[k], 0.0
+        for j in range(first, end):
+            i = order[j]
+            slope, own, item[j] = old_ratio[i] * scale, old_length[i], old_item[i]
+            ratio[j], length[j], value[j] = slope, paid + rest, had + more
+            worth = own * slope
+            total, both = paid + own, had + worth
+            part, share = total - paid, both - had
+            rest += (paid - (total - part)) + (own - part)
+            more += (had - (both - share)) + (worth - share)
+            paid, had = total, both
+        length[end], value[end] = paid + rest, had + more
+
+
+_COUNT, _GATHER, _SORT, _TOTALS = (
+    Kernel(loop, error_model="numpy") for loop in (_count, _gather, _sort_small, _running_totals)
+)
+
+
+def _search(  # type: ignore[no-untyped-def]
+    level, of_value, of_slope, log_value, log_slope, start, log_weight
+):
+    """The last piece of each group that has begun at this level, by bisection."""
+    piece = np.empty(log_weight.size, np.int64)
+    for k in range(log_weight.size):
+        first, end = start[k], start[k + 1] - 1  # the end never begins
+        while first < end:
+            j = (first + end) // 2
+            value, slope = log_value[j], log_slope[j]
+            if value == -np.inf or slope == np.inf:
+                begun = True
+            elif slope == -np.inf:
+                begun = False
+            else:
+                begins = of_slope * (log_weight[k] + slope)
+                begun = (of_value * value if of_value > 0 else 0.0) - begins <= level
+            if begun:
+                first = j + 1
+            else:
+                end = j
+        piece[k] = first - 1
+    return piece
+
+
+def _locate(money, start, target):  # type: ignore[no-untyped-def]
+    """The last piece of each group that begins at or before the target, by bisection."""
+    piece = np.empty(target.size, np.int64)
+    for k in range(target.size):
+        first, end = start[k], start[k + 1]
+        while first < end:
+            j = (first + end) // 2
+            if money[j] <= target[k]:
+                first = j + 1
+            else:
+                end = j
+        piece[k] = max(first - 1, start[k])
+    return piece
+
+
+def _locate_by_counting(money: Floats, start: Integers, target: Floats) -> Integers:
+    passed = money <= np.repeat(target, np.diff(start))
+    count = np.add.reduceat(passed, start[:-1], dtype=np.intp)
+    return np.asarray(start[:-1] + np.maximum(count, 1) - 1)
+
+
+_SEARCH = Kernel(_search, error_model="numpy")
+_LOCATE = Kernel(_locate, _locate_by_counting)
+
+
+# --- ε > 0: levels ----------------------------------------------------------------------------
+@dataclass(frozen=True, eq=False)
+class Levels(Pieces):
+    """V_k at ε > 0, as a function of the level τ = log θ of the group.
+
+    τ is measured so that the members with the group's best ratio R have utility e^τ while they
+    move; an item of ratio r moves at e^{τ + pull}, pull = log(r/R)/ε.
+
+    Attributes:
+        within: ε.
+        chains: the items.
+        pull: (M,).
+        lower, upper: (M,) utility of the person before and after the item.
+        size: (K,) G.
+        log_best: (K,) log R.
+        level: (P,) τ where the piece begins.
+        log_rate: (P,) log C with dx = C dθ on the piece; −∞ where nobody moves.
+        log_rest: (P,) log Σ u^{1−ε} over those at rest.
+        mean_rest, mean_move, part: (P,) for ε near 1: (1/G) Σ h(u) over those at rest, (1/G) Σ h(pull)
+            and the part of the members that move, with h(z) = (e^{(1−ε) z} − 1)/(1 − ε) of logs.
+        log_top: (K,) at ε = ∞, the log utility at which the first member cannot rise any more.
+    """
+
+    within: float
+    chains: Chains
+    pull: Floats
+    lower: Floats
+    upper: Floats
+    size: Integers
+    log_best: Floats
+    level: Floats
+    log_rate: Floats
+    log_rest: Floats
+    mean_rest: Floats
+    mean_move: Floats
+    part: Floats
+    log_top: Floats
+
+    def at(self, money: Floats) -> Point:
+        """Where the groups stand with this money (K,)."""
+        piece = self.locate(money)
+        ends = self.start[1:] - 1
+        level = np.where(piece == ends, np.inf, self._level_of(piece, money))
+        log_utility = np.where(piece == ends, self.log_value[ends], self._log_value(piece, level))
+        with np.errstate(invalid="ignore"):
+            log_slope = self._log_slope(piece, level, log_utility)
+        log_slope = np.where(piece == ends, -np.inf, log_slope)
+        with np.errstate(over="ignore", under="ignore"):
+            return Point(piece, level, np.exp(log_utility), log_utility, log_slope)
+
+    def _level_of(self, piece: Integers, money: Floats) -> Floats:
+        """(K,) τ of money on these pieces, from x = x_j + C (θ − θ_j)."""
+        begins, rate = self.level[piece], self.log_rate[piece]
+        with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
+            more = np.maximum(money - self.money[piece], 0.0)
+            later = begins + np.log1p(more / np.exp(rate + begins))
+            later = np.where(more == 0, begins, later)
+            return np.where(begins == -np.inf, np.log(more) - rate, later)
+
+    def _spent(self, piece: Integers, level: Floats) -> Floats:
+        """Money of these pieces at a level: the inverse of `_level_of`."""
+        begins, rate = self.level[piece], self.log_rate[piece]
+        with np.errstate(over="ignore", invalid="ignore"):
+            more = np.exp(rate + begins) * np.expm1(level - begins)
+            more = np.where(begins == -np.inf, np.exp(rate + level), more)
+        return self.money[piece] + np.where((rate == -np.inf) | (level == begins), 0.0, more)
+
+    def _log_value(self, piece: Integers, level: Floats) -> Floats:
+        """log V of these pieces at a level."""
+        group, s = self._group(piece), 1 - self.within
+        with np.errstate(invalid="ignore", over="ignore", divide="ignore", under="ignore"):
+            if self.within == np.inf:
+                return np.minimum(level, self.log_top[group])
+            if abs(s) < NEAR_LOG:
+                grown = _box_cox(level, s)
+                moving = self.mean_move[piece] * np.exp(s * level) + self.part[piece] * grown
+                moving = np.where(self.part[piece] == 0, 0.0, moving)
+                mean = self.mean_rest[piece] + moving
+                value = mean if s == 0 else np.log1p(np.maximum(s * mean, -1.0)) / s
+            else:
+                log_sum = np.logaddexp(self.log_rest[piece], self._log_moving(piece, level))
+                value = (log_sum - np.log(self.size[group])) / s
+            if s <= 0:
+                value = np.where(level == -np.inf, -np.inf, value)
+        return np.asarray(value)
+
+    def _log_moving(self, piece: Integers, level: Floats) -> Floats:
+        """log Σ u^{1−ε} over those who move: C R θ^{1−ε}, because u^{−ε} r = R θ^{−ε}."""
+        with np.errstate(invalid="ignore"):
+            moving = self.log_rate[piece] + self.log_best[self._group(piece)]
+            log_sum = moving + (1 - self.within) * level
+        return np.where(self.log_rate[piece] == -np.inf, -np.inf, log_sum)
+
+    def _log_slope(self, piece: Integers, level: Floats, log_value: Floats) -> Floats:
+        """log V' = log( (R/G) (V/θ)^ε ); 1/C at ε = ∞, 0 once somebody cannot rise."""
+        group = self._group(piece)
+        if self.within == np.inf:
+            stuck = (level >= self.log_top[group]) | (self.log_rate[piece] == -np.inf)
+            return np.where(stuck, -np.inf, -self.log_rate[piece])
+        with np.errstate(invalid="ignore"):
+            ahead = self.within * (log_value - level)
+        if self.within > 1:  # from nothing, where all with nothing rise together
+            share = self._log_moving(piece, np.zeros_like(level)) - np.log(self.size[group])
+            ahead = np.where(level == -np.inf, share * self.within / (1 - self.within), ahead)
+        else:
+            ahead = np.where(level == -np.inf, np.inf, ahead)
+        return self.log_best[group] - np.log(self.size[group]) + ahead
+
+    def _group(self, piece: Integers) -> Integers:
+        return np.searchsorted(self.start, piece, side="right") - 1
+
+    def moving_part(self, piece: Integers, level: Floats) -> tuple[Floats, Floats]:
+        """v = d log V / dτ, and 1 − v, without cancellation."""
+        if self.within == np.inf:
+            stuck = level >= self.log_top[self._group(piece)]
+            return np.where(stuck, 0.0, 1.0), np.where(stuck, 1.0, 0.0)
+        moving, rest = self._log_moving(piece, level), self.log_rest[piece]
+        with np.errstate(over="ignore", invalid="ignore"):
+            ratio = np.exp(rest - moving)
+            return 1 / (1 + ratio), np.where(ratio == np.inf, 1.0, ratio / (1 + ratio))
+
+    def money_at(
+        self, level: float, piece: Integers, of_value: float, of_slope: float, log_weight: Floats
+    ) -> Floats:
+        """(K,) what the groups, which stand on these pieces, spend at a level of the price.
+
+        Solves ``of_value · log V(τ) − of_slope · (log w + log V'(τ)) = level`` on the piece by a
+        safeguarded Newton iteration, all groups at once; one step where the left side is linear.
+        """
+        first = self.start[:-1]
+        place = np.maximum(piece, first)
+        low = self.level[place]
+        end = self._level_of(place, self.money[place] + ENDLESS)
+        high = np.maximum(np.minimum(self.level[place + 1], end), low)
+        high = np.where(self.log_rate[place] == -np.inf, low, high)  # nobody moves
+        floor = np.maximum(low, high - 1e6)  # τ of −∞, where nobody has anything
+
+        def excess(tau: Floats) -> Floats:
+            log_value = self._log_value(place, tau)
+            return (
+                begins(of_value, of_slope, log_value, self._log_slope(place, tau, log_value))
+                - of_slope * log_weight
+                - level
+            )
+
+        tau, below, above = high.copy(), floor, high
+        busy = excess(tau) > 0
+        for _ in range(MOST_STEPS):
+            if not busy.any():
+                break
+            miss = excess(tau)
+            above, below = np.where(miss > 0, tau, above), np.where(miss > 0, below, tau)
+            moving, rest = self.moving_part(place, tau)
+            steep = of_value * moving + (of_slope * self.within * rest if of_slope > 0 else 0.0)
+            with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
+                step = tau - miss / steep
+            safe = (step >= below) & (step <= above)
+            new = np.where(busy, np.where(safe, step, below + (above - below) / 2), tau)
+            busy = busy & (np.abs(new - tau) > 4e-16 * np.maximum(1.0, np.abs(new))) & (miss != 0)
+            tau = new
+        money = self._spent(place, tau)
+        money = np.clip(money, self.money[place], self.money[place + 1])
+        return np.where(piece < first, self.money[first], money)
+
+    def money_at_level(self, level: float, piece: Integers) -> Floats:
+        """(K,) what the groups, which stand on these pieces, spend at the level τ = level."""
+        first = self.start[:-1]
+        place = np.maximum(piece, first)
+        money = self._spent(place, np.clip(level, self.level[place], self.level[place + 1]))
+        return np.where(piece < first, self.money[first], money)
+
+    def moving(self, point: Point) -> tuple[Integers, Floats]:
+        """The items that move at this point, or would with one more unit, and their utility u."""
+        with np.errstate(over="ignore", invalid="ignore"):
+            reach = np.exp(point.level[self.chains.code] + self.pull)
+        begun = (reach >= self.lower * (1 - ROUNDING)) & (reach < self.upper * (1 - ROUNDING))
+        items = np.flatnonzero(begun)
+        if items.size > 1:  # of two that meet at a breakpoint, the later one goes on
+            again = self.chains.person[items[1:]] == self.chains.person[items[:-1]]
+            items = items[~np.append(again, False)]
+        return items, reach[items]
+
+    def paid(self, point: Point, money: Floats) -> tuple[Floats, NDArray[np.bool_]]:
+        """(M,) money on each item, and where its cap stops it, of groups that spend (K,) in all."""
+        code, ratio = self.chains.code, self.chains.ratio
+        with np.errstate(over="ignore", invalid="ignore"):
+            reach = np.exp(point.level[code] + self.pull)
+        full = reach >= self.upper * (1 - ROUNDING)
+        moves = (reach > self.lower) & ~full
+        paid = np.where(full, self.chains.length, 0.0)
+        paid[moves] = (reach[moves] - self.lower[moves]) / ratio[moves]
+        # What the differences round off goes to those who move, in proportion to their rates.
+        groups = money.size
+        rate = np.where(moves, reach / ratio, 0.0)
+        weight, spent = group_sum(rate, code, groups), group_sum(paid, code, groups)
+        with np.errstate(divide="ignore", invalid="ignore"):
+            missing = np.where(weight > 0, (money - self.least - spent) / weight, 0.0)
+        paid[moves] += (missing[code] * rate)[moves]
+        return np.clip(paid, 0.0, self.chains.length), full
+
+
+MOST_STEPS = 200  # Newton needs a handful; bisection, where it is not safe, some sixty
+
+
+def _box_cox(log_u: Floats, s: float) -> Floats:
+    """(u^s − 1)/s from log u; log u itself at s = 0."""
+    with np.errstate(over="ignore", divide="ignore"):
+        return log_u if s == 0 else np.expm1(s * log_u) / s
+
+
+def levels(chains: Chains, groups: Groups, within: float) -> Levels:
+    """`Levels` from chains that are sorted by person and falling ratio."""
+    size, count = groups.size, groups.size.size
+    lower, upper = _ladder(chains)
+    kept = np.flatnonzero(lower < np.inf)  # nobody gets past an item without a cap
+    chains = chains._replace(
+        **{
+            name: getattr(chains, name)[kept]
+            for name in ("item", "person", "code", "ratio", "length")
+        }
+    )
+    lower, upper, code = lower[kept], upper[kept], chains.code
+    best = np.full(count, 0.0)
+    np.maximum.at(best, code, chains.ratio)
+    log_ahead = log_quotient(chains.ratio, best[code])  # log(r/R) ≤ 0
+    with np.errstate(divide="ignore", under="ignore"):
+        pull = log_ahead / within if within < np.inf else np.zeros(log_ahead.size)
+        log_best, log_ratio = np.log(best), np.log(chains.ratio)
+        log_lower, log_upper = np.log(lower), np.log(upper)
+    # Every item begins and ends; the pieces lie between, and each group's last one is its end.
+    moment = np.concatenate([log_lower - pull, log_upper - pull, np.full(count, np.inf)])
+    owner = np.concatenate([code, code, np.arange(count)])
+    order = np.lexsort((moment, owner))
+    rank = np.empty(order.size, np.intp)
+    rank[order] = np.arange(order.size)
+    begin, end = rank[: code.size], rank[code.size : 2 * code.size]
+    start = np.concatenate([[0], np.cumsum(np.bincount(owner, minlength=count))])
+    tau = moment[order]
+    log_rate = interval_log_sums(pull - log_ratio, begin, end, tau.size)
+    # Money: what those who move spend from one breakpoint to the next.
+    with np.errstate(over="ignore", invalid="ignore"):
+        step = np.exp(log_rate[:-1] + tau[:-1]) * np.expm1(np.diff(tau))
+        step = np.where(tau[:-1] == -np.inf, np.exp(log_rate[:-1] + tau[1:]), step)
+    step = np.where((tau[1:] == tau[:-1]) | (log_rate[:-1] == -np.inf), 0.0, step)
+    money = np.concatenate([[0.0], step])
+    money[start[:-1]] = chains.spent
+    money = prefix_sums(money, start)
+    resting = _Resting(chains, begin, end, start, lower, upper, groups)
+    s = 1 - within
+    log_rest, three = np.full(tau.size, -np.inf), np.zeros((3, tau.size))
+    log_top = np.full(count, np.inf)
+    if within == np.inf:
+        np.minimum.at(log_top, groups.code, resting.final)
+    else:
+        log_rest = resting.log_sums(s)
+    if abs(s) < NEAR_LOG:
+        three = resting.means(s, pull, size)
+    result = Levels(
+        start, money, tau, tau, within, chains, pull, lower, upper, size, log_best, tau, log_rate,
+        log_rest, *three, log_top,
+    )  # fmt: skip
+    return _with_values(result, groups)
+
+
+def _with_values(pieces: Levels, groups: Groups) -> Levels:
+    """The same with log V and log V' where each piece begins."""
+    piece, ends = np.arange(pieces.money.size), pieces.start[1:] - 1
+    log_value = pieces._log_value(piece, pieces.level)
+    log_slope = pieces._log_slope(piece, pieces.level, log_value)
+    # At the end nobody moves: V is a mean of what everybody has.
+    log_value[ends] = np.where(
+        pieces.money[ends] == np.inf, np.inf, pieces._log_value(ends, np.zeros(ends.size))
+    )
+    if pieces.within == np.inf:
+        log_value[ends] = pieces.log_top
+    log_slope[ends] = -np.inf
+    log_slope[pieces.level == np.inf] = -np.inf
+    object.__setattr__(pieces, "log_value", log_value)
+    object.__setattr__(pieces, "log_slope", log_slope)
+    return pieces
+
+
+def _ladder(chains: Chains) -> tuple[Floats, Floats]:
+    """(M,) utility of the person before and after each of her items."""
+    gain = chains.ratio * chains.length
+    first = np.flatnonzero(np.diff(chains.person, prepend=-1))
+    start = np.append(first, chains.person.size)
+    rise = prefix_sums(gain, start)
+    before = np.concatenate([[0.0], rise[:-1]])
+    before[first] = 0.0
+    base = chains.base[chains.person]
+    return base + before, base + rise
+
+
+class _Resting:
+    """Who does not move, when: before the first item, between two, after the last, or always."""
+
+    def __init__(
+        self,
+        chains: Chains,
+        begin: Integers,
+        end: Integers,
+        start: Integers,
+        lower: Floats,
+        upper: Floats,
+        groups: Groups,
+    ) -> None:
+        person, code = chains.person, groups.code
+        first = np.flatnonzero(np.diff(person, prepend=-1))
+        last = np.append(first[1:], person.size)[: first.size] - 1
+        idle = np.ones(code.size, bool)
+        idle[person] = False
+        alone = np.flatnonzero(idle)
+        between = np.setdiff1d(np.arange(person.size), last, assume_unique=True)
+        with np.errstate(divide="ignore"):
+            log_base = np.log(chains.base)
+            log_lower, log_upper = np.log(lower), np.log(upper)
+        self.final = log_base.copy()
+        self.final[person[last]] = log_upper[last]
+        stop = start[1:]
+        self.log_u = np.concatenate(
+            [log_lower[first], log_upper[between], log_upper[last], log_base[alone]]
+        )
+        self.begin = np.concatenate(
+            [start[code[person[first]]], end[between], end[last], start[code[alone]]]
+        )
+        self.end = np.concatenate(
+            [
+                begin[first],
+                begin[between + 1],
+                stop[code[person[last]]],
+                stop[code[alone]],
+            ]
+        )
+        self.move = (begin, end, chains.code)
+        self.start, self.code = start, groups.code
+
+    def log_sums(self, s: float) -> Floats:
+        """(P,) log Σ u^s over those at rest."""
+        rests = (self.end > self.begin) & np.isfinite(self.log_u)
+        if s > 0:  # nothing adds nothing
+            rests &= self.log_u > -np.inf
+        return interval_log_sums(
+            s * self.log_u[rests], self.begin[rests], self.end[rests], int(self.start[-1])
+        )
+
+    def means(self, s: float, pull: Floats, size: Integers) -> Floats:
+        """(3, P) for s near 0: means over the members of h(log u) at rest, of h(pull), and of 1."""
+        total = int(self.start[-1])
+        begin, end, code = self.move
+        with np.errstate(invalid="ignore"):
+            rest = _box_cox(self.log_u, s)
+        rests = (self.end > self.begin) & np.isfinite(rest)
+        means = []
+        for value, first, stop in (
+            (rest[rests], self.begin[rests], self.end[rests]),
+            (_box_cox(pull, s), begin, end),
+            (np.ones(code.size), begin, end),
+        ):
+            ends = np.flatnonzero(~np.isin(stop, self.start))  # the others last to the group's end
+            change = np.bincount(first, value, total)
+            change -= np.bincount(stop[ends], value[ends], total)
+            means.append(prefix_sums(change, self.start))
+        return np.asarray(means) / np.repeat(size, np.diff(self.start))
+
+
+Value = Linear | Knapsack | Levels
