@@ -110,7 +110,7 @@ def _group_sum_in_blocks(value: Floats, code: Integers, groups: int) -> Floats:
     """Partial sums over blocks of rows, then their sum: rounding grows with √N at most."""
     blocks = int(min(np.sqrt(value.size), value.size / groups)) + 1
     if blocks < 64:
-        return np.bincount(code, value, groups)
+        return np.bincount(code, value, groups).astype(float, copy=False)  # whole, if empty
     block = np.arange(value.size) // -(-value.size // blocks)
     part = np.bincount(block * groups + code, value, blocks * groups)
     return np.asarray(part.reshape(blocks, groups).sum(axis=0))
@@ -165,14 +165,15 @@ def _best_ratios_in_numpy(
     owner: Integers,
     owners: int,
 ) -> tuple[Floats, Integers, bool]:
-    valid = bool(np.isfinite(benefit).all() and np.isfinite(cost).all() and cost.min() > 0)
+    finite = np.isfinite(benefit).all() and np.isfinite(cost).all()
+    valid = bool(finite and cost.min() > 0)
     b, c = _unflatten(benefit, benefit_step, shape), _unflatten(cost, cost_step, shape)
     with np.errstate(all="ignore"):
         ratio = np.where(b > 0, b / c, -1.0)
-    treatment = ratio.argmax(axis=1)
-    person = ratio[np.arange(shape[0]), treatment]
-    best = np.full(owners, -1.0)
-    np.maximum.at(best, owner, person)
+        treatment = ratio.argmax(axis=1)
+        person = ratio[np.arange(shape[0]), treatment]
+        best = np.full(owners, -1.0)
+        np.maximum.at(best, owner, person)
     leads = np.flatnonzero((person == best[owner]) & (person >= 0))[::-1]
     first = np.zeros(owners, np.intp)
     first[owner[leads]] = leads  # the last assignment counts, which is the first row

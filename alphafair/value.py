@@ -236,7 +236,8 @@ def begins(of_value: float, of_slope: float, log_value: Floats, log_slope: Float
     with np.errstate(invalid="ignore"):
         value = of_value * log_value if of_value > 0 else 0.0 * (log_value == np.inf)
         level = value - (of_slope * log_slope if of_slope > 0 else 0.0)
-    level = np.where((log_value == -np.inf) & (log_slope > -np.inf), -np.inf, level)
+    if of_value > 0:
+        level = np.where((log_value == -np.inf) & (log_slope > -np.inf), -np.inf, level)
     level = np.where(log_slope == np.inf, -np.inf, level)
     return np.where(log_slope == -np.inf, np.inf, level)
 
@@ -458,10 +459,10 @@ def _search(  # type: ignore[no-untyped-def]
         while first < end:
             j = (first + end) // 2
             value, slope = log_value[j], log_slope[j]
-            if value == -np.inf or slope == np.inf:
-                begun = True
-            elif slope == -np.inf:
+            if slope == -np.inf:
                 begun = False
+            elif slope == np.inf or (value == -np.inf and of_value > 0):
+                begun = True
             else:
                 begins = of_slope * (log_weight[k] + slope)
                 begun = (of_value * value if of_value > 0 else 0.0) - begins <= level
