@@ -291,6 +291,69 @@ def test_the_readme_is_true():
     assert set(named) <= set(titles), set(named) - set(titles)
 
 
+def test_the_drawing_of_the_package_is_what_its_imports_say(monkeypatch):
+    monkeypatch.syspath_prepend(str(BOOK))
+    import architecture
+
+    found = architecture.rooms()
+    cure = "run `make architecture` and look at what has changed"
+    assert architecture.PAGE.read_text() == architecture.page(found), cure
+    assert architecture.DRAWING.read_text() == architecture.drawing(found), cure
+    assert {"problem", "utility", "reference"} <= set(found)
+    assert "utility" in found["certificate"].loads
+
+
+def test_the_drawing_finds_imports_wherever_they_stand(tmp_path, monkeypatch):
+    """Three rooms and a model with wings; an import in a function, and one for type checkers."""
+    monkeypatch.syspath_prepend(str(BOOK))
+    import architecture
+
+    files = {
+        "__init__": "from .low import f",
+        "low": '"""Low.  More.\n\nText."""\ndef f():\n    from .high import g\n    import scipy',
+        "high": '"""High."""\nif TYPE_CHECKING:\n    from . import far\nfrom alphafair.low import f',
+        "far": '"""Far."""\nimport alphafair.high, torch\nfrom . import low',
+        "models/__init__": "",
+        "models/plain/__init__": '"""Plain."""\nfrom ...low import f',
+        "models/plain/part": "from .. import winged",
+        "models/winged/__init__": '"""Winged."""\nfrom .wing import f',
+        "models/winged/base": '"""Base."""',
+        "models/winged/wing/__init__": '"""Wing."""',
+        "models/winged/wing/inner": "from ..base import f\nfrom . import other",
+        "models/winged/wing/other": "",
+    }
+    for name, text in files.items():
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / f"{name}.py").write_text(text)
+    monkeypatch.setattr(architecture, "PACKAGE", tmp_path)
+    found = architecture.rooms()
+    base, wing, winged = "models/winged/base", "models/winged/wing", "models/winged"
+    assert {name: (room.loads, room.later, room.libraries) for name, room in found.items()} == {
+        "far": ({"high", "low"}, set(), {"PyTorch"}),
+        "high": ({"low"}, set(), set()),
+        "low": (set(), {"high"}, {"SciPy"}),
+        "models/plain": ({winged}, set(), set()),
+        winged: (set(), set(), set()),
+        base: (set(), set(), set()),
+        wing: ({base}, set(), set()),
+    }
+    assert [found[name].line for name in ("low", "models/plain", wing)] == [
+        *("Low.  More.", "Plain.", "Wing."),
+    ]
+    core = {name: found[name] for name in ("far", "high", "low")}
+    assert architecture.layers(core) == [["low"], ["high"], ["far"]]
+    page = architecture.page(found)
+    assert "- **`far`**: Far. Imports `high`, `low`." in page
+    assert "- **`low`**: Low.  More. When asked, `high`." in page
+    assert (
+        "## `models/winged`\n\nWinged.\n\n- **`base`**: Base.\n- **`wing`**: Wing. Imports `base`."
+        in page
+    )
+    low = found["low"]._replace(loads={"high"})
+    with pytest.raises(ValueError, match="cycle"):
+        architecture.layers(core | {"low": low})
+
+
 def test_labels_are_unique():
     """Sphinx warns about a repeated label only in some builds."""
     found = {}
