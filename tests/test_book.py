@@ -311,7 +311,7 @@ def test_the_drawing_finds_imports_wherever_they_stand(tmp_path, monkeypatch):
     files = {
         "__init__": "from .low import f",
         "low": '"""Low.  More.\n\nText."""\ndef f():\n    from .high import g\n    import scipy',
-        "high": '"""High."""\nif TYPE_CHECKING:\n    from . import far\nfrom alphafair.low import f',
+        "high": '"""High."""\nif TYPE_CHECKING:\n    import alphafair.far\nfrom .low import f',
         "far": '"""Far."""\nimport alphafair.high, torch\nfrom . import low',
         "models/__init__": "",
         "models/plain/__init__": '"""Plain."""\nfrom ...low import f',
