@@ -4,7 +4,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 PORT ?= 8000
 
-.PHONY: book test serve notebooks architecture lint bench clean
+.PHONY: book test core serve notebooks architecture lint bench clean
 
 book: .venv/installed
 	@$(BIN)/jupyter-book build . -W -n --keep-going --quiet
@@ -14,6 +14,10 @@ test: .venv/installed
 	@$(BIN)/pytest -q -n 2 --dist loadfile \
 		--doctest-modules --nbval --nbval-current-env --nbval-cell-timeout=300 \
 		tests alphafair book
+
+# The core with numpy alone, in an environment of its own.
+core:
+	@$(PYTHON) tests/numpy_alone.py
 
 serve: book
 	@echo "http://127.0.0.1:$(PORT)/   (Ctrl-C stops it)"
