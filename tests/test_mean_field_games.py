@@ -9,8 +9,6 @@ from hypothesis import strategies as st
 from scipy.integrate import quad
 from scipy.linalg import expm
 
-from alphafair.models.meanfield import homotopy
-from alphafair.models.meanfield.equilibrium import euler
 from alphafair.models.meanfield.games import (
     ContinuousGame,
     DiscreteGame,
@@ -20,6 +18,7 @@ from alphafair.models.meanfield.games import (
     exploitability,
     fictitious_play,
     grim,
+    homotopy,
     mass_flow,
     n_player_costs,
     n_player_gap,
@@ -35,6 +34,7 @@ from alphafair.models.meanfield.games import (
     uniform,
     values,
 )
+from alphafair.models.meanfield.games.equilibrium import euler
 
 # The differential equations are solved to 1e−11 in each step.
 SOLVED = 1e-9

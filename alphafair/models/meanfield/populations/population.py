@@ -26,10 +26,10 @@ from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import ArrayLike
-from scipy import linalg
 
-from ...problem import Floats, Integers
-from .smooth import Differentiated, Smooth, smooth
+from ....checks import Floats, Integers
+from ...common import scipy
+from .differentiate import Differentiated, Smooth, smooth
 
 NEGATIVE = -1e-9  # rates and probabilities below this are no rounding errors
 TINY = 1e-9  # sums that should be 0 or 1 may be this far from it
@@ -177,7 +177,7 @@ class Population:
     @cached_property
     def tangent(self) -> Floats:
         """(d, r) orthonormal basis of the span of the jumps."""
-        basis: Floats = linalg.orth(self.jumps.T, rcond=TINY)
+        basis: Floats = scipy().linalg.orth(self.jumps.T, rcond=TINY)
         return basis
 
     def state(self, values: ArrayLike) -> Floats:
@@ -362,7 +362,7 @@ class SynchronousPopulation:
         """(d, r) orthonormal basis of what leaves the conserved sums as they are."""
         if not self.conserved.size:
             return np.eye(self.start.size)
-        basis: Floats = linalg.null_space(self.conserved)
+        basis: Floats = scipy().linalg.null_space(self.conserved)
         return basis
 
     def state(self, values: ArrayLike) -> Floats:

@@ -1,4 +1,4 @@
-"""Ready models: queues, epidemics; see also `cache` and `gossip`.
+"""Ready models: queues and epidemics; `gossip` and `list_cache` have files of their own.
 
 - `supermarket`: a job looks at d of N queues and joins the shortest.
 - `heterogeneous_supermarket`: the servers differ in speed.
@@ -10,10 +10,10 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import ArrayLike
 
-from ...problem import Floats, number
+from ....checks import Floats, number
+from .differentiate import Smooth
 from .heterogeneous import FieldRates, Heterogeneous
 from .population import Population, SynchronousPopulation
-from .smooth import Smooth
 
 FULL = 1e-17  # fractions of queues that are too small to matter
 

@@ -39,14 +39,12 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import ArrayLike
-from scipy import sparse
-from scipy.special import gammaln
-from scipy.stats import binom
 
-from ...problem import Floats, number
-from .chain import Chain
+from ....checks import Floats, number
+from ...common import scipy
+from .differentiate import Smooth
+from .exact import Chain
 from .population import Population, SynchronousPopulation
-from .smooth import Smooth
 
 
 @dataclass(frozen=True)
@@ -303,13 +301,13 @@ def gossip_rounds(
     law, part = PairLaw(items, cache, sent), number("exchange", exchange, "in (0, 1]", _share)
     matrix = np.array([_round(X, N, part * law.spread, part * law.lose) for X in range(N + 1)])
     order = np.append(X0, np.delete(np.arange(N + 1), X0))
-    inside = sparse.csr_array(matrix[np.ix_(order, order)])
+    inside = scipy().sparse.csr_array(matrix[np.ix_(order, order)])
     return Chain(order[:, None] / N, inside, True)
 
 
 def _round(X: int, N: int, up: float, down: float) -> Floats:
     """(N + 1,) the law of the next X."""
-    law = np.zeros(N + 1)
+    law, gammaln, binom = np.zeros(N + 1), scipy().special.gammaln, scipy().stats.binom
     b = np.arange(max(0, X - N // 2), X // 2 + 1)
     j = X - 2 * b
     a = (N - X - j) // 2

@@ -16,10 +16,9 @@ from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike
-from scipy.optimize import brentq, minimize_scalar, root
 
-from ...problem import Floats, number
-from ...progress import watched
+from ....checks import Floats, number
+from ...common import scipy, watched
 from .game import ContinuousGame, DiscreteGame, Game, Policy
 from .homotopy import COLDEST, homotopy
 from .response import (
@@ -273,7 +272,8 @@ def _sharpened(game: ContinuousGame, pieces: list[_Piece]) -> Policy:
     guess = np.array([pieces[k].start for k in moving])
     if not moving:
         return _policy(pieces)
-    return moved(root(excess, guess, tol=1e-13, options={"eps": 1e-8}).x)
+    found = scipy().optimize.root(excess, guess, tol=1e-13, options={"eps": 1e-8})
+    return moved(found.x)
 
 
 # --- one change -----------------------------------------------------------------------------------
@@ -352,6 +352,7 @@ def threshold_equilibrium(game: ContinuousGame, *, state: str = "S", action: int
     if ends[0] < 0:
         if ends[1] < 0:
             raise ValueError(f"action {action} is better to the end: there is no threshold")
+        brentq = scipy().optimize.brentq
         time = float(brentq(excess, 0, game.span, xtol=1e-14, rtol=1e-13))
     return _threshold(game, time, state, action)
 
@@ -383,7 +384,9 @@ def threshold_optimum(
     grid = game.span * np.linspace(0, 1, _whole("points", points) + 2) ** 2
     k = int(np.argmin([cost(float(time)) for time in grid]))
     near = (grid[max(k - 1, 0)], grid[min(k + 1, grid.size - 1)])
-    best = minimize_scalar(cost, bounds=near, method="bounded", options={"xatol": 1e-7 * near[1]})
+    best = scipy().optimize.minimize_scalar(
+        cost, bounds=near, method="bounded", options={"xatol": 1e-7 * near[1]}
+    )
     time = min((float(best.x), float(grid[k])), key=cost)
     return _threshold(game, time, state, action)
 

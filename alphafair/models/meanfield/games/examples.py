@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from ...problem import Floats, number
+from ....checks import Floats, number
 from .game import ContinuousGame, DiscreteGame
 
 

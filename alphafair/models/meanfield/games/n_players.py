@@ -21,11 +21,9 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import numpy as np
-from scipy import sparse
-from scipy.integrate import solve_ivp
-from scipy.sparse.linalg import splu
 
-from ...problem import Floats, Integers, number
+from ....checks import Floats, Integers, number
+from ...common import scipy
 from .game import ContinuousGame, DiscreteGame, Game, Policy, table_of
 
 Strategy = Policy | Callable[[Floats], Any]
@@ -200,7 +198,7 @@ def _continuous(game: ContinuousGame, table: _Table, choice: _Choice) -> tuple[F
             change: Floats = np.concatenate([under.ravel(), least.ravel()]) + moved - beta * w
             return change
 
-        solution = solve_ivp(
+        solution = scipy().integrate.solve_ivp(
             rate,
             (0, ends[k] - choice.starts[k]),
             w.ravel(),
@@ -223,7 +221,7 @@ def _cost_of(table: _Table, own: Floats, u: Floats) -> Floats:
 
 def _crowd_moves(table: _Table, rows: Floats) -> Any:
     """The generator (S C, S C) of the others' moves, sparse."""
-    (size, number_of), counts = table.pays.shape[:2], table.counts
+    (size, number_of), counts, sparse = table.pays.shape[:2], table.counts, scipy().sparse
     where = np.arange(size * number_of).reshape(size, number_of)
     under = np.einsum("icka,ickal->ickl", rows, table.moves)
     parts = []
@@ -248,13 +246,14 @@ def _for_ever(
     game: ContinuousGame, table: _Table, rows: Floats, others: Any
 ) -> tuple[Floats, Floats]:
     """Both v and u if these choices are kept for ever: linear, and policy iteration."""
-    shape, own = table.pays.shape[:2], table.own
+    shape, own, sparse = table.pays.shape[:2], table.own, scipy().sparse
 
     def value(acting: Floats) -> Floats:
         own_moves = _own_moves(np.einsum("ica,icaj->icj", acting, own))
         stay = game.discount * sparse.eye_array(shape[0] * shape[1])
         paid = (acting * table.pays).sum(axis=-1)
-        solved: Floats = splu(sparse.csc_array(stay - own_moves - others)).solve(paid.ravel())
+        system = sparse.linalg.splu(sparse.csc_array(stay - own_moves - others))
+        solved: Floats = system.solve(paid.ravel())
         return solved.reshape(shape)
 
     v = value(rows)
@@ -272,7 +271,7 @@ def _for_ever(
 
 def _own_moves(rates: Floats) -> Any:
     """(S, C, S) → (S C, S C), sparse."""
-    size = len(rates)
+    size, sparse = len(rates), scipy().sparse
     blocks = [[sparse.diags_array(rates[i, :, j]) for j in range(size)] for i in range(size)]
     return sparse.block_array(blocks, format="csr")
 

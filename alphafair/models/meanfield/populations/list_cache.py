@@ -24,10 +24,9 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike
-from scipy import linalg
 
-from ...problem import Floats, Integers
-from ...progress import watched
+from ....checks import Floats, Integers
+from ...common import scipy, watched
 from .population import TINY, finite, of_shape
 
 
@@ -107,9 +106,8 @@ class RandomCache:
     def tangent(self) -> Floats:
         """((h + 1) n, h (n − 1)): an object is in one list, a list has its size."""
         n, lists = self.shape
-        basis: Floats = np.kron(
-            linalg.null_space(np.ones((1, n))), linalg.null_space(np.ones((1, lists)))
-        )
+        null_space = scipy().linalg.null_space
+        basis: Floats = np.kron(null_space(np.ones((1, n))), null_space(np.ones((1, lists))))
         return basis
 
     def state(self, values: ArrayLike) -> Floats:
