@@ -455,7 +455,10 @@ def two(**changes):
         (lambda: values(susceptible_infected(), uniform(roads()), [0]), "policy has"),
         (lambda: mass_flow(roads(), uniform(roads()), [0.5]), "whole numbers"),
         (lambda: n_player_gap(sir_vaccination(), uniform(sir_vaccination()), 6), "whole numbers"),
-        (lambda: n_player_gap(sir_vaccination(), uniform(sir_vaccination()), 1), "2 or more"),
+        (
+            lambda: n_player_gap(sir_vaccination(), uniform(sir_vaccination()), 1),
+            "n_players is 1.0: .* ≥ 2",
+        ),
         (lambda: n_player_gap(susceptible_infected(), grim, 50_000), "players would fit"),
         (lambda: n_player_gap(two(), lambda m: [[1, 1], [1, 0]], 2), "strategy"),
         (lambda: threshold_policy(sir_vaccination(), 0.1, state="X"), "state is 'X'"),

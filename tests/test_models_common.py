@@ -1,6 +1,7 @@
 """What all models share: bisection, the summary of a simulation, libraries that may be absent."""
 
 import math
+import subprocess
 import sys
 
 import numpy as np
@@ -8,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from alphafair.models.common import Simulation, bisect, bisect_each, scipy
+from alphafair.models.common import Simulation, bisect, bisect_each, scipy, whole
 
 finite = st.floats(allow_nan=False, allow_infinity=False)
 
@@ -92,3 +93,79 @@ def test_scipy_that_is_missing_is_named(monkeypatch):
     monkeypatch.setitem(sys.modules, "scipy", None)
     with pytest.raises(ImportError, match="needs scipy, which is not installed: pip install scipy"):
         scipy()
+
+
+MODELS = ("meanfield", "meanfield.games", "selection", "strategic")
+ABSENT = ("scipy", "numba", "torch", "tqdm", "narwhals")
+
+
+def printed(code):
+    """What a fresh process prints in which only numpy is installed, or seems to be."""
+    code = f"import sys; sys.modules.update(dict.fromkeys({ABSENT}))\n{code}"
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert run.returncode == 0, run.stderr
+    return run.stdout.strip()
+
+
+@pytest.mark.parametrize("model", MODELS)
+def test_a_model_is_imported_with_numpy_alone(model):
+    assert printed(f"import alphafair.models.{model}; print('there')") == "there"
+
+
+@pytest.mark.parametrize("model", MODELS)
+def test_importing_a_model_imports_nothing_heavy(model):
+    code = f"import sys, alphafair.models.{model}; print({set(ABSENT)} & set(sys.modules))"
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert run.stdout.strip() == "set()"
+
+
+def test_what_needs_no_scipy_works_without_it():
+    code = """
+import numpy as np
+from alphafair.models.meanfield import games, simulate, sis
+from alphafair.models.strategic import equilibrium, monomial
+
+print(simulate(sis(2, 1), [0.5, 0.5], [1.0], n=20, runs=50).mean.shape)
+print(round(equilibrium(np.ones(10), monomial(2)).estimation_cost, 6))
+game = games.susceptible_infected()
+print(games.best_response(game, games.uniform(game)).policy.probabilities.shape[1:])
+"""
+    assert printed(code).splitlines() == ["(1, 2)", "0.584804", "(2, 2)"]
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        "selection.bayes_optimal(selection.Population([0.5, 0.5]))",
+        "meanfield.steady_state(meanfield.sis(2, 1, source=0.5))",
+        "meanfield.exact_chain(meanfield.sis(2, 1), [0.5, 0.5], 4)",
+        "meanfield.games.equilibrium(meanfield.games.prisoners_dilemma(0.5))",
+        "strategic.equilibrium(np.eye(2), strategic.linear(), strategic.direction([1, 1]))",
+    ],
+)
+def test_what_needs_scipy_says_so(call):
+    code = f"""
+import numpy as np
+from alphafair.models import meanfield, selection, strategic
+
+try:
+    {call}
+except ImportError as error:
+    print(error)
+"""
+    assert printed(code) == "this needs scipy, which is not installed: pip install scipy"
+
+
+def test_whole_numbers():
+    assert whole("runs", 3.0, 1) == 3
+    assert isinstance(whole("runs", np.int64(3), 1), int)
+    assert whole("runs", 3, 3, 3) == 3
+    for value in (0, 1.5, math.inf, math.nan):
+        with pytest.raises(
+            ValueError, match=rf"runs is {float(value)}: must be a whole number ≥ 1$"
+        ):
+            whole("runs", value, 1)
+    with pytest.raises(ValueError, match=r"runs is 4.0: must be a whole number ≥ 1 and ≤ 3"):
+        whole("runs", 4, 1, 3)
+    with pytest.raises(TypeError, match="runs must be a number, not str"):
+        whole("runs", "3", 1)

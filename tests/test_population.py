@@ -264,8 +264,11 @@ def test_tangents():
         (lambda: supermarket(1.0), r"load is 1.0: must be 0 < load < 1"),
         (lambda: supermarket(0.5, choices=0), "choices is 0.0: must be a whole number ≥ 1"),
         (lambda: supermarket(0.5, buffer=2.5), "buffer is 2.5: must be a whole number ≥ 1"),
-        (lambda: heterogeneous_supermarket([1, 0], 0.5), "speeds has least entry 0"),
-        (lambda: random_cache([1, 0], [1]), r"popularity\[1\] is 0: must be > 0"),
+        (
+            lambda: heterogeneous_supermarket([1, 0], 0.5),
+            r"speeds\[1\] is 0.0: must be finite and > 0",
+        ),
+        (lambda: random_cache([1, 0], [1]), r"popularity\[1\] is 0.0: must be > 0"),
         (lambda: random_cache([1, 2], [2]), r"sizes is \[2.0\]: must be whole .* the 2 objects"),
         (lambda: random_cache([1, np.nan], [1]), r"popularity\[1\] is nan: must be finite"),
         (lambda: random_cache([1, 2, 3], [1]).state(np.ones((3, 2)) / 2), "columns 1 … h"),

@@ -655,7 +655,7 @@ ERRORS = [
     (lambda: simulate(bayes_optimal(A), 10.5), ValueError, r"candidates is 10.5: must be a whole"),
     (lambda: simulate(bayes_optimal(A), runs=0), ValueError, r"runs is 0.0: must be a whole"),
     (lambda: simulate(bayes_optimal(A), np.inf), ValueError, r"candidates is inf: must be a whole"),
-    (lambda: exam_scores(1), ValueError, r"candidates is 1.0: must be a whole number, 2 or more"),
+    (lambda: exam_scores(1), ValueError, r"candidates is 1.0: must be a whole number ≥ 2"),
     (lambda: quotas([0.5], [3], 4), ValueError, r"total is 4: must be between 0 and 3"),
     (lambda: quotas([0.0, 1.0], [3, 0], 1), ValueError, r"rates are 0 in every group"),
     (select_error(score=[1.0, np.nan, 2.0, 3.0]), ValueError, r"score\[1\] is nan: must be finite"),

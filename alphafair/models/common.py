@@ -2,6 +2,7 @@
 
 - `Simulation`: the mean over independent runs, with its error, whatever was simulated.
 - `bisect`: where a condition begins to hold, for one number; `bisect_each` for many at once.
+- `whole`: a whole number in its range, or a clear error.
 - `watched`, `counted`: progress bars, for work of more than a few seconds.
 - `scipy`: imported when something needs it, so that a model is imported with numpy alone.
 """
@@ -14,10 +15,10 @@ from typing import Any, Generic, NamedTuple, TypeVar
 import numpy as np
 
 from ..bisection import bisect
-from ..checks import Floats
+from ..checks import Floats, number
 from ..progress import counted, watched
 
-__all__ = ["Simulation", "bisect", "bisect_each", "counted", "scipy", "watched"]
+__all__ = ["Simulation", "bisect", "bisect_each", "counted", "scipy", "watched", "whole"]
 
 CONFIDENCE = 0.95  # of intervals
 Result = TypeVar("Result", float, Floats)
@@ -92,6 +93,27 @@ def bisect_each(enough: Callable[[Floats], Any], shape: tuple[int, ...]) -> Floa
             holds = enough(middle.view(np.float64))
         low, high = np.where(holds, low, middle), np.where(holds, middle, high)
     return high.view(np.float64)
+
+
+def whole(name: str, value: Any, least: int, most: int | None = None) -> int:
+    """A whole number in its range, ends included.
+
+    Raises:
+        TypeError: no real number.
+        ValueError: not whole, or out of its range.
+
+    Example:
+        >>> whole("runs", 3.0, 1)
+        3
+    """
+    return int(
+        number(
+            name,
+            value,
+            f"a whole number ≥ {least}" + ("" if most is None else f" and ≤ {most}"),
+            lambda k: k % 1 == 0 and least <= k and (most is None or k <= most),
+        )
+    )
 
 
 def scipy() -> Any:

@@ -19,9 +19,9 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from ...checks import Floats, Integers, number, refuse_first
+from ...checks import Floats, Integers, refuse_first
 from ...problem import Groups
-from ..common import Simulation, watched
+from ..common import Simulation, watched, whole
 from .population import (
     Belief,
     Population,
@@ -95,8 +95,8 @@ def simulate(
         >>> low < selection.utility < high
         True
     """
-    n = _whole("candidates", candidates)
-    runs = _whole("runs", runs)
+    n = whole("candidates", candidates, 1)
+    runs = whole("runs", runs, 1)
     total = _total(selection.budget, n)
     rng = np.random.default_rng(seed)
     size = rng.multinomial(n, selection.population.fraction, size=runs)
@@ -180,7 +180,7 @@ def exam_scores(candidates: int = 1000, seed: int = 0) -> Candidates:
         >>> [int(exam.noise_variance[exam.group == g].mean() ** 0.5) for g in ("few", "many")]
         [179, 96]
     """
-    n = _whole("candidates", candidates, 2)
+    n = whole("candidates", candidates, 2)
     rng = np.random.default_rng(seed)
     few = rng.random(n) < 0.4
     papers = np.where(few, rng.integers(2, 5, n), rng.integers(8, 13, n))
@@ -391,9 +391,6 @@ def _select_in_frame(data: Any, score: str, group: str, noise_variance: Any, *se
 
 
 # --- conversions ----------------------------------------------------------------------------------
-def _whole(name: str, value: Any, least: int = 1) -> int:
-    expected = f"a whole number, {least} or more"
-    return int(number(name, value, expected, lambda v: v >= least and v.is_integer()))
 
 
 def _total(budget: float, n: int) -> int:

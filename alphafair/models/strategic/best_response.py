@@ -7,8 +7,8 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike
 
-from ...checks import Floats, number
-from ..common import bisect
+from ...checks import Floats
+from ..common import bisect, whole
 from .attributes import as_attributes, as_positive
 from .costs import LARGEST, Cost
 from .game import Game, Scalarisation, game_of, trace
@@ -58,7 +58,7 @@ def best_response(
     """
     x = as_attributes("attributes", attributes)
     game = game_of(x, np.ones(len(x)), cost, scalarisation, as_positive("weight", weight, len(x)))
-    count = number("rounds", rounds, "an integer ≥ 1", lambda v: v >= 1 and v == int(v))
+    count = whole("rounds", rounds, 1)
     path, change = [as_positive("start", start, len(x))], np.inf
     while len(path) <= count and change > tolerance:
         precision = path[-1].copy()

@@ -22,8 +22,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from ....checks import Floats, Integers, number
-from ...common import scipy
+from ....checks import Floats, Integers
+from ...common import scipy, whole
 from .game import ContinuousGame, DiscreteGame, Game, Policy, table_of
 
 Strategy = Policy | Callable[[Floats], Any]
@@ -127,12 +127,12 @@ class _Table(NamedTuple):
 
     @classmethod
     def of(cls, game: Game, n_players: int) -> _Table:
-        N = int(number("n_players", n_players, "whole, 2 or more", lambda n: n >= 2 and n % 1 == 0))
+        N = whole("n_players", n_players, 2)
         size = len(game.states)
         _refuse_if_too_large(game, N)
         start = N * game.initial
-        whole = np.rint(start).astype(np.intp)
-        if np.abs(start - whole).max() > 1e-9 * N:
+        at_start = np.rint(start).astype(np.intp)
+        if np.abs(start - at_start).max() > 1e-9 * N:
             raise ValueError(
                 f"n_players is {N} and N · initial {start.round(6).tolist()}: must be whole numbers"
             )
@@ -140,8 +140,8 @@ class _Table(NamedTuple):
         mass = (counts + np.eye(size)[:, None, :]) / N
         pays = np.stack([game.pays(mass[i])[:, i] for i in range(size)])
         weight = np.zeros((size, len(counts)))
-        for i in np.flatnonzero(whole):
-            others = whole - np.eye(size, dtype=np.intp)[i]
+        for i in np.flatnonzero(at_start):
+            others = at_start - np.eye(size, dtype=np.intp)[i]
             weight[i, int(rank(others[None])[0])] = game.initial[i]
         return cls(counts, mass, game.moves(mass), pays, weight)
 

@@ -11,8 +11,8 @@ from typing import Any, NamedTuple, Protocol
 import numpy as np
 from numpy.typing import ArrayLike
 
-from ....checks import Floats, Integers, number
-from ...common import scipy, watched
+from ....checks import Floats, Integers
+from ...common import scipy, watched, whole
 from .population import SynchronousPopulation
 
 LARGEST = 300_000  # configurations
@@ -136,7 +136,7 @@ def exact_chain(
         >>> chain.expectation().round(5).tolist()
         [0.37548, 0.62452]
     """
-    size = int(number("n", n, "a whole number ≥ 1", lambda k: k >= 1 and k % 1 == 0))
+    size = whole("n", n, 1)
     if isinstance(model, SynchronousPopulation):
         return _in_steps(model, initial, size, largest)
     known = model.configuration(initial, size)[None]

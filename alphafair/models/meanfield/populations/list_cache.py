@@ -25,7 +25,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
-from ....checks import Floats, Integers
+from ....checks import Floats, Integers, refuse_first
 from ...common import scipy, watched
 from .population import TINY, finite, of_shape
 
@@ -54,9 +54,7 @@ class RandomCache:
 
     def __post_init__(self) -> None:
         rates = finite("popularity", np.array(self.popularity, dtype=float).reshape(-1))
-        if rates.min() <= 0:
-            k = int(rates.argmin())
-            raise ValueError(f"popularity[{k}] is {rates[k]:g}: must be > 0; leave the object out")
+        refuse_first("popularity", rates, rates > 0, "> 0", "leave the object out")
         given = np.array(self.sizes, dtype=float).reshape(-1)
         if given.size == 0 or (given % 1).any() or given.min() < 1 or given.sum() >= rates.size:
             raise ValueError(

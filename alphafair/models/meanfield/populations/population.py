@@ -27,7 +27,7 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import ArrayLike
 
-from ....checks import Floats, Integers
+from ....checks import Floats, Integers, refuse_first
 from ...common import scipy
 from .differentiate import Differentiated, Smooth, smooth
 
@@ -402,9 +402,7 @@ class SynchronousPopulation:
 # --- checks ---------------------------------------------------------------------------------------
 def finite(name: str, values: Floats) -> Floats:
     """The values, checked."""
-    if not np.isfinite(values).all():
-        index = tuple(int(i) for i in np.argwhere(~np.isfinite(values))[0])
-        raise ValueError(f"{name}{list(index)} is {values[index]}: must be finite")
+    refuse_first(name, values, np.isfinite(values), "finite")
     return values
 
 
@@ -413,6 +411,14 @@ def of_shape(name: str, values: Floats, shape: tuple[int, ...]) -> Floats:
     if values.shape != shape:
         raise ValueError(f"{name} has shape {values.shape}: must be {shape}")
     return finite(name, values)
+
+
+def increasing(times: ArrayLike) -> Floats:
+    """(T,) times, checked: ≥ 0, finite, increasing; one number is one time."""
+    grid: Floats = np.atleast_1d(np.array(times, dtype=float))
+    if grid.ndim != 1 or not np.isfinite(grid).all() or grid[0] < 0 or (np.diff(grid) <= 0).any():
+        raise ValueError(f"times is {grid.tolist()}: must be ≥ 0, finite and increasing")
+    return grid
 
 
 def _state(model: Population | SynchronousPopulation, values: ArrayLike) -> Floats:

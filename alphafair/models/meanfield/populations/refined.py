@@ -40,7 +40,7 @@ from numpy.typing import ArrayLike
 from ....checks import Floats, number
 from ...common import scipy, watched
 from .differentiate import Differentiated
-from .population import Model
+from .population import Model, increasing
 
 PATIENCE = (1e1, 1e2, 1e3, 1e4)  # times that the mean field is followed before Newton's method
 NEAR = 1e-2  # Newton's method may move x by this much, relatively: else it goes elsewhere
@@ -463,9 +463,7 @@ def _shaped(model: Model, x: Floats, V: Floats, W: Floats) -> Refined:
 
 
 def _times(model: Model, times: ArrayLike) -> Floats:
-    grid: Floats = np.atleast_1d(np.array(times, dtype=float))
-    if grid.ndim != 1 or not np.isfinite(grid).all() or grid[0] < 0 or (np.diff(grid) <= 0).any():
-        raise ValueError(f"times is {grid.tolist()}: must be ≥ 0, finite and increasing")
+    grid = increasing(times)
     if model.synchronous and (grid % 1).any():
         raise ValueError(f"times is {grid.tolist()}: must be whole numbers, the model has steps")
     return grid

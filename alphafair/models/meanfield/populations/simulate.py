@@ -11,10 +11,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
-from ....checks import Floats, Integers, number
-from ...common import Simulation, watched
+from ....checks import Floats, Integers
+from ...common import Simulation, watched, whole
 from .exact import Jumping
-from .population import SynchronousPopulation
+from .population import SynchronousPopulation, increasing
 
 LONG = 10**9  # events that no run should need
 
@@ -47,7 +47,7 @@ def simulate(
         >>> bool(abs(result.mean[0, 1] - 0.5) < 0.02)
         True
     """
-    grid, size, count = _checked(times, n, runs)
+    grid, size, count = increasing(times), whole("n", n, 1), whole("runs", runs, 2)
     rng = np.random.default_rng(seed)
     if isinstance(model, SynchronousPopulation):
         return Simulation.of(_steps(model, initial, grid, size, count, rng))
@@ -94,7 +94,8 @@ def simulate_average(
     Returns:
         `Simulation` of means (d,) or (objects, states).
     """
-    grid, size, count = _checked([warm_up, horizon], n, runs)
+    grid = increasing([warm_up, horizon])
+    size, count = whole("n", n, 1), whole("runs", runs, 2)
     rng = np.random.default_rng(seed)
     runs_of = np.repeat(model.configuration(initial, size)[None], count, axis=0)
     total = np.zeros_like(model.observed(runs_of, size))
@@ -145,11 +146,3 @@ def _steps(
         K: Any = np.maximum(model.kernel(counts / n), 0)
         counts = rng.multinomial(counts, K / K.sum(axis=-1, keepdims=True)).sum(axis=1)
     return values
-
-
-def _checked(times: ArrayLike, n: int, runs: int) -> tuple[Floats, int, int]:
-    grid = np.atleast_1d(np.array(times, dtype=float))
-    if not np.isfinite(grid).all() or grid[0] < 0 or (np.diff(grid) <= 0).any():
-        raise ValueError(f"times is {grid.tolist()}: must be ≥ 0, finite and increasing")
-    size = int(number("n", n, "a whole number ≥ 1", lambda k: k >= 1 and k % 1 == 0))
-    return grid, size, int(number("runs", runs, "a whole number ≥ 2", lambda k: k >= 2))
