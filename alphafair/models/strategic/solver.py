@@ -36,22 +36,28 @@ def settle(game: Game) -> Solution:
         RuntimeError: neither is one.
     """
     if game.partial and game.cost.degree == 1:
-        found = elfving(game)
-        if found.residual <= ACCEPTED:
-            return found
-    precision, slack, shadow, steps = interior(game)
-    residual, polished, place, more = polish(game, precision, slack, shadow)
+        vertex = elfving(game)
+        if vertex.residual <= ACCEPTED:
+            return vertex
+    inside, slack, shadow, steps = interior(game)
+    residual, polished, place, more = polish(game, inside, slack, shadow)
     found = Solution(polished, place, residual, game.gap(polished, place), steps + more)
-    if residual > ACCEPTED and max(found.gap / game.effort(polished), place.unmet) > ACCEPTED:
-        place = game.at(precision)
-        residual = float(np.abs(game.excess(precision, place.marginal)).max())
-        found = Solution(precision, place, residual, game.gap(precision, place), steps)
-        if not found.gap <= ACCEPTED * game.effort(precision):
-            raise RuntimeError(
-                f"no equilibrium to working precision (relative residual {residual:.1e}, gap "
-                f"{found.gap:.1e}): attributes or weights span too many orders of magnitude, or "
-                f"the slope of the cost jumps; rescale them or smooth the cost"
-            )
+    if residual <= ACCEPTED or max(found.gap / game.effort(polished), place.unmet) <= ACCEPTED:
+        return found
+    return _unpolished(game, inside, steps)
+
+
+def _unpolished(game: Game, precision: Floats, steps: int) -> Solution:
+    """The interior point, if its gap proves it."""
+    place = game.at(precision)
+    residual = float(np.abs(game.excess(precision, place.marginal)).max())
+    found = Solution(precision, place, residual, game.gap(precision, place), steps)
+    if not found.gap <= ACCEPTED * game.effort(precision):
+        raise RuntimeError(
+            f"no equilibrium to working precision (relative residual {residual:.1e}, gap "
+            f"{found.gap:.1e}): attributes or weights span too many orders of magnitude, or "
+            f"the slope of the cost jumps; rescale them or smooth the cost"
+        )
     return found
 
 

@@ -24,7 +24,7 @@ import numpy as np
 
 from ....checks import Floats, Integers
 from ...common import scipy, whole
-from .game import ContinuousGame, DiscreteGame, Game, Policy, table_of
+from .game import NEGATIVE, TINY, ContinuousGame, DiscreteGame, Game, Policy, table_of
 
 Strategy = Policy | Callable[[Floats], Any]
 
@@ -132,7 +132,7 @@ class _Table(NamedTuple):
         _refuse_if_too_large(game, N)
         start = N * game.initial
         at_start = np.rint(start).astype(np.intp)
-        if np.abs(start - at_start).max() > 1e-9 * N:
+        if np.abs(start - at_start).max() > TINY * N:
             raise ValueError(
                 f"n_players is {N} and N · initial {start.round(6).tolist()}: must be whole numbers"
             )
@@ -158,7 +158,7 @@ def _choice(game: Game, strategy: Strategy, table: _Table) -> _Choice:
     if callable(strategy):
         given = strategy(np.moveaxis(table.mass, -1, 0))
         rows = table_of("strategy", given, table.mass, game.shape)
-        if rows.min() < -1e-9 or np.abs(rows.sum(axis=-1) - 1).max() > 1e-9:
+        if rows.min() < NEGATIVE or np.abs(rows.sum(axis=-1) - 1).max() > TINY:
             raise ValueError("strategy(m) must have rows ≥ 0 with sum 1, for every m")
         return _Choice(np.zeros(1), lambda k: rows)
     policy = game.policy_of(strategy).merged()

@@ -29,6 +29,11 @@ from ....checks import Floats, Integers, refuse_first
 from ...common import scipy, watched
 from .population import TINY, finite, of_shape
 
+FAR = 4.0  # a step of u: e⁴ is far enough at once
+STEPS = 200  # of Newton's method; a dozen are usual
+CONVERGED = 1e-14  # its last step
+STUCK = 1e-15  # a step that has been halved to this is rounding
+
 
 @dataclass(frozen=True)
 class RandomCache:
@@ -74,17 +79,17 @@ class RandomCache:
         """The fixed point, flat: Newton's method for u, halved until it goes down."""
         u = np.zeros(self.sizes.size)
         gap = self._excess(u)
-        for _ in range(200):
+        for _ in range(STEPS):
             x = self._law(u)[:, 1:]
             slope = np.diag(x.sum(axis=0)) - x.T @ x
             step = np.linalg.solve(slope, -gap)
-            step *= min(1.0, 4 / np.abs(step).max(initial=1e-300))  # e⁴ is far enough at once
+            step *= min(1.0, FAR / np.abs(step).max(initial=np.finfo(float).tiny))
             while np.linalg.norm(self._excess(u + step)) > np.linalg.norm(gap):
                 step /= 2
-                if np.abs(step).max() < 1e-15:
+                if np.abs(step).max() < STUCK:
                     return self._law(u).reshape(-1)
             u, gap = u + step, self._excess(u + step)
-            if np.abs(step).max() < 1e-14:
+            if np.abs(step).max() < CONVERGED:
                 break
         return self._law(u).reshape(-1)
 
