@@ -134,26 +134,33 @@ print(games.best_response(game, games.uniform(game)).policy.probabilities.shape[
 
 
 @pytest.mark.parametrize(
-    "call",
+    ("call", "what"),
     [
-        "selection.bayes_optimal(selection.Population([0.5, 0.5]))",
-        "meanfield.steady_state(meanfield.sis(2, 1, source=0.5))",
-        "meanfield.exact_chain(meanfield.sis(2, 1), [0.5, 0.5], 4)",
-        "meanfield.games.equilibrium(meanfield.games.prisoners_dilemma(0.5))",
-        "strategic.equilibrium(np.eye(2), strategic.linear(), strategic.direction([1, 1]))",
+        ("selection.bayes_optimal(selection.Population([0.5, 0.5]))", "this"),
+        ("meanfield.steady_state(meanfield.sis(2, 1, source=0.5))", "the mean field in time"),
+        ("meanfield.exact_chain(meanfield.sis(2, 1), [0.5, 0.5], 4)", "the exact chain"),
+        ("meanfield.gossip_rounds(4, 1)", "this"),
+        ("games.equilibrium(games.susceptible_infected(2))", "the homotopy"),
+        ("games.exploitability(pd, games.uniform(pd))", "a game in continuous time"),
+        (
+            "strategic.equilibrium(np.eye(2), strategic.linear(), strategic.direction([1, 1]))",
+            "a linear cost with a direction",
+        ),
     ],
 )
-def test_what_needs_scipy_says_so(call):
+def test_what_needs_scipy_says_so(call, what):
     code = f"""
 import numpy as np
 from alphafair.models import meanfield, selection, strategic
+from alphafair.models.meanfield import games
 
+pd = games.prisoners_dilemma(0.5)
 try:
     {call}
 except ImportError as error:
     print(error)
 """
-    assert printed(code) == "this needs scipy, which is not installed: pip install scipy"
+    assert printed(code) == f"{what} needs scipy, which is not installed: pip install scipy"
 
 
 def test_whole_numbers():

@@ -63,7 +63,9 @@ class Simulation(NamedTuple, Generic[Result]):
     @property
     def interval(self) -> tuple[Result, Result]:
         """Limits of the 95 % confidence interval, by Student's law; infinite for one run."""
-        quantile = scipy().special.stdtrit(max(self.runs - 1, 1), (1 + CONFIDENCE) / 2)
+        quantile = scipy("an interval by Student's law").special.stdtrit(
+            max(self.runs - 1, 1), (1 + CONFIDENCE) / 2
+        )
         reach = float(quantile) * self.standard_error
         return self.mean - reach, self.mean + reach
 
@@ -116,18 +118,23 @@ def whole(name: str, value: Any, least: int, most: int | None = None) -> int:
     )
 
 
-def scipy() -> Any:
+def scipy(what: str = "this") -> Any:
     """The library scipy, imported at the first call.
+
+    Args:
+        what: needs it, for the message.
 
     Raises:
         ImportError: it is not installed.
 
     Example:
-        >>> round(float(scipy().special.ndtr(1.0)), 4)
+        >>> round(float(scipy("the normal law").special.ndtr(1.0)), 4)
         0.8413
     """
     try:
         import scipy as library
     except ImportError as error:
-        raise ImportError("this needs scipy, which is not installed: pip install scipy") from error
+        raise ImportError(
+            f"{what} needs scipy, which is not installed: pip install scipy"
+        ) from error
     return library

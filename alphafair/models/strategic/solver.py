@@ -74,7 +74,7 @@ def elfving(game: Game) -> Solution:
     x, v = game.points / np.sqrt(game.weight)[:, None], game.target[:, 0] / unit
     options = dict.fromkeys(("primal_feasibility_tolerance", "dual_feasibility_tolerance"), 1e-10)
     both = np.concatenate([x.T, -x.T], axis=1)
-    plan = scipy().optimize.linprog(
+    plan = scipy("a linear cost with a direction").optimize.linprog(
         np.ones(2 * len(x)), A_eq=both, b_eq=v, method="highs", options=options
     )
     precision = np.abs(plan.x[: len(x)] - plan.x[len(x) :]) * unit / price / np.sqrt(game.weight)

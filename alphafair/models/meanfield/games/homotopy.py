@@ -238,7 +238,7 @@ def _step(
         _entries(at_z[1:], at_m[:-1], dzdm[1:]),
     ]
     row, column, entry = (np.concatenate(side) for side in zip(*parts, strict=True))
-    sparse = scipy().sparse
+    sparse = scipy("the homotopy").sparse
     matrix = sparse.csc_array((entry, (row, column)), shape=(block * T, block * T))
     right = np.concatenate([part.reshape(T, -1) for part in residual], axis=1)
     step = -sparse.linalg.splu(matrix).solve(right.ravel()).reshape(T, block)

@@ -355,7 +355,7 @@ def integrate(
     rate: Callable[..., Any], start: float, end: float, value: Floats, *, dense: bool = False
 ) -> Any:
     """The solution of an initial value problem, or an error."""
-    result = scipy().integrate.solve_ivp(
+    result = scipy("a game in continuous time").integrate.solve_ivp(
         rate,
         (start, end),
         value,

@@ -177,7 +177,7 @@ def _placed(configurations: Integers, places: dict[bytes, int]) -> tuple[Integer
 def _generator(
     rows: list[Integers], columns: list[Integers], rates: list[Floats], size: int
 ) -> Any:
-    sparse = scipy().sparse
+    sparse = scipy("the exact chain").sparse
     entries = np.concatenate(rates), (np.concatenate(rows), np.concatenate(columns))
     moves = sparse.coo_array(entries, shape=(size, size)).tocsr()
     return moves - sparse.diags_array(np.asarray(moves.sum(axis=1)))
@@ -206,7 +206,7 @@ def _in_steps(model: SynchronousPopulation, initial: ArrayLike, n: int, largest:
         for s in range(d):
             law = _convolved(law, _multinomial(counts[s], K[s]))
         matrix[i] = law[index]
-    return Chain(known / n, scipy().sparse.csr_array(matrix), True)
+    return Chain(known / n, scipy("the exact chain").sparse.csr_array(matrix), True)
 
 
 def _multinomial(n: int, p: Floats) -> Floats:

@@ -301,7 +301,7 @@ def gossip_rounds(
     law, part = PairLaw(items, cache, sent), number("exchange", exchange, "in (0, 1]", _share)
     matrix = np.array([_round(X, N, part * law.spread, part * law.lose) for X in range(N + 1)])
     order = np.append(X0, np.delete(np.arange(N + 1), X0))
-    inside = scipy().sparse.csr_array(matrix[np.ix_(order, order)])
+    inside = scipy("the exact chain").sparse.csr_array(matrix[np.ix_(order, order)])
     return Chain(order[:, None] / N, inside, True)
 
 

@@ -255,7 +255,7 @@ def _follow(model: Model, x: Floats, time: float) -> Floats:
             x = model.drift(x)
         end = x
     else:
-        solution = scipy().integrate.solve_ivp(
+        solution = scipy("the mean field in time").integrate.solve_ivp(
             lambda t, y: model.drift(y), (0, time), x, method="LSODA", **FOLLOWED
         )
         end = solution.y[:, -1]
@@ -328,7 +328,7 @@ def _path(model: Model, x0: Floats, times: Floats) -> Any:
     """The mean field in time, at any time."""
     relative, absolute = PATH
     model.noise(x0)  # rates that are negative at the start are an error of the caller
-    solution = scipy().integrate.solve_ivp(
+    solution = scipy("the mean field in time").integrate.solve_ivp(
         lambda t, x: model.drift(x),
         (0, max(times[-1], np.finfo(float).tiny)),
         x0,
