@@ -20,7 +20,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from ...checks import Floats, Integers, refuse_first
-from ...problem import Groups
+from ...groups import Groups
 from ..common import Simulation, watched, whole
 from .population import (
     Belief,
