@@ -83,7 +83,7 @@ class RandomCache:
             x = self._law(u)[:, 1:]
             slope = np.diag(x.sum(axis=0)) - x.T @ x
             step = np.linalg.solve(slope, -gap)
-            step *= min(1.0, FAR / np.abs(step).max(initial=np.finfo(float).tiny))
+            step *= FAR / max(FAR, np.abs(step).max())
             while np.linalg.norm(self._excess(u + step)) > np.linalg.norm(gap):
                 step /= 2
                 if np.abs(step).max() < STUCK:
