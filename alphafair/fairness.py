@@ -19,17 +19,18 @@ for a problem, `frontier_bands` how sure one may be of it.
 
 from __future__ import annotations
 
-import importlib
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any, NamedTuple, cast
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from .bisection import bisect
 from .checks import Floats, number
 from .problem import Problem
+from .progress import watched
 from .utility import check_alpha, power_mean
 from .value import money_exponent
 
@@ -302,7 +303,7 @@ def _worst_case(tilt: float, n: float, rho: float, simplex: bool) -> tuple[float
     if not simplex and n * rho < math.inf:
         slope = _equal_maxima_slope(tilt, n * rho)
         if slope(math.log(rho)) < 0:
-            log_z = _zero(slope, math.log(rho), math.log(n * rho))
+            _, log_z = bisect(lambda t: slope(t) >= 0, math.log(rho), math.log(n * rho))
             return math.exp(log_z) / rho, log_z
     if tilt <= 0:  # p ≤ 1: the loss increases in z for ever
         return 1.0, math.log(rho)
@@ -310,7 +311,7 @@ def _worst_case(tilt: float, n: float, rho: float, simplex: bool) -> tuple[float
     def rise(t: float) -> float:
         return tilt * t + _log(tilt * math.expm1(t) - 1) - math.log(n - 1)
 
-    peak = _zero(rise, math.log1p(1 / tilt), math.log1p(2 * n / tilt))
+    _, peak = bisect(lambda t: rise(t) >= 0, math.log1p(1 / tilt), math.log1p(2 * n / tilt))
     return 1.0, min(math.log(rho), peak)
 
 
@@ -328,13 +329,6 @@ def _equal_maxima_slope(tilt: float, n: float) -> Callable[[float], float]:
         return (tilt + 1) * t + _log(quadratic) - _log(m - d) - _log(1 - d / m)
 
     return slope
-
-
-def _zero(function: Callable[[float], float], low: float, high: float) -> float:
-    """Where a function turns positive, by bisection down to neighbouring doubles."""
-    while low < (middle := (low + high) / 2) < high:
-        low, high = (middle, high) if function(middle) < 0 else (low, middle)
-    return high
 
 
 def _log(value: float) -> float:
@@ -560,7 +554,9 @@ def frontier_bands(
     """
     level = number("level", level, "between 0 and 1", lambda v: 0 < v < 1)
     alpha = _alphas(alphas)
-    tables = _frontiers(_watched(problems) if progress else problems, alpha)
+    if progress:
+        problems = watched(problems, "frontier", asked=True, unit="problem")
+    tables = _frontiers(problems, alpha)
     columns = (*FrontierPoint._fields[1:], "group_budget", "group_utility")
     draws = {name: np.array([getattr(table, name) for table in tables]) for name in columns}
     quantiles = {name: np.quantile(draws[name], _levels(level), axis=0) for name in columns}
@@ -590,13 +586,3 @@ def _frontiers(problems: Iterable[Problem], alpha: tuple[float, ...]) -> list[Fr
 
 def _levels(level: float) -> tuple[float, float, float]:
     return (1 - level) / 2, 0.5, (1 + level) / 2
-
-
-def _watched(problems: Iterable[Problem]) -> Iterable[Problem]:
-    try:
-        tqdm = importlib.import_module("tqdm")
-    except ModuleNotFoundError as error:
-        raise ModuleNotFoundError(
-            "progress needs tqdm: install it with `pip install tqdm`, or leave progress=False"
-        ) from error
-    return cast(Iterable[Problem], tqdm.tqdm(problems, desc="frontier", unit="problem"))

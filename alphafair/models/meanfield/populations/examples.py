@@ -1,4 +1,4 @@
-"""Ready models: queues, epidemics; see also `cache` and `gossip`.
+"""Ready models: queues and epidemics; `gossip` and `list_cache` have files of their own.
 
 - `supermarket`: a job looks at d of N queues and joins the shortest.
 - `heterogeneous_supermarket`: the servers differ in speed.
@@ -10,10 +10,11 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import ArrayLike
 
-from ...problem import Floats, number
+from ....checks import Floats, number, refuse_first
+from ...common import whole
+from .differentiate import Smooth
 from .heterogeneous import FieldRates, Heterogeneous
 from .population import Population, SynchronousPopulation
-from .smooth import Smooth
 
 FULL = 1e-17  # fractions of queues that are too small to matter
 
@@ -39,11 +40,11 @@ def supermarket(load: float, *, choices: int = 2, buffer: int | None = None) -> 
         2.352652
     """
     rho = number("load", load, "0 < load < 1", lambda value: 0 < value < 1)
-    d = int(number("choices", choices, "a whole number ≥ 1", lambda k: k >= 1 and k % 1 == 0))
+    d = whole("choices", choices, 1)
     if buffer is None:
         reach = np.log(FULL) / np.log(rho)  # of Σ_{j<i} d^j
         buffer = int(np.ceil(reach if d == 1 else np.log1p(reach * (d - 1)) / np.log(d))) + 1
-    b = int(number("buffer", buffer, "a whole number ≥ 1", lambda k: k >= 1 and k % 1 == 0))
+    b = whole("buffer", buffer, 1)
     with np.errstate(over="ignore"):
         jobs = np.cumsum(float(d) ** np.arange(b))
     eye = np.eye(b)
@@ -100,10 +101,9 @@ def heterogeneous_supermarket(
         A model with states 0, …, b; ``mean @ np.arange(b + 1)`` are the mean queues.
     """
     mu: Floats = np.array(speeds, dtype=float).reshape(-1)
-    if not (mu.min() > 0 and np.isfinite(mu).all()):
-        raise ValueError(f"speeds has least entry {mu.min():g}: must be finite and > 0")
+    refuse_first("speeds", mu, (mu > 0) & np.isfinite(mu), "finite and > 0")
     lam = number("load", load, "> 0 and finite", lambda value: 0 < value < np.inf)
-    b = int(number("buffer", buffer, "a whole number ≥ 1", lambda k: k >= 1 and k % 1 == 0))
+    b = whole("buffer", buffer, 1)
     n, level = mu.size, np.arange(b + 1)
     up = np.column_stack([level[:-1], level[1:]])
     longer = np.broadcast_to((level[:, None] >= level) / n, (n, b + 1, b + 1))

@@ -6,34 +6,17 @@ together, so that one call of the rates serves them all.
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike
-from scipy.special import stdtrit
 
-from ...problem import Floats, Integers, number
-from ...progress import watched
-from .chain import Jumping
-from .population import SynchronousPopulation
+from ....checks import Floats, Integers
+from ...common import Simulation, watched, whole
+from .exact import Jumping
+from .population import SynchronousPopulation, increasing
 
 LONG = 10**9  # events that no run should need
-
-
-class Simulation(NamedTuple):
-    """Means over independent runs.
-
-    Attributes:
-        mean: (T, d) or (T, objects, states), or without T for an average over time.
-        error: standard errors, the same shape.
-        interval: (2, …) limits of the 95% confidence intervals, by Student's law.
-        runs: how many.
-    """
-
-    mean: Floats
-    error: Floats
-    interval: Floats
-    runs: int
 
 
 def simulate(
@@ -44,7 +27,7 @@ def simulate(
     n: int = 1,
     runs: int = 100,
     seed: int = 0,
-) -> Simulation:
+) -> Simulation[Floats]:
     """X at these times.
 
     Args:
@@ -55,16 +38,19 @@ def simulate(
         runs: how many, ≥ 2.
         seed: of the random numbers.
 
+    Returns:
+        `Simulation` of means (T, d) or (T, objects, states).
+
     Example:
         >>> from alphafair.models.meanfield import sis
         >>> result = simulate(sis(2, 1), [0.5, 0.5], [1.0], n=20, runs=200)
         >>> bool(abs(result.mean[0, 1] - 0.5) < 0.02)
         True
     """
-    grid, size, count = _checked(times, n, runs)
+    grid, size, count = increasing(times), whole("n", n, 1), whole("runs", runs, 2)
     rng = np.random.default_rng(seed)
     if isinstance(model, SynchronousPopulation):
-        return _summary(_steps(model, initial, grid, size, count, rng))
+        return Simulation.of(_steps(model, initial, grid, size, count, rng))
     runs_of = np.repeat(model.configuration(initial, size)[None], count, axis=0)
     shape = model.observed(runs_of[:1], size).shape[1:]
     values, clock = np.empty((count, grid.size, *shape)), np.zeros(count)
@@ -85,7 +71,7 @@ def simulate(
         alive = alive[going]
         if alive.size == 0:
             break
-    return _summary(values)
+    return Simulation.of(values)
 
 
 def simulate_average(
@@ -97,15 +83,19 @@ def simulate_average(
     n: int = 1,
     runs: int = 30,
     seed: int = 0,
-) -> Simulation:
+) -> Simulation[Floats]:
     """The average of X over time, from ``warm_up`` to ``horizon``: an estimate of the steady state.
 
     Args:
         horizon: where the average ends.
         warm_up: where it begins, so that the start is forgotten.
         model, initial, n, runs, seed: as in `simulate`.
+
+    Returns:
+        `Simulation` of means (d,) or (objects, states).
     """
-    grid, size, count = _checked([warm_up, horizon], n, runs)
+    grid = increasing([warm_up, horizon])
+    size, count = whole("n", n, 1), whole("runs", runs, 2)
     rng = np.random.default_rng(seed)
     runs_of = np.repeat(model.configuration(initial, size)[None], count, axis=0)
     total = np.zeros_like(model.observed(runs_of, size))
@@ -119,7 +109,7 @@ def simulate_average(
         if clock.min() >= grid[1]:
             break
         runs_of = model.after(runs_of, event)
-    return _summary(total / (grid[1] - grid[0]))
+    return Simulation.of(total / (grid[1] - grid[0]))
 
 
 def _next(rates: Floats, rng: np.random.Generator) -> tuple[Floats, Integers]:
@@ -156,19 +146,3 @@ def _steps(
         K: Any = np.maximum(model.kernel(counts / n), 0)
         counts = rng.multinomial(counts, K / K.sum(axis=-1, keepdims=True)).sum(axis=1)
     return values
-
-
-def _checked(times: ArrayLike, n: int, runs: int) -> tuple[Floats, int, int]:
-    grid = np.atleast_1d(np.array(times, dtype=float))
-    if not np.isfinite(grid).all() or grid[0] < 0 or (np.diff(grid) <= 0).any():
-        raise ValueError(f"times is {grid.tolist()}: must be ≥ 0, finite and increasing")
-    size = int(number("n", n, "a whole number ≥ 1", lambda k: k >= 1 and k % 1 == 0))
-    return grid, size, int(number("runs", runs, "a whole number ≥ 2", lambda k: k >= 2))
-
-
-def _summary(values: Floats) -> Simulation:
-    """Means over the first axis."""
-    runs = len(values)
-    mean, error = values.mean(axis=0), values.std(axis=0, ddof=1) / np.sqrt(runs)
-    reach = stdtrit(runs - 1, 0.975) * error
-    return Simulation(mean, error, np.stack([mean - reach, mean + reach]), runs)

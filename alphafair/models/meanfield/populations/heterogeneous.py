@@ -29,11 +29,11 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike
-from scipy import linalg
 
-from ...problem import Floats, Integers
+from ....checks import Floats, Integers
+from ...common import scipy
+from .differentiate import FIRST, SECOND, STEPS, works
 from .population import TINY, nonnegative, of_shape
-from .smooth import FIRST, SECOND, STEPS, works
 
 
 @dataclass(frozen=True)
@@ -212,7 +212,8 @@ class Heterogeneous:
     @cached_property
     def tangent(self) -> Floats:
         """(nS, nr): each object moves by its own jumps."""
-        basis: Floats = np.kron(np.eye(self.objects), linalg.orth(self.jumps.T, rcond=TINY))
+        own = scipy().linalg.orth(self.jumps.T, rcond=TINY)
+        basis: Floats = np.kron(np.eye(self.objects), own)
         return basis
 
     def state(self, values: ArrayLike, name: str = "initial") -> Floats:

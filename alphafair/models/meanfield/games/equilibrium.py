@@ -16,10 +16,9 @@ from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike
-from scipy.optimize import brentq, minimize_scalar, root
 
-from ...problem import Floats, number
-from ...progress import watched
+from ....checks import Floats, number
+from ...common import scipy, watched, whole
 from .game import ContinuousGame, DiscreteGame, Game, Policy
 from .homotopy import COLDEST, homotopy
 from .response import (
@@ -78,7 +77,7 @@ def repeated_best_response(
         3.333333
     """
     policy, history = uniform(game) if start is None else game.policy_of(start), []
-    for _ in watched(range(_whole("rounds", rounds)), "best responses"):
+    for _ in watched(range(whole("rounds", rounds, 1)), "best responses"):
         answer = best_response(game, policy)
         history.append(answer.crowd_cost - answer.cost)
         if history[-1] <= tolerance:
@@ -114,7 +113,7 @@ def fictitious_play(game: Game, *, rounds: int = 100, steps: int = STEPS) -> Equ
     T, history = inner.span, []
     rows = uniform(inner).at(np.arange(T))
     weight = forward(inner, rows)[:-1]
-    for k in watched(range(1, _whole("rounds", rounds) + 1), "fictitious play"):
+    for k in watched(range(1, whole("rounds", rounds, 1) + 1), "fictitious play"):
         crowd = forward(inner, rows)
         P, c = inner.moves(crowd[:-1]), inner.pays(crowd[:-1])
         ends = [tail(inner, crowd[-1], row) for row in (rows[-1], None)]
@@ -184,7 +183,7 @@ def euler(game: Game, steps: int) -> DiscreteGame:
     """
     if not isinstance(game, ContinuousGame):
         raise TypeError(f"game must be a ContinuousGame, not {type(game).__name__}")
-    h, size = game.span / _whole("steps", steps), game.shape[0]
+    h, size = game.span / whole("steps", steps, 1), game.shape[0]
     stay = np.eye(size)[:, None, :]
 
     crowds = np.concatenate([game.initial[None], np.eye(size)])
@@ -273,7 +272,8 @@ def _sharpened(game: ContinuousGame, pieces: list[_Piece]) -> Policy:
     guess = np.array([pieces[k].start for k in moving])
     if not moving:
         return _policy(pieces)
-    return moved(root(excess, guess, tol=1e-13, options={"eps": 1e-8}).x)
+    found = scipy().optimize.root(excess, guess, tol=1e-13, options={"eps": 1e-8})
+    return moved(found.x)
 
 
 # --- one change -----------------------------------------------------------------------------------
@@ -352,6 +352,7 @@ def threshold_equilibrium(game: ContinuousGame, *, state: str = "S", action: int
     if ends[0] < 0:
         if ends[1] < 0:
             raise ValueError(f"action {action} is better to the end: there is no threshold")
+        brentq = scipy().optimize.brentq
         time = float(brentq(excess, 0, game.span, xtol=1e-14, rtol=1e-13))
     return _threshold(game, time, state, action)
 
@@ -380,10 +381,12 @@ def threshold_optimum(
     def cost(time: float) -> float:
         return social_cost(game, threshold_policy(game, time, state=state, action=action))
 
-    grid = game.span * np.linspace(0, 1, _whole("points", points) + 2) ** 2
+    grid = game.span * np.linspace(0, 1, whole("points", points, 1) + 2) ** 2
     k = int(np.argmin([cost(float(time)) for time in grid]))
     near = (grid[max(k - 1, 0)], grid[min(k + 1, grid.size - 1)])
-    best = minimize_scalar(cost, bounds=near, method="bounded", options={"xatol": 1e-7 * near[1]})
+    best = scipy().optimize.minimize_scalar(
+        cost, bounds=near, method="bounded", options={"xatol": 1e-7 * near[1]}
+    )
     time = min((float(best.x), float(grid[k])), key=cost)
     return _threshold(game, time, state, action)
 
@@ -409,7 +412,3 @@ def _result(game: Game, policy: Policy, history: ArrayLike) -> Equilibrium:
     policy = policy.merged()
     gap = exploitability(game, policy)
     return Equilibrium(policy, social_cost(game, policy), gap, np.array(history))
-
-
-def _whole(name: str, value: int) -> int:
-    return int(number(name, value, "a whole number ≥ 1", lambda n: n >= 1 and n % 1 == 0))

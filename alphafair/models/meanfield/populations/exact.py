@@ -10,13 +10,9 @@ from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import ArrayLike
-from scipy import sparse
-from scipy.sparse.csgraph import connected_components
-from scipy.sparse.linalg import expm_multiply, spsolve
-from scipy.special import gammaln
 
-from ...problem import Floats, Integers, number
-from ...progress import watched
+from ....checks import Floats, Integers
+from ...common import scipy, watched, whole
 from .population import SynchronousPopulation
 
 LARGEST = 300_000  # configurations
@@ -60,8 +56,8 @@ class Chain(NamedTuple):
         Raises:
             ValueError: there are several closed classes, so that it depends on the start.
         """
-        size = self.matrix.shape[0]
-        count, label = connected_components(self.matrix, connection="strong")
+        size, sparse = self.matrix.shape[0], scipy().sparse
+        count, label = sparse.csgraph.connected_components(self.matrix, connection="strong")
         links = self.matrix.tocoo()
         leaves = np.zeros(count, bool)
         out = (label[links.row] != label[links.col]) & (links.data > 0)
@@ -76,7 +72,7 @@ class Chain(NamedTuple):
             flow = self.matrix - sparse.eye_array(size) if self.synchronous else self.matrix
             part = sparse.csc_array(flow)[inside][:, inside].T.tocsc()
             # The law is determined up to a factor: the first entry is 1, its equation goes.
-            law[inside[1:]] = spsolve(part[1:, 1:], -part[1:, [0]].toarray().ravel())
+            law[inside[1:]] = sparse.linalg.spsolve(part[1:, 1:], -part[1:, [0]].toarray().ravel())
         law /= law.sum()
         return law
 
@@ -103,7 +99,7 @@ class Chain(NamedTuple):
                 for _ in range(int(time) - int(last)):
                     law = transposed @ law
             elif time > last:
-                law = expm_multiply(transposed * (time - last), law)
+                law = scipy().sparse.linalg.expm_multiply(transposed * (time - last), law)
             last = time
             rows.append(law)
         return np.array(rows)
@@ -140,7 +136,7 @@ def exact_chain(
         >>> chain.expectation().round(5).tolist()
         [0.37548, 0.62452]
     """
-    size = int(number("n", n, "a whole number ≥ 1", lambda k: k >= 1 and k % 1 == 0))
+    size = whole("n", n, 1)
     if isinstance(model, SynchronousPopulation):
         return _in_steps(model, initial, size, largest)
     known = model.configuration(initial, size)[None]
@@ -181,6 +177,7 @@ def _placed(configurations: Integers, places: dict[bytes, int]) -> tuple[Integer
 def _generator(
     rows: list[Integers], columns: list[Integers], rates: list[Floats], size: int
 ) -> Any:
+    sparse = scipy("the exact chain").sparse
     entries = np.concatenate(rates), (np.concatenate(rows), np.concatenate(columns))
     moves = sparse.coo_array(entries, shape=(size, size)).tocsr()
     return moves - sparse.diags_array(np.asarray(moves.sum(axis=1)))
@@ -192,7 +189,7 @@ def _in_steps(model: SynchronousPopulation, initial: ArrayLike, n: int, largest:
         raise ValueError(
             "model has no kernel: the exact chain is for SynchronousPopulation.from_kernel"
         )
-    x, d = model.state(initial), model.start.size
+    x, d, gammaln = model.state(initial), model.start.size, scipy().special.gammaln
     with np.errstate(over="ignore"):
         count = np.exp(gammaln(n + d) - gammaln(d) - gammaln(n + 1))
     if count > largest / 50:  # rows are full
@@ -209,7 +206,7 @@ def _in_steps(model: SynchronousPopulation, initial: ArrayLike, n: int, largest:
         for s in range(d):
             law = _convolved(law, _multinomial(counts[s], K[s]))
         matrix[i] = law[index]
-    return Chain(known / n, sparse.csr_array(matrix), True)
+    return Chain(known / n, scipy("the exact chain").sparse.csr_array(matrix), True)
 
 
 def _multinomial(n: int, p: Floats) -> Floats:
@@ -219,6 +216,7 @@ def _multinomial(n: int, p: Floats) -> Floats:
     last = n - counts.sum(axis=0)
     table = np.vstack([counts, last])[:, last >= 0]
     impossible = ((table > 0) & (p[:, None] == 0)).any(axis=0)
+    gammaln = scipy().special.gammaln
     logs = gammaln(n + 1) - gammaln(table + 1).sum(axis=0)
     logs += (table * np.log(np.where(p > 0, p, 1.0))[:, None]).sum(axis=0)
     law = np.zeros(last.size)

@@ -23,10 +23,10 @@ from typing import Any
 
 import numpy as np
 
-from ...problem import Floats
+from ....checks import Floats
+from .differentiate import Differentiated, as_tensors
 from .population import Population
 from .refined import steady_state
-from .smooth import Differentiated, as_tensors
 
 RESIDUAL = 1e-6  # of the equations, relatively: above it the eigenvectors are nearly dependent
 

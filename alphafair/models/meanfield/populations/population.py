@@ -26,10 +26,10 @@ from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import ArrayLike
-from scipy import linalg
 
-from ...problem import Floats, Integers
-from .smooth import Differentiated, Smooth, smooth
+from ....checks import Floats, Integers, refuse_first
+from ...common import scipy
+from .differentiate import Differentiated, Smooth, smooth
 
 NEGATIVE = -1e-9  # rates and probabilities below this are no rounding errors
 TINY = 1e-9  # sums that should be 0 or 1 may be this far from it
@@ -177,7 +177,7 @@ class Population:
     @cached_property
     def tangent(self) -> Floats:
         """(d, r) orthonormal basis of the span of the jumps."""
-        basis: Floats = linalg.orth(self.jumps.T, rcond=TINY)
+        basis: Floats = scipy().linalg.orth(self.jumps.T, rcond=TINY)
         return basis
 
     def state(self, values: ArrayLike) -> Floats:
@@ -362,7 +362,7 @@ class SynchronousPopulation:
         """(d, r) orthonormal basis of what leaves the conserved sums as they are."""
         if not self.conserved.size:
             return np.eye(self.start.size)
-        basis: Floats = linalg.null_space(self.conserved)
+        basis: Floats = scipy().linalg.null_space(self.conserved)
         return basis
 
     def state(self, values: ArrayLike) -> Floats:
@@ -402,9 +402,7 @@ class SynchronousPopulation:
 # --- checks ---------------------------------------------------------------------------------------
 def finite(name: str, values: Floats) -> Floats:
     """The values, checked."""
-    if not np.isfinite(values).all():
-        index = tuple(int(i) for i in np.argwhere(~np.isfinite(values))[0])
-        raise ValueError(f"{name}{list(index)} is {values[index]}: must be finite")
+    refuse_first(name, values, np.isfinite(values), "finite")
     return values
 
 
@@ -413,6 +411,14 @@ def of_shape(name: str, values: Floats, shape: tuple[int, ...]) -> Floats:
     if values.shape != shape:
         raise ValueError(f"{name} has shape {values.shape}: must be {shape}")
     return finite(name, values)
+
+
+def increasing(times: ArrayLike) -> Floats:
+    """(T,) times, checked: ≥ 0, finite, increasing; one number is one time."""
+    grid: Floats = np.atleast_1d(np.array(times, dtype=float))
+    if grid.ndim != 1 or not np.isfinite(grid).all() or grid[0] < 0 or (np.diff(grid) <= 0).any():
+        raise ValueError(f"times is {grid.tolist()}: must be ≥ 0, finite and increasing")
+    return grid
 
 
 def _state(model: Population | SynchronousPopulation, values: ArrayLike) -> Floats:

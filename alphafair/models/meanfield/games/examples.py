@@ -6,7 +6,8 @@ from typing import Any
 
 import numpy as np
 
-from ...problem import Floats, number
+from ....checks import Floats, number
+from ...common import whole
 from .game import ContinuousGame, DiscreteGame
 
 
@@ -173,12 +174,11 @@ def susceptible_infected(horizon: int = 18) -> DiscreteGame:
         >>> susceptible_infected().moves(np.array([0.4, 0.6]))[0].round(3).tolist()
         [[0.514, 0.486], [1.0, 0.0]]
     """
-    steps = number("horizon", horizon, "a whole number ≥ 1", lambda t: t >= 1 and t % 1 == 0)
     return DiscreteGame(
         "SI",
         ("out", "distance"),
         lambda m: [[[1 - 0.81 * m[1], 0.81 * m[1]], [1, 0]], [[0.3, 0.7]] * 2],
         lambda m: [[0, 0.5], [1, 1.5]],
         [0.4, 0.6],
-        int(steps),
+        whole("horizon", horizon, 1),
     )

@@ -24,17 +24,17 @@ from .equilibrium import (
     threshold_policy,
     uniform,
 )
-from .game import (
-    ContinuousGame,
-    DiscreteGame,
-    Policy,
-)
-from .game_examples import (
+from .examples import (
     grim,
     prisoners_dilemma,
     repeated_prisoners_dilemma,
     sir_vaccination,
     susceptible_infected,
+)
+from .game import (
+    ContinuousGame,
+    DiscreteGame,
+    Policy,
 )
 from .n_players import (
     NPlayers,

@@ -21,12 +21,10 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import numpy as np
-from scipy import sparse
-from scipy.integrate import solve_ivp
-from scipy.sparse.linalg import splu
 
-from ...problem import Floats, Integers, number
-from .game import ContinuousGame, DiscreteGame, Game, Policy, table_of
+from ....checks import Floats, Integers
+from ...common import scipy, whole
+from .game import NEGATIVE, TINY, ContinuousGame, DiscreteGame, Game, Policy, table_of
 
 Strategy = Policy | Callable[[Floats], Any]
 
@@ -129,12 +127,12 @@ class _Table(NamedTuple):
 
     @classmethod
     def of(cls, game: Game, n_players: int) -> _Table:
-        N = int(number("n_players", n_players, "whole, 2 or more", lambda n: n >= 2 and n % 1 == 0))
+        N = whole("n_players", n_players, 2)
         size = len(game.states)
         _refuse_if_too_large(game, N)
         start = N * game.initial
-        whole = np.rint(start).astype(np.intp)
-        if np.abs(start - whole).max() > 1e-9 * N:
+        at_start = np.rint(start).astype(np.intp)
+        if np.abs(start - at_start).max() > TINY * N:
             raise ValueError(
                 f"n_players is {N} and N · initial {start.round(6).tolist()}: must be whole numbers"
             )
@@ -142,8 +140,8 @@ class _Table(NamedTuple):
         mass = (counts + np.eye(size)[:, None, :]) / N
         pays = np.stack([game.pays(mass[i])[:, i] for i in range(size)])
         weight = np.zeros((size, len(counts)))
-        for i in np.flatnonzero(whole):
-            others = whole - np.eye(size, dtype=np.intp)[i]
+        for i in np.flatnonzero(at_start):
+            others = at_start - np.eye(size, dtype=np.intp)[i]
             weight[i, int(rank(others[None])[0])] = game.initial[i]
         return cls(counts, mass, game.moves(mass), pays, weight)
 
@@ -160,7 +158,7 @@ def _choice(game: Game, strategy: Strategy, table: _Table) -> _Choice:
     if callable(strategy):
         given = strategy(np.moveaxis(table.mass, -1, 0))
         rows = table_of("strategy", given, table.mass, game.shape)
-        if rows.min() < -1e-9 or np.abs(rows.sum(axis=-1) - 1).max() > 1e-9:
+        if rows.min() < NEGATIVE or np.abs(rows.sum(axis=-1) - 1).max() > TINY:
             raise ValueError("strategy(m) must have rows ≥ 0 with sum 1, for every m")
         return _Choice(np.zeros(1), lambda k: rows)
     policy = game.policy_of(strategy).merged()
@@ -200,7 +198,7 @@ def _continuous(game: ContinuousGame, table: _Table, choice: _Choice) -> tuple[F
             change: Floats = np.concatenate([under.ravel(), least.ravel()]) + moved - beta * w
             return change
 
-        solution = solve_ivp(
+        solution = scipy().integrate.solve_ivp(
             rate,
             (0, ends[k] - choice.starts[k]),
             w.ravel(),
@@ -223,7 +221,7 @@ def _cost_of(table: _Table, own: Floats, u: Floats) -> Floats:
 
 def _crowd_moves(table: _Table, rows: Floats) -> Any:
     """The generator (S C, S C) of the others' moves, sparse."""
-    (size, number_of), counts = table.pays.shape[:2], table.counts
+    (size, number_of), counts, sparse = table.pays.shape[:2], table.counts, scipy().sparse
     where = np.arange(size * number_of).reshape(size, number_of)
     under = np.einsum("icka,ickal->ickl", rows, table.moves)
     parts = []
@@ -248,13 +246,14 @@ def _for_ever(
     game: ContinuousGame, table: _Table, rows: Floats, others: Any
 ) -> tuple[Floats, Floats]:
     """Both v and u if these choices are kept for ever: linear, and policy iteration."""
-    shape, own = table.pays.shape[:2], table.own
+    shape, own, sparse = table.pays.shape[:2], table.own, scipy().sparse
 
     def value(acting: Floats) -> Floats:
         own_moves = _own_moves(np.einsum("ica,icaj->icj", acting, own))
         stay = game.discount * sparse.eye_array(shape[0] * shape[1])
         paid = (acting * table.pays).sum(axis=-1)
-        solved: Floats = splu(sparse.csc_array(stay - own_moves - others)).solve(paid.ravel())
+        system = sparse.linalg.splu(sparse.csc_array(stay - own_moves - others))
+        solved: Floats = system.solve(paid.ravel())
         return solved.reshape(shape)
 
     v = value(rows)
@@ -272,7 +271,7 @@ def _for_ever(
 
 def _own_moves(rates: Floats) -> Any:
     """(S, C, S) → (S C, S C), sparse."""
-    size = len(rates)
+    size, sparse = len(rates), scipy().sparse
     blocks = [[sparse.diags_array(rates[i, :, j]) for j in range(size)] for i in range(size)]
     return sparse.block_array(blocks, format="csr")
 

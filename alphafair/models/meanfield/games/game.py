@@ -24,7 +24,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
-from ...problem import Floats, number
+from ....checks import Floats, number
 
 NEGATIVE = -1e-9  # rates and probabilities below this are no rounding errors
 TINY = 1e-9  # sums that should be 1 may be this far from it

@@ -39,14 +39,12 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import ArrayLike
-from scipy import sparse
-from scipy.special import gammaln
-from scipy.stats import binom
 
-from ...problem import Floats, number
-from .chain import Chain
+from ....checks import Floats, number
+from ...common import scipy, whole
+from .differentiate import Smooth
+from .exact import Chain
 from .population import Population, SynchronousPopulation
-from .smooth import Smooth
 
 
 @dataclass(frozen=True)
@@ -72,9 +70,9 @@ class PairLaw:
     sent: int = 50
 
     def __post_init__(self) -> None:
-        n = _whole("items", self.items, 2)
-        c = _whole("cache", self.cache, 1, n)
-        _whole("sent", self.sent, 1, min(c, n - 1))
+        n = whole("items", self.items, 2)
+        c = whole("cache", self.cache, 1, n)
+        whole("sent", self.sent, 1, min(c, n - 1))
 
     @property
     def share(self) -> float:
@@ -296,20 +294,20 @@ def gossip_rounds(
         >>> gossip_rounds(50, 5).transient([0, 10])[:, 0].round(5).tolist()
         [0.1, 0.13083]
     """
-    N = _whole("nodes", nodes, 2)
+    N = whole("nodes", nodes, 2)
     if N % 2:
         raise ValueError(f"nodes is {N}: must be even, or a node has no partner in a round")
-    X0 = _whole("holders", holders, 0, N)
+    X0 = whole("holders", holders, 0, N)
     law, part = PairLaw(items, cache, sent), number("exchange", exchange, "in (0, 1]", _share)
     matrix = np.array([_round(X, N, part * law.spread, part * law.lose) for X in range(N + 1)])
     order = np.append(X0, np.delete(np.arange(N + 1), X0))
-    inside = sparse.csr_array(matrix[np.ix_(order, order)])
+    inside = scipy("the exact chain").sparse.csr_array(matrix[np.ix_(order, order)])
     return Chain(order[:, None] / N, inside, True)
 
 
 def _round(X: int, N: int, up: float, down: float) -> Floats:
     """(N + 1,) the law of the next X."""
-    law = np.zeros(N + 1)
+    law, gammaln, binom = np.zeros(N + 1), scipy().special.gammaln, scipy().stats.binom
     b = np.arange(max(0, X - N // 2), X // 2 + 1)
     j = X - 2 * b
     a = (N - X - j) // 2
@@ -325,16 +323,3 @@ def _round(X: int, N: int, up: float, down: float) -> Floats:
 
 def _share(p: float) -> bool:
     return 0 < p <= 1
-
-
-def _whole(name: str, value: float, least: int, most: int | None = None) -> int:
-    """A whole number in its range."""
-    above = "" if most is None else f" and ≤ {most}"
-    return int(
-        number(
-            name,
-            value,
-            f"a whole number ≥ {least}{above}",
-            lambda k: k % 1 == 0 and least <= k and (most is None or k <= most),
-        )
-    )

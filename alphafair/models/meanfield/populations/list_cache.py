@@ -24,11 +24,15 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike
-from scipy import linalg
 
-from ...problem import Floats, Integers
-from ...progress import watched
+from ....checks import Floats, Integers, refuse_first
+from ...common import scipy, watched
 from .population import TINY, finite, of_shape
+
+FAR = 4.0  # a step of u: e⁴ is far enough at once
+STEPS = 200  # of Newton's method; a dozen are usual
+CONVERGED = 1e-14  # its last step
+STUCK = 1e-15  # a step that has been halved to this is rounding
 
 
 @dataclass(frozen=True)
@@ -55,9 +59,7 @@ class RandomCache:
 
     def __post_init__(self) -> None:
         rates = finite("popularity", np.array(self.popularity, dtype=float).reshape(-1))
-        if rates.min() <= 0:
-            k = int(rates.argmin())
-            raise ValueError(f"popularity[{k}] is {rates[k]:g}: must be > 0; leave the object out")
+        refuse_first("popularity", rates, rates > 0, "> 0", "leave the object out")
         given = np.array(self.sizes, dtype=float).reshape(-1)
         if given.size == 0 or (given % 1).any() or given.min() < 1 or given.sum() >= rates.size:
             raise ValueError(
@@ -77,17 +79,17 @@ class RandomCache:
         """The fixed point, flat: Newton's method for u, halved until it goes down."""
         u = np.zeros(self.sizes.size)
         gap = self._excess(u)
-        for _ in range(200):
+        for _ in range(STEPS):
             x = self._law(u)[:, 1:]
             slope = np.diag(x.sum(axis=0)) - x.T @ x
             step = np.linalg.solve(slope, -gap)
-            step *= min(1.0, 4 / np.abs(step).max(initial=1e-300))  # e⁴ is far enough at once
+            step *= FAR / max(FAR, np.abs(step).max())
             while np.linalg.norm(self._excess(u + step)) > np.linalg.norm(gap):
                 step /= 2
-                if np.abs(step).max() < 1e-15:
+                if np.abs(step).max() < STUCK:
                     return self._law(u).reshape(-1)
             u, gap = u + step, self._excess(u + step)
-            if np.abs(step).max() < 1e-14:
+            if np.abs(step).max() < CONVERGED:
                 break
         return self._law(u).reshape(-1)
 
@@ -107,9 +109,8 @@ class RandomCache:
     def tangent(self) -> Floats:
         """((h + 1) n, h (n − 1)): an object is in one list, a list has its size."""
         n, lists = self.shape
-        basis: Floats = np.kron(
-            linalg.null_space(np.ones((1, n))), linalg.null_space(np.ones((1, lists)))
-        )
+        null_space = scipy().linalg.null_space
+        basis: Floats = np.kron(null_space(np.ones((1, n))), null_space(np.ones((1, lists))))
         return basis
 
     def state(self, values: ArrayLike) -> Floats:

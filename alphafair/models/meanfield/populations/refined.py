@@ -30,18 +30,17 @@ References:
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike
-from scipy import linalg
-from scipy.integrate import DOP853, solve_ivp
 
-from ...problem import Floats, number
-from ...progress import watched
-from .population import Model
-from .smooth import Differentiated
+from ....checks import Floats, number
+from ...common import scipy, watched
+from .differentiate import Differentiated
+from .population import Model, increasing
 
 PATIENCE = (1e1, 1e2, 1e3, 1e4)  # times that the mean field is followed before Newton's method
 NEAR = 1e-2  # Newton's method may move x by this much, relatively: else it goes elsewhere
@@ -52,8 +51,6 @@ PATH = (1e-10, 1e-12)  # relative and absolute tolerance of the mean field in ti
 ACCURACY = 1e-7  # relative, of W in time, by an estimate that is hundreds of times too careful
 HALVINGS = 8  # of the steps in time, to reach it
 NUMBERS = 2**23  # in the tables of one batch of Jacobians
-STAGES, WEIGHTS, NODES = DOP853.A, DOP853.B, DOP853.C[: DOP853.n_stages]
-ERRORS = np.stack([DOP853.E5, DOP853.E3])[:, : DOP853.n_stages]
 
 
 class Refined(NamedTuple):
@@ -155,7 +152,7 @@ def steady_state(model: Model) -> Refined:
     x, A = _rest(model)
     U, one = model.tangent, np.eye(model.tangent.shape[1])
     Q = U.T @ model.noise(x) @ U
-    solve = linalg.solve_discrete_lyapunov if model.synchronous else _lyapunov
+    solve = scipy().linalg.solve_discrete_lyapunov if model.synchronous else _lyapunov
     W = U @ _symmetric(solve(A, _symmetric(Q))) @ U.T
     pull = U.T @ (model.curvature(x, W) / 2 + model.lower_drift(x))
     V = U @ np.linalg.solve((one - A) if model.synchronous else -A, pull)
@@ -258,7 +255,9 @@ def _follow(model: Model, x: Floats, time: float) -> Floats:
             x = model.drift(x)
         end = x
     else:
-        solution = solve_ivp(lambda t, y: model.drift(y), (0, time), x, method="LSODA", **FOLLOWED)
+        solution = scipy("the mean field in time").integrate.solve_ivp(
+            lambda t, y: model.drift(y), (0, time), x, method="LSODA", **FOLLOWED
+        )
         end = solution.y[:, -1]
     if not np.isfinite(end).all():
         raise ValueError("the mean field from the model's start is not finite: check the rates")
@@ -297,16 +296,39 @@ def _slowest(model: Model, A: Floats, fastest: float) -> tuple[float, float]:
 
 
 def _lyapunov(A: Floats, Q: Floats) -> Floats:
-    W: Floats = linalg.solve_continuous_lyapunov(A, -Q)
+    W: Floats = scipy().linalg.solve_continuous_lyapunov(A, -Q)
     return W
 
 
 # --- in time --------------------------------------------------------------------------------------
+class _Tableau(NamedTuple):
+    """Dormand and Prince's method of order 8 with s stages.
+
+    Attributes:
+        stages: (s, s) what the slopes so far add to the next stage.
+        weights: (s,) what they add to the end of the step.
+        nodes: (s,) the time of each stage, as a part of the step.
+        errors: (2, s) of the order 5 and of the order 3.
+    """
+
+    stages: Floats
+    weights: Floats
+    nodes: Floats
+    errors: Floats
+
+
+@functools.cache
+def _tableau() -> _Tableau:
+    method = scipy().integrate.DOP853
+    errors = np.stack([method.E5, method.E3])[:, : method.n_stages]
+    return _Tableau(method.A, method.B, method.C[: method.n_stages], errors)
+
+
 def _path(model: Model, x0: Floats, times: Floats) -> Any:
     """The mean field in time, at any time."""
     relative, absolute = PATH
     model.noise(x0)  # rates that are negative at the start are an error of the caller
-    solution = solve_ivp(
+    solution = scipy("the mean field in time").integrate.solve_ivp(
         lambda t, x: model.drift(x),
         (0, max(times[-1], np.finfo(float).tiny)),
         x0,
@@ -338,19 +360,19 @@ def _corrections(
     model: Model, path: Callable[[Floats], Floats], mesh: Floats, times: Floats
 ) -> tuple[Floats, Floats, float]:
     """V (T, d) and W (T, d, d) at the times, which are in the mesh, and the error of W."""
-    U = model.tangent
-    r = U.shape[1]
+    U, tableau = model.tangent, _tableau()
+    r, count = U.shape[1], tableau.nodes.size
     V, W, error = np.zeros(r), np.zeros((r, r)), 0.0
     kept = [(V, W)] if times[0] == 0 else []
     for steps in _batches(mesh, U.shape[0]):
         h = np.diff(mesh[steps])
-        nodes = (mesh[steps][:-1, None] + h[:, None] * NODES).reshape(-1)
+        nodes = (mesh[steps][:-1, None] + h[:, None] * tableau.nodes).reshape(-1)
         x = path(nodes).T
-        A = (U.T @ model.jacobian(x) @ U).reshape(h.size, NODES.size, r, r)
+        A = (U.T @ model.jacobian(x) @ U).reshape(h.size, count, r, r)
         Q = (U.T @ model.noise(x) @ U).reshape(A.shape)
         stages, after, wrong = _noise_steps(A, Q, W, h)
         curved = model.curvature(x, U @ stages.reshape(-1, r, r) @ U.T) / 2
-        pull = ((curved + model.lower_drift(x)) @ U).reshape(h.size, NODES.size, r)
+        pull = ((curved + model.lower_drift(x)) @ U).reshape(h.size, count, r)
         moved = _mean_steps(A, pull, V, h)
         inside = np.flatnonzero(np.isin(mesh[steps][1:], times))
         kept += [(moved[i], after[i]) for i in inside]
@@ -362,7 +384,7 @@ def _corrections(
 
 def _batches(mesh: Floats, size: int) -> Iterator[slice]:
     """Slices of the mesh that share their ends."""
-    length = max(1, NUMBERS // (size**2 * NODES.size))
+    length = max(1, NUMBERS // (size**2 * _tableau().nodes.size))
     starts = range(0, len(mesh) - 1, length)
     for start in watched(starts, "time") if len(starts) > 1 else starts:
         yield slice(start, min(start + length, len(mesh) - 1) + 1)
@@ -372,15 +394,15 @@ def _noise_steps(A: Floats, Q: Floats, W: Floats, steps: Floats) -> tuple[Floats
     """Stages and ends of W' = A W + W Aᵀ + Q, with the sum of the errors."""
     stages, ends, error = np.empty_like(A), np.empty_like(A[:, 0]), 0.0
     slopes = np.empty_like(A[0])
-    flat = slopes.reshape(len(slopes), -1)
+    flat, tableau = slopes.reshape(len(slopes), -1), _tableau()
     for k, h in enumerate(steps):
         for s in range(len(slopes)):
-            at = W + h * (STAGES[s, :s] @ flat[:s]).reshape(W.shape)
+            at = W + h * (tableau.stages[s, :s] @ flat[:s]).reshape(W.shape)
             half = A[k, s] @ at
             slopes[s] = half + half.T + Q[k, s]
             stages[k, s] = at
-        W = W + h * (WEIGHTS @ flat).reshape(W.shape)
-        fifth, third = np.abs(ERRORS @ flat).max(axis=1)
+        W = W + h * (tableau.weights @ flat).reshape(W.shape)
+        fifth, third = np.abs(tableau.errors @ flat).max(axis=1)
         if fifth > 0:  # Hairer's estimate of the error of order 8
             error += float(h * fifth**2 / np.hypot(fifth, 0.1 * third))
         ends[k] = W
@@ -389,11 +411,11 @@ def _noise_steps(A: Floats, Q: Floats, W: Floats, steps: Floats) -> tuple[Floats
 
 def _mean_steps(A: Floats, pull: Floats, V: Floats, steps: Floats) -> Floats:
     """Ends of V' = A V + pull."""
-    ends, slopes = np.empty_like(pull[:, 0]), np.empty_like(pull[0])
+    ends, slopes, tableau = np.empty_like(pull[:, 0]), np.empty_like(pull[0]), _tableau()
     for k, h in enumerate(steps):
         for s in range(len(slopes)):
-            slopes[s] = A[k, s] @ (V + h * (STAGES[s, :s] @ slopes[:s])) + pull[k, s]
-        V = V + h * (WEIGHTS @ slopes)
+            slopes[s] = A[k, s] @ (V + h * (tableau.stages[s, :s] @ slopes[:s])) + pull[k, s]
+        V = V + h * (tableau.weights @ slopes)
         ends[k] = V
     return ends
 
@@ -441,9 +463,7 @@ def _shaped(model: Model, x: Floats, V: Floats, W: Floats) -> Refined:
 
 
 def _times(model: Model, times: ArrayLike) -> Floats:
-    grid: Floats = np.atleast_1d(np.array(times, dtype=float))
-    if grid.ndim != 1 or not np.isfinite(grid).all() or grid[0] < 0 or (np.diff(grid) <= 0).any():
-        raise ValueError(f"times is {grid.tolist()}: must be ≥ 0, finite and increasing")
+    grid = increasing(times)
     if model.synchronous and (grid % 1).any():
         raise ValueError(f"times is {grid.tolist()}: must be whole numbers, the model has steps")
     return grid

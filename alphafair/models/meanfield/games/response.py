@@ -22,10 +22,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike
-from scipy.integrate import solve_ivp
-from scipy.optimize import brentq
 
-from ...problem import Floats, Integers
+from ....checks import Floats, Integers
+from ...common import scipy
 from .game import ContinuousGame, DiscreteGame, Game, Policy
 
 RELATIVE, ABSOLUTE = 1e-11, 1e-13  # of the differential equations
@@ -71,7 +70,7 @@ def mass_flow(game: Game, policy: Policy, times: ArrayLike) -> Floats:
         times: (K,) ≥ 0; whole numbers for a `DiscreteGame`.
 
     Example:
-        >>> from alphafair.models.meanfield.game import ContinuousGame
+        >>> from alphafair.models.meanfield.games import ContinuousGame
         >>> flee = ContinuousGame(
         ...     "AB", ["stay", "go"], lambda m: [[[0, 0], [0, 1]], [[0, 0], [0, 0]]],
         ...     lambda m: [[m[0], m[0]], [0, 0]], [1, 0], horizon=1)
@@ -356,7 +355,7 @@ def integrate(
     rate: Callable[..., Any], start: float, end: float, value: Floats, *, dense: bool = False
 ) -> Any:
     """The solution of an initial value problem, or an error."""
-    result = solve_ivp(
+    result = scipy("a game in continuous time").integrate.solve_ivp(
         rate,
         (start, end),
         value,
@@ -376,7 +375,7 @@ def integrate(
 
 def _switches(game: ContinuousGame, play: Play) -> tuple[Floats, Integers]:
     """When the best actions change, and what they are from then on."""
-    parts = np.linspace(0, 1, SCAN, endpoint=False)
+    parts, brentq = np.linspace(0, 1, SCAN, endpoint=False), scipy().optimize.brentq
     times = (play.nodes[:-1, None] + np.diff(play.nodes)[:, None] * parts).ravel()
     times = np.append(times, game.span)
 

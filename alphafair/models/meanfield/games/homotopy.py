@@ -28,11 +28,9 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 import numpy as np
-from scipy import sparse
-from scipy.sparse.linalg import splu
 
-from ...problem import Floats, Integers
-from ...progress import watched
+from ....checks import Floats, Integers
+from ...common import scipy, watched
 from .game import DiscreteGame
 from .response import backward, forward, tail
 
@@ -240,9 +238,10 @@ def _step(
         _entries(at_z[1:], at_m[:-1], dzdm[1:]),
     ]
     row, column, entry = (np.concatenate(side) for side in zip(*parts, strict=True))
+    sparse = scipy("the homotopy").sparse
     matrix = sparse.csc_array((entry, (row, column)), shape=(block * T, block * T))
     right = np.concatenate([part.reshape(T, -1) for part in residual], axis=1)
-    step = -splu(matrix).solve(right.ravel()).reshape(T, block)
+    step = -sparse.linalg.splu(matrix).solve(right.ravel()).reshape(T, block)
     dm, du, dz = np.split(step, [size, 2 * size], axis=1)
     return dm, du, dz.reshape(point.z.shape)
 

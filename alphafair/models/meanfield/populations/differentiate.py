@@ -20,7 +20,7 @@ from typing import Any
 
 import numpy as np
 
-from ...problem import Floats
+from ....checks import Floats
 
 FIRST = np.array([3 / 4, -3 / 20, 1 / 60])  # sixth order: Σ c_i (f(ih) − f(−ih)) / h
 SECOND = np.array([3 / 2, -3 / 20, 1 / 90])  # Σ c_i (f(ih) − 2 f(0) + f(−ih)) / h²
