@@ -10,7 +10,8 @@ from __future__ import annotations
 
 import functools
 import os
-from collections.abc import Callable
+import types
+from collections.abc import Callable, Sequence
 from typing import Any
 
 LARGE = 50_000  # items; numpy does fewer in less time than numba takes to load
@@ -37,6 +38,7 @@ class Kernel:
     Args:
         loop: a function that numba can compile.
         plain: the same in numpy; None runs the loop itself as it stands.
+        helpers: functions that the loop calls, each also those before it: compiled along with it.
         large: from this amount of work on the loop is compiled, where numba is there.
         signature: types to compile for at once; None compiles for the types of each call.
         options: passed on to `numba.njit`, such as ``error_model="numpy"`` or ``parallel=True``.
@@ -47,12 +49,13 @@ class Kernel:
         loop: Callable[..., Any],
         plain: Callable[..., Any] | None = None,
         *,
+        helpers: Sequence[Callable[..., Any]] = (),
         large: int = LARGE,
         signature: Callable[[Any], Any] | None = None,
         **options: Any,
     ) -> None:
         self.loop, self.plain, self.large = loop, plain or loop, large
-        self._signature, self._options = signature, options
+        self._helpers, self._signature, self._options = helpers, signature, options
         self._compiled: Any = None
         self._cached = True
         functools.update_wrapper(self, loop)
@@ -79,4 +82,14 @@ class Kernel:
         module = numba()
         signature = self._signature(module.types) if self._signature else None
         jit = module.njit(signature, cache=self._cached, **self._options)
-        return jit(self.loop)
+        if not self._helpers:
+            return jit(self.loop)
+        names = dict(self.loop.__globals__)
+        for helper in self._helpers:
+            names[helper.__name__] = module.njit(**self._options)(_among(names, helper))
+        return jit(_among(names, self.loop))
+
+
+def _among(names: dict[str, Any], function: Any) -> Any:
+    """The same function, which finds what it calls among these names."""
+    return types.FunctionType(function.__code__, names, function.__name__, function.__defaults__)
