@@ -13,13 +13,13 @@ from alphafair.models.bandits import (
     Arm,
     MultichainError,
     NotIndexableError,
-    elimination,
     gittins_index,
     index_residual,
     indexability,
     whittle_index,
 )
-from alphafair.models.bandits import index as index_module
+from alphafair.models.bandits.indices import index as index_module
+from alphafair.models.bandits.indices import panel
 
 # Data of 27 arms; each index was found by exact enumeration and by bisection with policy iteration.
 CASES = json.loads((Path(__file__).parent / "data" / "bandit_arms.json").read_text())
@@ -310,7 +310,7 @@ def test_blocks_change_nothing(size, discount, monkeypatch):
     assert index_residual(arm, index, discount=discount, ranks=range(0, size, 11)) < 1e-13
     plain = whittle_index(arm, discount=discount, check_indexability=False)
     np.testing.assert_allclose(plain, index, 0, 1e-13)
-    monkeypatch.setattr("alphafair.models.bandits.elimination.BLOCK", 7)
+    monkeypatch.setattr("alphafair.models.bandits.indices.elimination.BLOCK", 7)
     np.testing.assert_allclose(whittle_index(arm, discount=discount), index, 0, 1e-13)
 
 
@@ -481,10 +481,10 @@ def test_the_witness_lies_before_the_next_event():
     for second, expected in ((-2.0, 1.5), (-9.0, 2.5)):
         z[2] = second
         facts = np.array([0.0, 1.0, 1.0, -1.0, np.nan])
-        status = elimination._shift(
+        status = panel._shift(
             np.arange(3), np.array([0]), np.array([False]), z, slope, z < 0, 1e-12, True, facts
         )
-        assert (status, *facts[3:]) == (elimination.BROKEN, 1.0, expected)
+        assert (status, *facts[3:]) == (panel.BROKEN, 1.0, expected)
 
 
 def test_zero_has_no_sign():

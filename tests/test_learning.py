@@ -9,9 +9,7 @@ import pytest
 from scipy.optimize import linprog
 
 from alphafair.models.bandits import Arm, gittins_index
-from alphafair.models.bandits import learners as learners_module
-from alphafair.models.bandits import learning as learning_module
-from alphafair.models.bandits.learners import optimistic_chain
+from alphafair.models.bandits.examples import random_rested, task_scheduling
 from alphafair.models.bandits.learning import (
     MBPSRL,
     MBUCBVI,
@@ -25,7 +23,9 @@ from alphafair.models.bandits.learning import (
     random_walk,
     run,
 )
-from alphafair.models.bandits.small import (
+from alphafair.models.bandits.learning import episodes as episodes_module
+from alphafair.models.bandits.learning import learners as learners_module
+from alphafair.models.bandits.learning.kernels import (
     DENSE,
     chain_value,
     first_largest,
@@ -35,7 +35,7 @@ from alphafair.models.bandits.small import (
     policy_loss,
     shifted,
 )
-from alphafair.models.bandits.zoo import random_rested, task_scheduling
+from alphafair.models.bandits.learning.learners import optimistic_chain
 
 ARMWISE, PRODUCTS = (MBPSRL, MBUCBVI, MBUCRL2), (PSRL, UCBVI, UCRL2)
 # Some hundred roundings of numbers up to 1/(1 − β) ≤ 100, in systems of condition 2/(1 − β);
@@ -321,7 +321,7 @@ def test_optimism(seed):
 @pytest.mark.parametrize("beta", [0.5, 0.9, 0.99])
 @pytest.mark.parametrize("arms", [MIXED, WALKS, BIG])
 def test_gaps_and_regret_are_those_of_the_product_chain(arms, beta):
-    world = learning_module._world(arms, beta, None, None)
+    world = episodes_module._world(arms, beta, None, None)
     P, R = product(arms)
     V = best_value(P, R, beta)
     np.testing.assert_allclose(world.gap, V[:, None] - R - beta * P @ V, atol=SHARP)
@@ -655,7 +655,7 @@ def test_sparse_arms():
         (lambda: UCRL2(discount=0), r"discount is 0\.0: must be in \(0, 1\)"),
         (lambda: run(Known(1.5), MIXED, 1), r"discount is 1\.5: must be in \(0, 1\)"),
         (lambda: run(MBPSRL(0.9), [], 1), "arms is empty: at least one arm"),
-        (lambda: run(MBPSRL(0.9), MIXED, 0), r"episodes is 0.*: must be a whole number, 1 or more"),
+        (lambda: run(MBPSRL(0.9), MIXED, 0), r"episodes is 0.*: must be a whole number ≥ 1"),
         (lambda: run(MBPSRL(0.9), MIXED, 1, runs=0), r"runs is 0.*: must be a whole number"),
         (
             lambda: run(MBPSRL(0.9), [MIXED[0], MOVING], 1),

@@ -24,9 +24,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike
-from scipy.special import stdtrit
 
-from ...problem import Floats, Integers
+from ...checks import Floats, Integers
 from ...progress import watched
 from .arms import Arm, discount_factor
 from .counts import (
@@ -38,6 +37,7 @@ from .counts import (
     whole,
 )
 from .policies import Policy
+from .sparse import scipy
 
 REMAINDER = 1e-8  # of the discounted reward: what comes after the last step, at most
 Batch = list[tuple[Integers, Floats]]
@@ -309,6 +309,6 @@ def _earned(arm: Arm, counts: Integers, active: Integers) -> Floats:
 
 def _summary(values: Floats) -> Simulation:
     error = float(values.std(ddof=1) / np.sqrt(values.size)) if values.size > 1 else np.inf
-    reach = float(stdtrit(max(values.size - 1, 1), 0.975)) * error
+    reach = float(scipy("Student's law").special.stdtrit(max(values.size - 1, 1), 0.975)) * error
     mean = float(values.mean())
     return Simulation(mean, error, (mean - reach, mean + reach), values)

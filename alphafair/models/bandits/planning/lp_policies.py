@@ -28,12 +28,13 @@ from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 import numpy as np
-from scipy.sparse.linalg import splu
 
-from ...problem import Floats, Integers
-from ...progress import counted
-from .counts import whole
-from .horizon import (
+from ....checks import Floats, Integers
+from ....progress import counted
+from ..counts import whole
+from ..policies import active_arms, in_order
+from ..sparse import scipy
+from .finite_horizon import (
     ACTIVE,
     POSITIVE,
     SPLIT,
@@ -41,7 +42,6 @@ from .horizon import (
     Program,
     absorber,
 )
-from .policies import active_arms, in_order
 
 GRID = 2.0**-24
 UNIQUE = 1e-7  # a reduced cost below this, relative to the largest reward, may be 0
@@ -72,7 +72,7 @@ class LPFillingPolicy:
 
     Example:
         >>> from alphafair.models.bandits.arms import Arm
-        >>> from alphafair.models.bandits.horizon import finite_horizon_relaxation
+        >>> from alphafair.models.bandits.planning import finite_horizon_relaxation
         >>> arm = Arm([[1, 0], [1, 0]], [[0, 1], [0, 1]], 0, [1, 0])
         >>> plan = finite_horizon_relaxation(arm, [0.75, 0.25], 0.5, horizon=2)
         >>> LPFillingPolicy(plan).decide(np.array([3, 1]), 0).tolist()
@@ -121,7 +121,7 @@ class LPIndexPolicy:
 
     Example:
         >>> from alphafair.models.bandits.arms import Arm
-        >>> from alphafair.models.bandits.horizon import finite_horizon_relaxation
+        >>> from alphafair.models.bandits.planning import finite_horizon_relaxation
         >>> arm = Arm([[1, 0], [1, 0]], [[0, 1], [0, 1]], 0, [1, 0])
         >>> plan = finite_horizon_relaxation(arm, [0.75, 0.25], 0.5, horizon=2)
         >>> LPIndexPolicy(plan).decide(np.array([3, 1]), 0).tolist()
@@ -182,7 +182,7 @@ class LPUpdatePolicy:
 
     Example:
         >>> from alphafair.models.bandits.arms import Arm
-        >>> from alphafair.models.bandits.horizon import finite_horizon_relaxation
+        >>> from alphafair.models.bandits.planning import finite_horizon_relaxation
         >>> arm = Arm([[1, 0], [1, 0]], [[0, 1], [0, 1]], 0, [1, 0])
         >>> plan = finite_horizon_relaxation(arm, [0.75, 0.25], 0.5, horizon=2)
         >>> LPUpdatePolicy(plan).decide(np.array([3, 1]), 1).tolist()
@@ -343,7 +343,7 @@ def _region(program: Program, plan: FiniteHorizonRelaxation) -> _Region | None:
     right[:S, :S] = np.eye(S)
     right[:, S] = program.right_hand_side(np.zeros(S), h)
     try:
-        answer = splu(corner[:, basis]).solve(right)
+        answer = scipy().sparse.linalg.splu(corner[:, basis]).solve(right)
     except RuntimeError:  # a singular matrix: not a basis
         return None
     basic = answer[:, :S] @ plan.initial + answer[:, S]

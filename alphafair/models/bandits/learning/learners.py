@@ -48,9 +48,9 @@ from typing import Any, ClassVar, NamedTuple, Protocol
 
 import numpy as np
 
-from ...problem import Floats, Integers
-from .arms import discount_factor
-from .small import gittins_indices, optimistic_arms
+from ....checks import Floats, Integers
+from ..arms import discount_factor
+from .kernels import gittins_indices, optimistic_arms
 
 JOINT = 4096  # joint states that can be listed
 PRODUCT = 1024  # joint states up to which the X · n · X transitions of the product are learned
@@ -69,6 +69,7 @@ class Seen(NamedTuple):
         joint_moves: (X, n, X) the same by joint states; empty unless the learner asks for it.
         joint_paid: (X, n).
         episodes: K, how many there will be.
+        runs: how often all of it will be repeated.
     """
 
     sizes: Integers
@@ -79,6 +80,7 @@ class Seen(NamedTuple):
     joint_moves: Integers
     joint_paid: Integers
     episodes: int
+    runs: int = 1
 
     @property
     def visits(self) -> Integers:
@@ -90,6 +92,11 @@ class Seen(NamedTuple):
     def steps(self) -> int:
         """The number of steps so far, t."""
         return int(self.moves.sum())
+
+    @property
+    def plans(self) -> int:
+        """How many plans will be made in all, one an episode."""
+        return self.episodes * self.runs
 
     @property
     def joint_states(self) -> int:
@@ -169,7 +176,8 @@ class MBPSRL(_Settings):
         reward = rng.beta(1.0 + seen.paid, 1.0 + seen.visits - seen.paid)
         drawn = rng.standard_gamma(seen.moves + seen.possible)
         P = drawn / drawn.sum(axis=2, keepdims=True)
-        return Plan(priority=gittins_indices(P, reward, seen.sizes, self.discount))
+        arms = (P, reward, seen.sizes, self.discount)
+        return Plan(priority=gittins_indices(*arms, seen.plans))
 
 
 class MBUCBVI(_Settings):
@@ -189,7 +197,8 @@ class MBUCBVI(_Settings):
         reward, radius = _rewards(seen, seen.paid, seen.visits)
         P = _frequencies(seen.moves, seen.possible)
         bonus = radius / (1 - self.discount)
-        return Plan(priority=gittins_indices(P, reward + bonus, seen.sizes, self.discount))
+        arms = (P, reward + bonus, seen.sizes, self.discount)
+        return Plan(priority=gittins_indices(*arms, seen.plans))
 
 
 class MBUCRL2(_Settings):
@@ -211,8 +220,15 @@ class MBUCRL2(_Settings):
         reward, radius = _rewards(seen, seen.paid, seen.visits)
         wide = _transitions(seen, int(seen.sizes.sum()), seen.sizes[:, None], seen.visits)
         choice, value = optimistic_arms(
-            *(_frequencies(seen.moves, seen.possible), np.minimum(reward + radius, 1.0), wide),
-            *(seen.sizes, seen.strides, self.discount, _values(seen, last), GAIN),
+            _frequencies(seen.moves, seen.possible),
+            np.minimum(reward + radius, 1.0),
+            wide,
+            seen.sizes,
+            seen.strides,
+            self.discount,
+            _values(seen, last),
+            GAIN,
+            seen.plans,
         )
         return Plan(choice=choice, value=value)
 
