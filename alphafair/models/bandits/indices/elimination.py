@@ -34,6 +34,7 @@ References:
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -41,11 +42,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ....checks import Floats, Integers
-from .panel import RUNNING, TIE, panel
+from ..sparse import scipy
+from .panel import LARGE, RUNNING, TIE, panel
 
 BLOCK = 48  # pivots between two matrix products: W and the rows of a block stay in the cache
 SHRINK = 0.7  # rows are dropped when fewer than this part of them is active
-STRIP = 64  # rows of the product that are subtracted at a time, while they are in the cache
+STRIP = 128  # rows of a product without BLAS in place
 
 
 @dataclass(frozen=True, eq=False)
@@ -149,11 +151,7 @@ def _next_stage(stage: _Stage, gone: Any, w: Floats, y: Floats, *, rows: bool) -
         array[holes] = array[movers]
     y[:, holes] = y[:, movers]
     column = stage.column[:m]
-    product = np.empty((STRIP, w.shape[1]))
-    for first in range(0, m, STRIP):
-        strip = column[first : first + STRIP]
-        pivots = y[:, first : first + len(strip)]
-        strip -= np.matmul(pivots.T, w, out=product[: len(strip)])
+    _subtract_product(column, y[:, :m], w)
     kept = replace(
         stage,
         column=column,
@@ -172,3 +170,21 @@ def _next_stage(stage: _Stage, gone: Any, w: Floats, y: Floats, *, rows: bool) -
         slope=stage.slope[kept.row_of],
         passive=np.zeros(m, bool),
     )
+
+
+def _subtract_product(column: Floats, y: Floats, w: Floats) -> None:
+    """Subtract yᵀ w from the column table, in place.
+
+    BLAS does so by itself and is a tenth faster, but only scipy lets it; the product of a strip of
+    rows at a time stays in the cache.
+    """
+    if len(column) >= LARGE:
+        with suppress(ImportError):
+            gemm = scipy().linalg.blas.dgemm
+            product = gemm(-1.0, w.T, y.T, 1.0, column.T, trans_b=True, overwrite_c=True)
+            assert np.shares_memory(product, column)  # a copy would be lost
+            return
+    product = np.empty((STRIP, w.shape[1]))
+    for first in range(0, len(column), STRIP):
+        strip = column[first : first + STRIP]
+        strip -= np.matmul(y[:, first : first + STRIP].T, w, out=product[: len(strip)])

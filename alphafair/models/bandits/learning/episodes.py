@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike
 
-from ....checks import Floats, Integers
+from ....checks import Floats, Integers, refuse_first
 from ....progress import counted
 from ..arms import Arm, discount_factor
 from ..counts import whole
@@ -213,10 +213,11 @@ def _episode(plan: Plan, world: _World, seen: Seen, luck: np.random.Generator) -
     uniform, coins = luck.random((world.sizes.size, length)), luck.random(length)
     choice, priority = _followed(plan, world)
     arms = (world.P, world.R, world.sizes, world.strides, world.initial, uniform, coins)
+    steps = int(world.times / (1 - world.beta))  # about so many in all episodes of all runs
     tables = ((seen.moves, seen.paid), (seen.joint_moves, seen.joint_paid))
-    earned = play(choice, priority, *arms, True, *tables, world.times)
+    earned = play(choice, priority, *arms, True, *tables, steps)
     if world.gap is None:
-        best = play(np.empty(0, int), world.gittins, *arms, False, *tables, world.times)
+        best = play(np.empty(0, int), world.gittins, *arms, False, *tables, steps)
         return best - earned
     start = int(world.initial @ world.strides)
     parts = (world.gap, world.P, world.sizes, world.strides, start, world.beta)
@@ -351,12 +352,9 @@ def _refuse_arm(a: int, arm: Arm) -> None:
             f"arms[{a}] is not rested: {why}, and a rested arm neither moves nor pays when "
             f"passive; make it by Arm.rested(P, R)"
         )
-    bad = np.flatnonzero((arm.R1 < 0) | (arm.R1 > 1))
-    if bad.size:
-        raise ValueError(
-            f"arms[{a}]: R1[{bad[0]}] is {arm.R1[bad[0]]}: must be in [0, 1], the mean of a reward "
-            f"that is 0 or 1; shift and scale the rewards of all arms alike"
-        )
+    expected = "in [0, 1], the mean of a reward that is 0 or 1"
+    cure = "shift and scale the rewards of all arms alike"
+    refuse_first(f"arms[{a}]: R1", arm.R1, (arm.R1 >= 0) & (arm.R1 <= 1), expected, cure)
 
 
 def _refuse_size(learner: Learner, world: _World) -> None:

@@ -25,12 +25,13 @@ from ....kernels import Kernel
 
 DENSE = 150  # joint states up to which elimination beats sweeps
 CLOSE = 1e-13  # sweeps end when they change values by less than this part of the largest
-# Work from which on it pays to load numba and the compiled loop, about half a second:
-GITTINS = 20_000  # states removed, one of each arm
+# Work from which on the loops are compiled: there the twin takes a few tenths of a second, about as
+# long as loading numba and the compiled loop does.
+GITTINS = 10_000  # states removed, one of each arm at a time
 STEPS = 100_000  # steps played
-LOSSES = 200_000  # joint states in all linear systems
-PLANS = 20_000  # joint states planned for
-DIRECT = 1000  # joint states up to which a linear system of numpy beats sweeps of numpy
+LOSSES = 5_000_000  # entries of the linear systems of all policies, X² each
+PLANS = 1_000_000  # the same of all plans, of which each needs a few systems
+DIRECT = 1500  # joint states up to which a linear system of numpy beats sweeps of numpy
 
 
 def gittins_indices(P: Floats, R: Floats, sizes: Integers, beta: float, times: int = 1) -> Floats:
@@ -74,7 +75,7 @@ def play(
     record: bool,
     seen: tuple[Integers, Integers],
     joint: tuple[Integers, Integers],
-    times: int = 1,
+    steps: int = 0,
 ) -> float:
     """One episode; returns the sum of mean rewards.
 
@@ -90,10 +91,11 @@ def play(
             two policies that activate the same arms meet the same luck.
         coins: (H,) uniforms for the rewards.
         record: whether to count in ``seen`` = (moves, paid) and, unless empty, in ``joint``.
-        times: how many episodes there will be.
+        steps: how many there will be in all episodes.
     """
     arms = (choice, index, P, R, sizes, strides, initial)
-    return float(_play(*arms, uniform, coins, record, seen, joint, work=times * coins.size))
+    work = max(steps, coins.size)
+    return float(_play(*arms, uniform, coins, record, seen, joint, work=work))
 
 
 def policy_loss(
@@ -118,7 +120,7 @@ def policy_loss(
         beta: the discount, in (0, 1).
         times: how often it will be asked.
     """
-    work = times * choice.size
+    work = times * choice.size**2
     return float(_loss(choice, gap, P, sizes, strides, start, beta, work=work))
 
 
@@ -142,7 +144,7 @@ def optimistic_arms(
     Returns ((X,) arm, (X,) V).  Arms closer than ``gain`` · max V / (1 − β) tie: the first wins.
     ``times`` is how often it will be asked.
     """
-    work = times * start.size
+    work = times * start.size**2
     choice, value = _optimistic(P, R, radius, sizes, strides, beta, start, gain, work=work)
     return choice, value
 
@@ -223,7 +225,7 @@ def _play_loop(
     return total
 
 
-def solve(A: Any, b: Any) -> Any:
+def solve_discounted(A: Any, b: Any) -> Any:
     """A⁻¹ b in place, for A = I − βP: no pivoting, since every pivot is at least 1 − β."""
     size = b.size
     for k in range(size):
@@ -252,7 +254,7 @@ def chain_value(successor: Any, row: Any, reward: Any, beta: Any, start: Any) ->
         for x in range(size):
             for j in range(width):
                 A[x, successor[x, j]] -= beta * row[x, j]
-        return solve(A, reward.copy())
+        return solve_discounted(A, reward.copy())
     value = start.copy()
     change, largest = np.inf, 0.0
     while change > CLOSE * largest:
@@ -481,12 +483,16 @@ def _optimistic_rows(
 _gittins = Kernel(_gittins_loop, _gittins_rows, large=GITTINS, error_model="numpy")
 _play = Kernel(_play_loop, large=STEPS, error_model="numpy")
 _loss = Kernel(
-    _loss_loop, _loss_rows, helpers=(solve, chain_value), large=LOSSES, error_model="numpy"
+    _loss_loop,
+    _loss_rows,
+    helpers=(solve_discounted, chain_value),
+    large=LOSSES,
+    error_model="numpy",
 )
 _optimistic = Kernel(
     _optimistic_loop,
     _optimistic_rows,
-    helpers=(solve, chain_value, shifted),
+    helpers=(solve_discounted, chain_value, shifted),
     large=PLANS,
     error_model="numpy",
 )
