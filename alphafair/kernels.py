@@ -40,6 +40,8 @@ class Kernel:
         plain: the same in numpy; None runs the loop itself as it stands.
         helpers: functions that the loop calls, each also those before it: compiled along with it.
         large: from this amount of work on the loop is compiled, where numba is there.
+        adds_up: count the work of all calls so far, where small calls come by the thousand.  The
+            twins must then agree to the last digit, or results would depend on earlier calls.
         signature: types to compile for at once; None compiles for the types of each call.
         options: passed on to `numba.njit`, such as ``error_model="numpy"`` or ``parallel=True``.
     """
@@ -51,17 +53,21 @@ class Kernel:
         *,
         helpers: Sequence[Callable[..., Any]] = (),
         large: int = LARGE,
+        adds_up: bool = False,
         signature: Callable[[Any], Any] | None = None,
         **options: Any,
     ) -> None:
         self.loop, self.plain, self.large = loop, plain or loop, large
         self._helpers, self._signature, self._options = helpers, signature, options
+        self._adds_up, self._done = adds_up, 0
         self._compiled: Any = None
         self._cached = True
         functools.update_wrapper(self, loop)
 
     def __call__(self, *arguments: Any, work: int) -> Any:
         """The results, by whichever twin suits this amount of work."""
+        if self._adds_up:
+            self._done = work = self._done + work
         if work < self.large or numba() is None:
             return self.plain(*arguments)
         return self.compiled(*arguments)
