@@ -685,3 +685,16 @@ def test_settings(settings, message):
 def test_discount():
     with pytest.raises(ValueError, match=r"discount is 1.0: must be in \(0, 1\)"):
         discounted_reward(PriorityPolicy([3, 2, 1], 0.4), CYCLE, [1, 0, 0], 10, 1)
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_symmetric_powers_of_both_twins_are_the_same(seed, monkeypatch):
+    pytest.importorskip("numba")
+    rng = np.random.default_rng(seed)
+    P = rng.multinomial(3, [0.4, 0.3, 0.2, 0.1], 4) / 3  # some chances are 0
+    powers = []
+    for large in (np.inf, 0):
+        monkeypatch.setattr(configurations_module._grow, "large", large)
+        powers.append(symmetric_powers(P, [1, 4]))
+    for k in (1, 4):
+        np.testing.assert_array_equal(powers[0][k], powers[1][k])

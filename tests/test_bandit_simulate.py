@@ -128,7 +128,7 @@ def test_the_error_is_honest_where_steps_are_alike():
     many = simulate_average(policy, SLOW, 4, 100, runs=2000, warm_up=300).values
     held = 0
     for values in many.reshape(200, 10):
-        low, high = simulate._summary(values).interval
+        low, high = simulate.Simulation.of(values).interval
         held += low <= exact <= high
     assert 180 <= held <= 199
 

@@ -119,19 +119,22 @@ def _loop(
     done = 0
     left = m
     while done < limit:
-        pick, pivot = -1, -1.0
+        first, pick, pivot = -1, -1, -1.0
         for c in range(m):
-            if not gone[c] and z[row_of[c]] <= tie and abs(1 + diagonal[c]) > pivot:
-                pick, pivot = c, abs(1 + diagonal[c])
+            if not gone[c] and z[row_of[c]] <= tie:
+                if first < 0:
+                    first = c
+                if abs(1 + diagonal[c]) > pivot:
+                    pick, pivot = c, abs(1 + diagonal[c])
         if pick < 0:
             status = _shift(row_state, row_of, gone, z, slope, passive, tie, test, facts)
             if status != RUNNING:
                 return status, done
             continue
-        row = row_of[pick]
         if pivot <= PIVOT:
-            facts[3], facts[4] = row_state[row], facts[0]
+            facts[3], facts[4] = row_state[row_of[first]], facts[0]
             return SINGULAR, done
+        row = row_of[pick]
         w, y = W[done], Y[done]
         w[:] = column[pick]
         for c in range(m):
@@ -171,11 +174,11 @@ def _plain(
                 return status, done
             continue
         pivots = np.abs(1 + diagonal[candidates])
+        if pivots.max() <= PIVOT:
+            facts[3], facts[4] = row_state[row_of[candidates[0]]], facts[0]
+            return SINGULAR, done
         pick = candidates[pivots.argmax()]
         row = row_of[pick]
-        if pivots.max() <= PIVOT:
-            facts[3], facts[4] = row_state[row], facts[0]
-            return SINGULAR, done
         w, y = W[done], Y[done]
         w[:] = column[pick] - Y[:done, pick] @ W[:done]
         y[:] = column[:, row] - W[:done, row] @ Y[:done]

@@ -89,7 +89,6 @@ class _World(NamedTuple):
     gittins: Floats  # (n, S) index
     gap: Floats | None  # (X, n) what each arm loses in each joint state; None if too many
     optimal: float | None
-    times: int  # episodes in all runs
 
     @property
     def joint_states(self) -> int:
@@ -146,14 +145,14 @@ def run(
     """
     K, runs = whole("episodes", episodes, 1), whole("runs", runs, 1)
     beta = discount_factor(learner.discount, average=False)
-    world = _world(list(arms), beta, initial, exact, K * runs)
+    world = _world(list(arms), beta, initial, exact)
     _refuse_size(learner, world)
     regret, seconds, seen = np.empty((runs, K)), np.empty(runs), []
-    # compiled code is loaded at its first call: not the learner's time
-    learner.plan(_nothing(world, learner.joint, K, runs), np.random.default_rng(0), None)
+    # what is loaded at the first call is not the learner's time
+    learner.plan(_nothing(world, learner.joint, K), np.random.default_rng(0), None)
     with counted(runs * K, "episodes") as advance:
         for r, stream in enumerate(np.random.SeedSequence(seed).spawn(runs)):
-            seen.append(_nothing(world, learner.joint, K, runs))
+            seen.append(_nothing(world, learner.joint, K))
             seconds[r] = _one_run(learner, world, seen[r], stream, regret[r], advance)
             seen[r] = seen[r]._replace(**_uncounted())
     return Learning(regret, seconds, world.optimal, world.gap is not None, tuple(seen))
@@ -213,15 +212,14 @@ def _episode(plan: Plan, world: _World, seen: Seen, luck: np.random.Generator) -
     uniform, coins = luck.random((world.sizes.size, length)), luck.random(length)
     choice, priority = _followed(plan, world)
     arms = (world.P, world.R, world.sizes, world.strides, world.initial, uniform, coins)
-    steps = int(world.times / (1 - world.beta))  # about so many in all episodes of all runs
     tables = ((seen.moves, seen.paid), (seen.joint_moves, seen.joint_paid))
-    earned = play(choice, priority, *arms, True, *tables, steps)
+    earned = play(choice, priority, *arms, True, *tables)
     if world.gap is None:
-        best = play(np.empty(0, int), world.gittins, *arms, False, *tables, steps)
+        best = play(np.empty(0, int), world.gittins, *arms, False, *tables)
         return best - earned
     start = int(world.initial @ world.strides)
     parts = (world.gap, world.P, world.sizes, world.strides, start, world.beta)
-    return policy_loss(choice, *parts, world.times)
+    return policy_loss(choice, *parts)
 
 
 def _followed(plan: Plan, world: _World) -> tuple[Integers, Floats]:
@@ -248,7 +246,7 @@ def _followed(plan: Plan, world: _World) -> tuple[Integers, Floats]:
 
 
 def _world(
-    arms: Sequence[Arm], beta: float, initial: ArrayLike | None, exact: bool | None, times: int = 1
+    arms: Sequence[Arm], beta: float, initial: ArrayLike | None, exact: bool | None
 ) -> _World:
     """Check the arms, put them side by side, find the optimal policy."""
     if not arms:
@@ -270,7 +268,7 @@ def _world(
         strides = count // np.cumprod(sizes)
     world = _World(
         *(P, R, sizes, strides, _states(initial, sizes), beta),
-        *(gittins_indices(P, R, sizes, beta), None, None, times),
+        *(gittins_indices(P, R, sizes, beta), None, None),
     )
     return _with_optimum(world) if (count <= JOINT if exact is None else exact) else world
 
@@ -310,7 +308,7 @@ def _value(row: Floats, after: Any, reward: Floats, beta: float) -> Floats:
     return np.linalg.solve(matrix, reward).astype(float, copy=False)
 
 
-def _nothing(world: _World, joint: bool, episodes: int, runs: int) -> Seen:
+def _nothing(world: _World, joint: bool, episodes: int) -> Seen:
     """Counts of nothing."""
     n, size = world.R.shape
     moves, paid = np.zeros((n, size, size), int), np.zeros((n, size), int)
@@ -323,8 +321,7 @@ def _nothing(world: _World, joint: bool, episodes: int, runs: int) -> Seen:
         }
     there = np.arange(size) < world.sizes[:, None]
     possible = np.where(there[:, :, None], there[:, None, :], np.eye(size))
-    length: Any = {"episodes": episodes, "runs": runs}
-    return Seen(world.sizes, world.strides, possible, moves, paid, **length, **product)
+    return Seen(world.sizes, world.strides, possible, moves, paid, episodes=episodes, **product)
 
 
 def _uncounted() -> dict[str, Any]:

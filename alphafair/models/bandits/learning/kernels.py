@@ -10,8 +10,8 @@ arm a moves it by ``(s' − s_a) · strides[a]``, so that a chain on X = Π S_a 
 S successors a state.
 
 Each loop has a plain twin for few calls and for machines without numba (`kernels.Kernel`): the same
-indices, choices and plays to the last digit, and the same values to rounding.  ``work`` says how
-much is going to be asked in all.
+indices and plays to the last digit, and so are linear systems of up to 150 joint states; plans are
+the same, their values to rounding.
 """
 
 from __future__ import annotations
@@ -25,16 +25,17 @@ from ....kernels import Kernel
 
 DENSE = 150  # joint states up to which elimination beats sweeps
 CLOSE = 1e-13  # sweeps end when they change values by less than this part of the largest
-# Work from which on the loops are compiled: there the twin takes a few tenths of a second, about as
+# Work from which on the loops are compiled: there the twins take a few tenths of a second, about as
 # long as loading numba and the compiled loop does.
-GITTINS = 10_000  # states removed, one of each arm at a time
-STEPS = 100_000  # steps played
-LOSSES = 5_000_000  # entries of the linear systems of all policies, X² each
-PLANS = 1_000_000  # the same of all plans, of which each needs a few systems
+GITTINS = 10_000  # states removed, one of each arm at a time, in all calls
+STEPS = 100_000  # steps played, in all calls
+LOSSES = 50_000  # joint states, up to 150 of them in a call, in all calls
+LISTED = 500  # joint states in one call: numpy solves fewer in half a millisecond
+PLANS = 1_000_000  # entries X² of a linear system, times the number of plans
 DIRECT = 1500  # joint states up to which a linear system of numpy beats sweeps of numpy
 
 
-def gittins_indices(P: Floats, R: Floats, sizes: Integers, beta: float, times: int = 1) -> Floats:
+def gittins_indices(P: Floats, R: Floats, sizes: Integers, beta: float) -> Floats:
     """(n, S) Gittins index of every state of every arm, by removing states from the largest down.
 
     Let C be the states removed so far, all of larger index.  From state i the arm is activated
@@ -49,9 +50,8 @@ def gittins_indices(P: Floats, R: Floats, sizes: Integers, beta: float, times: i
         R: (n, S) rewards.
         sizes: (n,) states of each arm; what is behind them has the index −inf.
         beta: the discount, in (0, 1).
-        times: how often it will be asked, so that it pays to load compiled code or not.
     """
-    index: Floats = _gittins(P, R, sizes, beta, work=times * P.shape[1])
+    index: Floats = _gittins(P, R, sizes, beta, work=P.shape[1])
     return index
 
 
@@ -75,7 +75,6 @@ def play(
     record: bool,
     seen: tuple[Integers, Integers],
     joint: tuple[Integers, Integers],
-    steps: int = 0,
 ) -> float:
     """One episode; returns the sum of mean rewards.
 
@@ -91,11 +90,9 @@ def play(
             two policies that activate the same arms meet the same luck.
         coins: (H,) uniforms for the rewards.
         record: whether to count in ``seen`` = (moves, paid) and, unless empty, in ``joint``.
-        steps: how many there will be in all episodes.
     """
     arms = (choice, index, P, R, sizes, strides, initial)
-    work = max(steps, coins.size)
-    return float(_play(*arms, uniform, coins, record, seen, joint, work=work))
+    return float(_play(*arms, uniform, coins, record, seen, joint, work=coins.size))
 
 
 def policy_loss(
@@ -106,7 +103,6 @@ def policy_loss(
     strides: Integers,
     start: int,
     beta: float,
-    times: int = 1,
 ) -> float:
     """V*(start) − V_choice(start) = E Σ β^t gap[x_t, choice(x_t)], over the states it can reach.
 
@@ -118,10 +114,9 @@ def policy_loss(
         strides: (n,) of the joint state.
         start: the joint state.
         beta: the discount, in (0, 1).
-        times: how often it will be asked.
     """
-    work = times * choice.size**2
-    return float(_loss(choice, gap, P, sizes, strides, start, beta, work=work))
+    loss = _loss if choice.size <= DENSE else _large_loss
+    return float(loss(choice, gap, P, sizes, strides, start, beta, work=choice.size))
 
 
 def optimistic_arms(
@@ -236,10 +231,9 @@ def solve_discounted(A: Any, b: Any) -> Any:
                     A[i, j] -= factor * A[k, j]
                 b[i] -= factor * b[k]
     for k in range(size - 1, -1, -1):
-        total = b[k]
-        for j in range(k + 1, size):
-            total -= A[k, j] * b[j]
-        b[k] = total / A[k, k]
+        b[k] /= A[k, k]
+        for i in range(k):
+            b[i] -= A[i, k] * b[k]
     return b
 
 
@@ -382,14 +376,28 @@ def _gittins_rows(P: Floats, R: Floats, sizes: Integers, beta: float) -> Floats:
     return index
 
 
+def _solve_discounted_rows(A: Floats, b: Floats) -> Floats:
+    """`solve_discounted`, a pivot's rows at a time: the same to the last digit."""
+    for k in range(b.size):
+        factor = A[k + 1 :, k] / A[k, k]
+        A[k + 1 :, k + 1 :] -= factor[:, None] * A[k, k + 1 :]
+        b[k + 1 :] -= factor * b[k]
+    for k in range(b.size - 1, -1, -1):
+        b[k] /= A[k, k]
+        b[:k] -= A[:k, k] * b[k]
+    return b
+
+
 def _chain_rows(
     successor: Integers, row: Floats, reward: Floats, beta: float, start: Floats
 ) -> Floats:
-    """`chain_value` by a linear system, or by sweeps over all states at a time."""
+    """`chain_value` by a linear system, or by sweeps over all states at a time if it is large."""
     size, value = reward.size, start
     if size <= DIRECT:
         A = np.eye(size)
         np.subtract.at(A, (np.arange(size)[:, None], successor), beta * row)
+        if size <= DENSE:
+            return _solve_discounted_rows(A, reward.copy())
         return np.linalg.solve(A, reward).astype(float, copy=False)
     while True:
         before = value
@@ -407,24 +415,26 @@ def _loss_rows(
     start: int,
     beta: float,
 ) -> float:
-    """All joint states at once, and then those that are reached."""
-    x = np.arange(choice.size)
+    """All joint states at once, and then those that are reached, in the same order."""
+    x, there = np.arange(choice.size), np.arange(P.shape[1])
     size, step = sizes[choice], strides[choice]
     state = x // step % size
-    row = np.where(np.arange(P.shape[1]) < size[:, None], P[choice, state], 0.0)
-    after = x[:, None] + (np.arange(P.shape[1]) - state[:, None]) * step[:, None]
-    after = np.where(row > 0, after, x[:, None])
-    seen, new = np.zeros(x.size, bool), np.array([start])
-    while new.size:
-        seen[new] = True
-        new = np.unique(after[new])
-        new = new[~seen[new]]
-    met = np.flatnonzero(seen)
-    cost, place = gap[met, choice[met]], np.cumsum(seen) - 1
+    row = np.where(there < size[:, None], P[choice, state], 0.0)
+    after = x[:, None] + (there - state[:, None]) * step[:, None]
+    place, count, met = np.full(x.size, -1), 0, [np.array([start])]
+    while met[-1].size:
+        place[met[-1]] = np.arange(count, count + met[-1].size)
+        count += met[-1].size
+        ahead = after[met[-1]][row[met[-1]] > 0]
+        new, first = np.unique(ahead[place[ahead] < 0], return_index=True)
+        met.append(new[np.argsort(first)])
+    reached = np.concatenate(met)
+    cost = gap[reached, choice[reached]]
     if not (cost > 0).any():
         return 0.0
-    value = _chain_rows(place[after[met]], row[met], cost, beta, np.zeros(met.size))
-    return float(value[place[start]])
+    law = row[reached]
+    successor = place[np.where(law > 0, after[reached], start)]
+    return float(_chain_rows(successor, law, cost, beta, np.zeros(count))[0])
 
 
 def _shifted_rows(p: Floats, value: Floats, radius: Floats) -> Floats:
@@ -480,19 +490,17 @@ def _optimistic_rows(
         value = _chain_rows(ahead_of, law_of, reward, beta, value)
 
 
-_gittins = Kernel(_gittins_loop, _gittins_rows, large=GITTINS, error_model="numpy")
-_play = Kernel(_play_loop, large=STEPS, error_model="numpy")
+_gittins = Kernel(_gittins_loop, _gittins_rows, large=GITTINS, adds_up=True, error_model="numpy")
+_play = Kernel(_play_loop, large=STEPS, adds_up=True, error_model="numpy")
+_system = (solve_discounted, chain_value)
 _loss = Kernel(
-    _loss_loop,
-    _loss_rows,
-    helpers=(solve_discounted, chain_value),
-    large=LOSSES,
-    error_model="numpy",
+    _loss_loop, _loss_rows, helpers=_system, large=LOSSES, adds_up=True, error_model="numpy"
 )
+_large_loss = Kernel(_loss_loop, _loss_rows, helpers=_system, large=LISTED, error_model="numpy")
 _optimistic = Kernel(
     _optimistic_loop,
     _optimistic_rows,
-    helpers=(solve_discounted, chain_value, shifted),
+    helpers=(*_system, shifted),
     large=PLANS,
     error_model="numpy",
 )

@@ -69,7 +69,6 @@ class Seen(NamedTuple):
         joint_moves: (X, n, X) the same by joint states; empty unless the learner asks for it.
         joint_paid: (X, n).
         episodes: K, how many there will be.
-        runs: how often all of it will be repeated.
     """
 
     sizes: Integers
@@ -80,7 +79,6 @@ class Seen(NamedTuple):
     joint_moves: Integers
     joint_paid: Integers
     episodes: int
-    runs: int = 1
 
     @property
     def visits(self) -> Integers:
@@ -92,11 +90,6 @@ class Seen(NamedTuple):
     def steps(self) -> int:
         """The number of steps so far, t."""
         return int(self.moves.sum())
-
-    @property
-    def plans(self) -> int:
-        """How many plans will be made in all, one an episode."""
-        return self.episodes * self.runs
 
     @property
     def joint_states(self) -> int:
@@ -176,8 +169,7 @@ class MBPSRL(_Settings):
         reward = rng.beta(1.0 + seen.paid, 1.0 + seen.visits - seen.paid)
         drawn = rng.standard_gamma(seen.moves + seen.possible)
         P = drawn / drawn.sum(axis=2, keepdims=True)
-        arms = (P, reward, seen.sizes, self.discount)
-        return Plan(priority=gittins_indices(*arms, seen.plans))
+        return Plan(priority=gittins_indices(P, reward, seen.sizes, self.discount))
 
 
 class MBUCBVI(_Settings):
@@ -197,8 +189,7 @@ class MBUCBVI(_Settings):
         reward, radius = _rewards(seen, seen.paid, seen.visits)
         P = _frequencies(seen.moves, seen.possible)
         bonus = radius / (1 - self.discount)
-        arms = (P, reward + bonus, seen.sizes, self.discount)
-        return Plan(priority=gittins_indices(*arms, seen.plans))
+        return Plan(priority=gittins_indices(P, reward + bonus, seen.sizes, self.discount))
 
 
 class MBUCRL2(_Settings):
@@ -228,7 +219,7 @@ class MBUCRL2(_Settings):
             self.discount,
             _values(seen, last),
             GAIN,
-            seen.plans,
+            seen.episodes,
         )
         return Plan(choice=choice, value=value)
 
