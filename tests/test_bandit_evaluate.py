@@ -11,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import sparse
 
+from alphafair.kernels import numba
 from alphafair.models.bandits.arms import Arm
 from alphafair.models.bandits.counts import classes, initial_counts
 from alphafair.models.bandits.exact import configurations as configurations_module
@@ -30,6 +31,8 @@ from alphafair.models.bandits.exact.evaluate import (
     stationary_reward,
 )
 from alphafair.models.bandits.policies import PriorityPolicy, in_order
+
+NO_NUMBA = "numba is not installed, or unwanted"
 
 # Sums of some thousand products of numbers of order 1, all of one sign: a few hundred roundings.
 SHARP = 1e-12
@@ -687,9 +690,9 @@ def test_discount():
         discounted_reward(PriorityPolicy([3, 2, 1], 0.4), CYCLE, [1, 0, 0], 10, 1)
 
 
+@pytest.mark.skipif(numba() is None, reason=NO_NUMBA)
 @pytest.mark.parametrize("seed", range(5))
 def test_symmetric_powers_of_both_twins_are_the_same(seed, monkeypatch):
-    pytest.importorskip("numba")
     rng = np.random.default_rng(seed)
     P = rng.multinomial(3, [0.4, 0.3, 0.2, 0.1], 4) / 3  # some chances are 0
     powers = []

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from scipy import sparse
 
+from alphafair.kernels import numba
 from alphafair.models.bandits import (
     Arm,
     MultichainError,
@@ -21,6 +22,8 @@ from alphafair.models.bandits import (
 from alphafair.models.bandits.indices import index as index_module
 from alphafair.models.bandits.indices import panel
 
+NO_NUMBA = "numba is not installed, or unwanted"
+
 # Data of 27 arms; each index was found by exact enumeration and by bisection with policy iteration.
 CASES = json.loads((Path(__file__).parent / "data" / "bandit_arms.json").read_text())
 TINY = 1e-12  # up to six states and discount ≤ .99: a few dozen roundings, condition ≤ 100
@@ -30,8 +33,8 @@ INDEX = 1e-9  # any arm, relative to rewards of order 1
 @pytest.fixture(params=["plain", "compiled"], autouse=True)
 def twin(request, monkeypatch):
     """Everything here holds for both twins, whatever the number of states."""
-    if request.param == "compiled":
-        pytest.importorskip("numba")
+    if request.param == "compiled" and numba() is None:
+        pytest.skip(NO_NUMBA)
     monkeypatch.setattr(panel._panel, "large", 0 if request.param == "compiled" else np.inf)
 
 
@@ -513,9 +516,9 @@ def coarse_arm(rng):
     return Arm(P0, P1, rng.integers(0, 4, size), rng.integers(0, 4, size))
 
 
+@pytest.mark.skipif(numba() is None, reason=NO_NUMBA)
 def test_twins_end_in_the_same_way(monkeypatch):
     """2000 coarse arms: ties, arms that are not indexable, multichain ones, infinite indices."""
-    pytest.importorskip("numba")
     rng, ends = np.random.default_rng(0), set()
     for _ in range(2000):
         arm, beta, test = coarse_arm(rng), rng.choice([0.5, 0.9, 1]), bool(rng.random() < 0.8)

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from scipy.optimize import linprog
 
+from alphafair.kernels import numba
 from alphafair.models.bandits import Arm, gittins_index
 from alphafair.models.bandits.examples import random_rested, task_scheduling
 from alphafair.models.bandits.learning import (
@@ -38,6 +39,8 @@ from alphafair.models.bandits.learning.kernels import (
 )
 from alphafair.models.bandits.learning.learners import optimistic_chain
 
+NO_NUMBA = "numba is not installed, or unwanted"
+
 ARMWISE, PRODUCTS = (MBPSRL, MBUCBVI, MBUCRL2), (PSRL, UCBVI, UCRL2)
 # Some hundred roundings of numbers up to 1/(1 − β) ≤ 100, in systems of condition 2/(1 − β);
 # sweeps leave a relative error of 1e−13/(1 − β) ≤ 1e−11.
@@ -54,8 +57,8 @@ MIXED = [random_rested(2, 0), random_rested(3, 1), random_rested(2, 2)]
 @pytest.fixture(params=["plain", "compiled"])
 def twin(request, monkeypatch):
     """Both twins of every loop are tested, whatever the amount of work."""
-    if request.param == "compiled":
-        pytest.importorskip("numba")
+    if request.param == "compiled" and numba() is None:
+        pytest.skip(NO_NUMBA)
     for name in ("_gittins", "_play", "_loss", "_large_loss", "_optimistic"):
         kernel = getattr(kernels_module, name)
         monkeypatch.setattr(kernel, "large", 0 if request.param == "compiled" else math.inf)
@@ -276,9 +279,9 @@ def arms_with_ties(seed):
     return rng, padded(arms)
 
 
+@pytest.mark.skipif(numba() is None, reason=NO_NUMBA)
 @pytest.mark.parametrize("seed", range(30))
 def test_twins_agree_to_the_last_digit_where_they_decide(seed):
-    pytest.importorskip("numba")
     rng, (P, R, sizes, strides) = arms_with_ties(seed)
     index = kernels_module._gittins.plain(P, R, sizes, 0.9)
     np.testing.assert_array_equal(kernels_module._gittins.compiled(P, R, sizes, 0.9), index)
@@ -295,10 +298,10 @@ def test_twins_agree_to_the_last_digit_where_they_decide(seed):
             np.testing.assert_array_equal(one, another)
 
 
+@pytest.mark.skipif(numba() is None, reason=NO_NUMBA)
 @pytest.mark.parametrize("seed", range(30))
 def test_twins_plan_the_same(seed):
     """Rewards and chances that tie, radii of 0 to 1: the same arms, and values to rounding."""
-    pytest.importorskip("numba")
     rng, (P, R, sizes, strides) = arms_with_ties(seed)
     radius = np.tile(rng.integers(0, 5, R.shape[1]) / 4, (3, 1))
     start = np.zeros(math.prod(sizes.tolist()))
@@ -311,9 +314,9 @@ def test_twins_plan_the_same(seed):
     np.testing.assert_allclose(value, same, rtol=SHARP)
 
 
+@pytest.mark.skipif(numba() is None, reason=NO_NUMBA)
 @pytest.mark.parametrize("seed", range(30))
 def test_twins_lose_the_same(seed):
-    pytest.importorskip("numba")
     rng, (P, _, sizes, strides) = arms_with_ties(seed)
     count = math.prod(sizes.tolist())
     gap = np.maximum(rng.integers(-6, 3, (count, 3)), 0) / 2
