@@ -46,7 +46,8 @@ class Learning(NamedTuple):
     Attributes:
         regret: (runs, K) V*(x_1) − V_{π_k}(x_1) of each episode; simulated, if not ``exact``.
         seconds: (runs,) processor time that the learner took for its plans: other programs on the
-            machine do not count, further threads of this one do.
+            machine do not count, further threads of this one do, and so does loading compiled code
+            once there are so many plans that it pays.
         optimal: V*(x_1), the largest mean sum of rewards in an episode; None if not ``exact``.
         exact: whether the regret was computed, without chance, from the policies.
         seen: for each run, what the learner had seen in the end, of each arm.
