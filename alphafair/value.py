@@ -644,21 +644,21 @@ class Levels(Pieces):
                 - level
             )
 
+        bend = of_slope * self.within if of_slope > 0 and self.within < np.inf else 0.0
         tau, below, above = high.copy(), floor, high
         busy = excess(tau) > 0
-        for _ in range(MOST_STEPS):
-            if not busy.any():
-                break
-            miss = excess(tau)
-            above, below = np.where(miss > 0, tau, above), np.where(miss > 0, below, tau)
-            moving, rest = self.moving_part(place, tau)
-            steep = of_value * moving + (of_slope * self.within * rest if of_slope > 0 else 0.0)
-            with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
-                step = tau - miss / steep
-            safe = (step >= below) & (step <= above)
-            new = np.where(busy, np.where(safe, step, below + (above - below) / 2), tau)
-            busy = busy & (np.abs(new - tau) > 4e-16 * np.maximum(1.0, np.abs(new))) & (miss != 0)
-            tau = new
+        with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
+            for _ in range(MOST_STEPS):
+                if not busy.any():
+                    break
+                miss = excess(tau)
+                above, below = np.where(miss > 0, tau, above), np.where(miss > 0, below, tau)
+                moving, rest = self.moving_part(place, tau)
+                step = tau - miss / (of_value * moving + bend * rest)
+                safe = (step >= below) & (step <= above)
+                new = np.where(busy, np.where(safe, step, below + (above - below) / 2), tau)
+                busy &= (np.abs(new - tau) > 4e-16 * np.maximum(1.0, np.abs(new))) & (miss != 0)
+                tau = new
         money = self._spent(place, tau)
         money = np.clip(money, self.money[place], self.money[place + 1])
         return np.where(piece < first, self.money[first], money)

@@ -1,8 +1,8 @@
 """What a policy earns, exactly: N arms as a Markov chain on configurations.
 
 The value of a policy π is computed on the chain of the counts n, with P_π and r_π its transitions
-and its reward per arm (`counts` has the picture: every decision in every configuration by two
-products of matrices)::
+and its reward per arm (`configurations` shows how two products of matrices evaluate
+every decision in every configuration)::
 
     T steps         Σ_t p_t r_π,   p_0 the initial configuration,   p_{t+1} = p_t P_π
     the best of T   V_t(n) = max over decisions y of   r(n, y) + E[V_{t+1}(next) | n, y],   V_T = 0
@@ -31,24 +31,15 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike
-from scipy import sparse
-from scipy.sparse.csgraph import breadth_first_order, connected_components
-from scipy.sparse.linalg import LinearOperator, gmres
 
-from ...problem import Floats, Integers
-from ...progress import watched
-from .arms import Arm, discount_factor
-from .counts import (
-    Configurations,
-    Moves,
-    classes,
-    feasible,
-    initial_counts,
-    refuse_classes,
-    refuse_if_too_large,
-    whole,
-)
-from .policies import Policy, activation, active_arms
+from ....checks import Floats, Integers
+from ....progress import watched
+from ..arms import Arm, discount_factor
+from ..chains import closed_classes, reached
+from ..counts import classes, feasible, initial_counts, refuse_classes, whole
+from ..policies import Policy, activation, active_arms
+from ..sparse import scipy
+from .configurations import Configurations, Moves, refuse_if_too_large
 
 DIRECT = 1000  # configurations up to which the chain is written down and solved directly (1 s)
 CERTAIN = 1e-10  # relative to the largest reward: what a value may be off, by its certificate
@@ -168,7 +159,10 @@ def _plan(arm: Arm, initial: ArrayLike, fraction: ArrayLike, horizon: int, n_arm
 
 
 class _Choices(NamedTuple):
-    """Decisions of a policy: in the place-th of the rows asked for, this pair with this chance."""
+    """Decisions of a policy: in the place-th of the rows asked for, this pair with this chance.
+
+    The places never decrease.
+    """
 
     place: Integers
     pair: Integers
@@ -280,7 +274,7 @@ def stationary_reward(
         bias = _krylov(lambda h: h - loop.expect(h) + h.mean(), loop.reward)
         return _middle(loop.reward + loop.expect(bias) - bias, loop.reward)
     chain = loop.chain()
-    ends = _recurrent(chain)
+    ends = [np.array(end) for end in closed_classes(chain)]
     if len(ends) > 1 and initial is None:
         some = [loop.counts[end[0]].tolist() for end in ends[:2]]
         raise ValueError(
@@ -308,9 +302,10 @@ class _ClosedLoop(NamedTuple):
 
     def chain(self) -> Floats:
         """P_π, (C, C)."""
-        at = (self.choice.place, np.arange(self.choice.place.size))
-        mix = sparse.csr_array((self.choice.chance, at), shape=(self.reward.size, at[1].size))
-        return np.asarray(mix @ self.moves.rows(self.choice.pair))
+        law = self.choice.chance[:, None] * self.moves.rows(self.choice.pair)
+        first = np.searchsorted(self.choice.place, np.arange(self.reward.size))
+        chain: Floats = np.add.reduceat(law, first, axis=0)
+        return chain
 
 
 def _closed_loop(policy: Policy, arm: Arm, n_arms: int, initial: ArrayLike | None) -> _ClosedLoop:
@@ -343,16 +338,6 @@ def _total(policy: Any, counts: Integers) -> int:
 
 
 # --- linear systems -------------------------------------------------------------------------------
-def _recurrent(chain: Floats) -> list[Integers]:
-    """The smallest sets of rows that cannot be left."""
-    graph = sparse.csr_array(chain)
-    count, label = connected_components(graph, connection="strong")
-    row, column = graph.nonzero()
-    closed = np.ones(count, bool)
-    closed[label[row[label[row] != label[column]]]] = False
-    return [np.flatnonzero(label == c) for c in np.flatnonzero(closed)]
-
-
 def _absorption(chain: Floats, ends: list[Integers], start: int) -> Floats:
     """The probability to end in each of the sets: q = P q outside of them, 1 inside its own."""
     if len(ends) == 1:
@@ -362,8 +347,8 @@ def _absorption(chain: Floats, ends: list[Integers], start: int) -> Floats:
         inside[end, c] = 1.0
     if inside[start].any():
         return np.array(inside[start])
-    reached = breadth_first_order(sparse.csr_array(chain), start, return_predecessors=False)
-    on_way = reached[~inside[reached].any(axis=1)]  # the start comes first
+    ahead = reached(chain != 0, start)
+    on_way = ahead[~inside[ahead].any(axis=1)]  # the start comes first
     stay = np.eye(on_way.size) - chain[np.ix_(on_way, on_way)]
     chance: Floats = np.linalg.solve(stay, chain[on_way] @ inside)[0]
     return chance
@@ -393,10 +378,10 @@ def _certify(what: str, doubt: float, reward: Floats) -> None:
 
 def _krylov(image: Callable[[Floats], Floats], wanted: Floats) -> Floats:
     """Solve image(x) = wanted by GMRES, for a chain that is too large to be written down."""
-    size = wanted.size
+    size, linear = wanted.size, scipy(f"a chain of {wanted.size} configurations").sparse.linalg
     bar = iter(watched(itertools.count(), "iterations"))
-    solution, _ = gmres(
-        LinearOperator((size, size), matvec=image, dtype=float),
+    solution, _ = linear.gmres(
+        linear.LinearOperator((size, size), matvec=image, dtype=float),
         wanted,
         rtol=CERTAIN / 100,
         restart=KRYLOV,

@@ -48,9 +48,9 @@ from typing import Any, ClassVar, NamedTuple, Protocol
 
 import numpy as np
 
-from ...problem import Floats, Integers
-from .arms import discount_factor
-from .small import gittins_indices, optimistic_arms
+from ....checks import Floats, Integers
+from ..arms import discount_factor
+from .kernels import gittins_indices, optimistic_arms
 
 JOINT = 4096  # joint states that can be listed
 PRODUCT = 1024  # joint states up to which the X · n · X transitions of the product are learned
@@ -211,8 +211,15 @@ class MBUCRL2(_Settings):
         reward, radius = _rewards(seen, seen.paid, seen.visits)
         wide = _transitions(seen, int(seen.sizes.sum()), seen.sizes[:, None], seen.visits)
         choice, value = optimistic_arms(
-            *(_frequencies(seen.moves, seen.possible), np.minimum(reward + radius, 1.0), wide),
-            *(seen.sizes, seen.strides, self.discount, _values(seen, last), GAIN),
+            _frequencies(seen.moves, seen.possible),
+            np.minimum(reward + radius, 1.0),
+            wide,
+            seen.sizes,
+            seen.strides,
+            self.discount,
+            _values(seen, last),
+            GAIN,
+            seen.episodes,
         )
         return Plan(choice=choice, value=value)
 

@@ -28,12 +28,13 @@ from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 import numpy as np
-from scipy.sparse.linalg import splu
 
-from ...problem import Floats, Integers
-from ...progress import counted
-from .counts import whole
-from .horizon import (
+from ....checks import Floats, Integers
+from ....progress import counted
+from ..counts import whole
+from ..policies import active_arms, in_order
+from ..sparse import scipy
+from .finite_horizon import (
     ACTIVE,
     POSITIVE,
     SPLIT,
@@ -41,12 +42,12 @@ from .horizon import (
     Program,
     absorber,
 )
-from .policies import active_arms, in_order
 
 GRID = 2.0**-24
 UNIQUE = 1e-7  # a reduced cost below this, relative to the largest reward, may be 0
 REGIONS = 200  # bases kept for each horizon; more would cost more memory than they save time
 Decisions = list[tuple[float, Integers]]
+_Key = tuple[int, bytes]  # time and configuration
 
 
 @dataclass(frozen=True, eq=False)
@@ -72,7 +73,7 @@ class LPFillingPolicy:
 
     Example:
         >>> from alphafair.models.bandits.arms import Arm
-        >>> from alphafair.models.bandits.horizon import finite_horizon_relaxation
+        >>> from alphafair.models.bandits.planning import finite_horizon_relaxation
         >>> arm = Arm([[1, 0], [1, 0]], [[0, 1], [0, 1]], 0, [1, 0])
         >>> plan = finite_horizon_relaxation(arm, [0.75, 0.25], 0.5, horizon=2)
         >>> LPFillingPolicy(plan).decide(np.array([3, 1]), 0).tolist()
@@ -121,7 +122,7 @@ class LPIndexPolicy:
 
     Example:
         >>> from alphafair.models.bandits.arms import Arm
-        >>> from alphafair.models.bandits.horizon import finite_horizon_relaxation
+        >>> from alphafair.models.bandits.planning import finite_horizon_relaxation
         >>> arm = Arm([[1, 0], [1, 0]], [[0, 1], [0, 1]], 0, [1, 0])
         >>> plan = finite_horizon_relaxation(arm, [0.75, 0.25], 0.5, horizon=2)
         >>> LPIndexPolicy(plan).decide(np.array([3, 1]), 0).tolist()
@@ -158,7 +159,15 @@ class _Region(NamedTuple):
     state: Integers
 
 
-@dataclass(frozen=True, eq=False)
+class _Following(NamedTuple):
+    """What is followed between two solutions: made at this time, a plan for each configuration."""
+
+    time: int
+    shape: tuple[int, ...]
+    plans: list[FiniteHorizonRelaxation]
+
+
+@dataclass(eq=False)
 class LPUpdatePolicy:
     """Solve the program again from the observed counts, every so many steps.
 
@@ -166,23 +175,25 @@ class LPUpdatePolicy:
     z_s = N y*_s1 of its first step is activated.  In between, steps filling by the last plan
     (`LPFillingPolicy`).
 
-    Solutions are kept for each (configuration, time), and with k = 1 also the optimal bases: where
-    a basis holds the plan is affine in m, ``y_B = G m + g ≥ 0``, so one solution answers for all
-    configurations around it, at the cost of a matrix product.  A basis is kept only if every other
-    variable has a positive reduced cost: then the plan is the only one, and what the policy does in
-    a configuration does not depend on what it was asked before.
+    **What it remembers.**  Solutions are kept for each (configuration, time), which saves time and
+    changes no decision.  With k = 1 the optimal bases are kept, too: where a basis holds the plan
+    is affine in m, ``y_B = G m + g ≥ 0``, so one solution answers for all configurations around it,
+    at the cost of a matrix product.  A basis is kept only if every other variable has a positive
+    reduced cost: then the plan is the only one, and what the policy does in a configuration does
+    not depend on what it was asked before.
 
     Args:
         relaxation: the program at t = 0; its plan is not used.
-        every: k ≥ 1.  With k > 1 a decision depends on the counts at the last multiple of k.
-            `decide` remembers them, so it must be asked in the order of time with the same leading
-            axes, as a simulation does; `decisions`, for exact evaluation, refuses k > 1.
+        every: k ≥ 1.  With k > 1 a decision depends on the counts at the last multiple of k, and
+            `decide` remembers the plans that it made there.  So it must be asked in the order of
+            time with the same leading axes, as a simulation does, and by one simulation at a time;
+            `decisions`, for exact evaluation, refuses k > 1.
         rounding: "floor" or "random" (see the module).
         seed: of random rounding where `decide` is given no generator.
 
     Example:
         >>> from alphafair.models.bandits.arms import Arm
-        >>> from alphafair.models.bandits.horizon import finite_horizon_relaxation
+        >>> from alphafair.models.bandits.planning import finite_horizon_relaxation
         >>> arm = Arm([[1, 0], [1, 0]], [[0, 1], [0, 1]], 0, [1, 0])
         >>> plan = finite_horizon_relaxation(arm, [0.75, 0.25], 0.5, horizon=2)
         >>> LPUpdatePolicy(plan).decide(np.array([3, 1]), 1).tolist()
@@ -195,14 +206,16 @@ class LPUpdatePolicy:
     seed: int = 0
     _program: Program = field(init=False, repr=False)
     _regions: dict[int, list[_Region]] = field(init=False, repr=False, default_factory=dict)
-    _solved: dict[Any, Any] = field(init=False, repr=False, default_factory=dict)
-    _followed: dict[str, Any] = field(init=False, repr=False, default_factory=dict)
+    _targets: dict[_Key, Floats] = field(init=False, repr=False, default_factory=dict)
+    _plans: dict[_Key, FiniteHorizonRelaxation] = field(
+        init=False, repr=False, default_factory=dict
+    )
+    _following: _Following | None = field(init=False, repr=False, default=None)
 
     def __post_init__(self) -> None:
         _check_rounding(self.rounding)
         whole("every", self.every, 1)
-        program = Program(self.relaxation.arm, self.relaxation.fraction)
-        object.__setattr__(self, "_program", program)
+        self._program = Program(self.relaxation.arm, self.relaxation.fraction)
 
     @property
     def fraction(self) -> Floats:
@@ -232,11 +245,11 @@ class LPUpdatePolicy:
         active_arms(counts, self.fraction[time])  # a N must be whole
         rows, back = np.unique(counts.reshape(-1, counts.shape[-1]), axis=0, return_inverse=True)
         keys = [(time, row.tobytes()) for row in rows]
-        new = [i for i, key in enumerate(keys) if key not in self._solved]
+        new = [i for i, key in enumerate(keys) if key not in self._targets]
         if new:
             for i, target in zip(new, self._solve(rows[new], time), strict=True):
-                self._solved[keys[i]] = target
-        targets: Floats = np.array([self._solved[key] for key in keys])
+                self._targets[keys[i]] = target
+        targets: Floats = np.array([self._targets[key] for key in keys])
         return targets[back.ravel()].reshape(counts.shape)
 
     def _solve(self, rows: Integers, time: int) -> Floats:
@@ -265,29 +278,26 @@ class LPUpdatePolicy:
         since = time % self.every
         rows = counts.reshape(-1, counts.shape[-1])
         if since == 0:
-            self._followed.update(time=time, shape=counts.shape, plans=self._plans(rows, time))
-        elif (self._followed.get("time"), self._followed.get("shape")) != (
-            time - since,
-            counts.shape,
-        ):
+            self._following = _Following(time, counts.shape, self._planned(rows, time))
+        followed = self._following
+        if followed is None or followed[:2] != (time - since, counts.shape):
             raise ValueError(
                 f"time is {time} and every is {self.every}: the plan was to be made at time "
                 f"{time - since} for counts of shape {counts.shape}; ask in the order of time"
             )
         budget = active_arms(rows, self.fraction[time])
-        plans = self._followed["plans"]
-        pairs = zip(plans, rows, budget, strict=True)
+        pairs = zip(followed.plans, rows, budget, strict=True)
         return np.array([fill(plan, since, n, b) for plan, n, b in pairs]).reshape(counts.shape)
 
-    def _plans(self, rows: Integers, time: int) -> list[FiniteHorizonRelaxation]:
+    def _planned(self, rows: Integers, time: int) -> list[FiniteHorizonRelaxation]:
         """The plan of each configuration, solved once."""
         h, plans = self.relaxation.horizon - time, []
         with counted(len(rows), "programs") as advance:
             for row in rows:
                 key = (time, row.tobytes())
-                if key not in self._solved:
-                    self._solved[key] = self._program.relaxation(row / max(row.sum(), 1), h)
-                plans.append(self._solved[key])
+                if key not in self._plans:
+                    self._plans[key] = self._program.relaxation(row / max(row.sum(), 1), h)
+                plans.append(self._plans[key])
                 advance(1)
         return plans
 
@@ -332,18 +342,21 @@ def _apply(region: _Region, start: Floats, active: Floats, open_: Any) -> None:
 
 
 def _region(program: Program, plan: FiniteHorizonRelaxation) -> _Region | None:
-    """The basis of a plan, or None if another plan may be as good."""
+    """The basis of a plan; None if another plan may be as good, or where scipy is missing."""
     S, h = plan.arm.n_states, plan.horizon
     slack = np.stack([np.maximum(plan.advantage, 0), np.maximum(-plan.advantage, 0)], axis=1)
     basis = np.flatnonzero(slack.ravel() <= UNIQUE * program.scale)
-    corner = program.corner(h)
-    if basis.size != corner.shape[0]:
+    if basis.size != h * (S + 1):
+        return None
+    try:
+        corner = program.corner(h)
+    except ImportError:
         return None
     right = np.zeros((corner.shape[0], S + 1))
     right[:S, :S] = np.eye(S)
     right[:, S] = program.right_hand_side(np.zeros(S), h)
     try:
-        answer = splu(corner[:, basis]).solve(right)
+        answer = scipy().sparse.linalg.splu(corner[:, basis]).solve(right)
     except RuntimeError:  # a singular matrix: not a basis
         return None
     basic = answer[:, :S] @ plan.initial + answer[:, S]

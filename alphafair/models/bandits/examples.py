@@ -1,18 +1,21 @@
 """Textbook arms: small enough to print, each with something known about it.
 
-Every function returns an `Arm`.  Numbers called *known* are published or have a closed form; the
-others were computed.  Where a source prints matrices to a few digits the rows are divided by their
-sums.
+Every function returns an `Arm`, but for `applicant_screening`, which returns a whole story.
+Numbers called *known* are published or have a closed form; the others were computed.  Where a
+source prints matrices to a few digits the rows are divided by their sums.
 """
 
 from __future__ import annotations
 
+from typing import Any, NamedTuple
+
 import numpy as np
 from numpy.typing import ArrayLike
-from scipy import sparse
 
-from ...problem import Floats, Integers, number
+from ...checks import Floats, Integers, number, refuse_first
 from .arms import Arm
+from .counts import whole
+from .sparse import matrix_of
 
 ROWS = ("exponential", "uniform")
 
@@ -48,7 +51,7 @@ def age_of_information(horizon: int) -> Arm:
         >>> age_of_information(3).R1.tolist()
         [-1.0, -2.0, -3.0]
     """
-    size = _size("horizon", horizon, 2)
+    size = whole("horizon", horizon, 2)
     older, fresh = np.eye(size, k=1), np.zeros((size, size))
     older[-1, -1] = 1
     fresh[:, 0] = 1
@@ -90,7 +93,7 @@ def gilbert_elliott(p01: float, p11: float, horizon: int) -> Arm:
     )
     if kept - lost == 1:
         raise ValueError("p01 is 0 and p11 is 1: the channel never changes; one of them must move")
-    steps = _size("horizon", horizon, 1)
+    steps = whole("horizon", horizon, 1)
     limit = lost / (1 - kept + lost)
     memory = (kept - lost) ** np.arange(steps)
     belief = np.concatenate([limit + memory * (kept - limit), limit + memory * (lost - limit)])
@@ -139,7 +142,7 @@ def restart(n_states: int = 5, decay: float = 0.9, chance: float = 0.1) -> Arm:
         >>> restart().R0.round(3).tolist()
         [0.9, 0.81, 0.729, 0.656, 0.59]
     """
-    size = _size("n_states", n_states, 2)
+    size = whole("n_states", n_states, 2)
     falls = number("decay", decay, "in (0, 1]", lambda d: 0 < d <= 1)
     back = number("chance", chance, "in [0, 1]", lambda p: 0 <= p <= 1)
     run, again = (1 - back) * np.eye(size, k=1), np.zeros((size, size))
@@ -165,7 +168,7 @@ def random_dense(n_states: int, seed: int, rows: str = "exponential") -> Arm:
         >>> random_dense(3, seed=0).P0.shape
         (3, 3)
     """
-    size, rng = _size("n_states", n_states, 1), np.random.default_rng(seed)
+    size, rng = whole("n_states", n_states, 1), np.random.default_rng(seed)
     if rows not in ROWS:
         raise ValueError(f"rows is {rows!r}: must be one of {', '.join(map(repr, ROWS))}")
     draw = rng.exponential if rows == "exponential" else rng.uniform
@@ -180,7 +183,7 @@ def random_rested(n_states: int, seed: int) -> Arm:
         >>> random_rested(2, seed=0).P0.tolist()
         [[1.0, 0.0], [0.0, 1.0]]
     """
-    size, rng = _size("n_states", n_states, 1), np.random.default_rng(seed)
+    size, rng = whole("n_states", n_states, 1), np.random.default_rng(seed)
     return Arm.rested(_rows(rng.exponential(size=(size, size))), rng.random(size))
 
 
@@ -205,9 +208,7 @@ def task_scheduling(hazard: ArrayLike) -> Arm:
     chance = np.array(hazard, dtype=float)
     if chance.ndim != 1 or chance.size == 0:
         raise ValueError(f"hazard has shape {chance.shape}: must be (n,), one for each state")
-    bad = np.flatnonzero(~((chance >= 0) & (chance <= 1)))
-    if bad.size:
-        raise ValueError(f"hazard[{bad[0]}] is {chance[bad[0]]}: must be a probability in [0, 1]")
+    refuse_first("hazard", chance, (chance >= 0) & (chance <= 1), "a probability in [0, 1]")
     size = chance.size
     work = np.zeros((size + 1, size + 1))
     work[np.arange(size), np.minimum(np.arange(size) + 1, size - 1)] = 1 - chance
@@ -221,7 +222,8 @@ def bernoulli(length: int) -> Arm:
 
     A trial pays 1 with the mean a / (a + b) and leads to (a + 1, b), otherwise to (a, b + 1).  At
     a + b = ``length`` + 1 learning ends and the mean is paid for ever.  There are
-    length (length + 1) / 2 states, by a + b and then by a (`bernoulli_state`); sparse.
+    length (length + 1) / 2 states, by a + b and then by a (`bernoulli_state`); sparse
+    where scipy is installed.
 
     Known, Gittins index of (1, 1): 0.7029 at discount 0.9, 0.8699 at 0.99, as ``length`` → ∞; with
     70 it is 0.8695.
@@ -237,7 +239,7 @@ def bernoulli(length: int) -> Arm:
         >>> arm.P1.toarray()[bernoulli_state(1, 1)].tolist()
         [0.0, 0.5, 0.5, 0.0, 0.0, 0.0]
     """
-    steps = _size("length", length, 1)
+    steps = whole("length", length, 1)
     total = np.repeat(np.arange(2, steps + 2), np.arange(1, steps + 1))
     a = np.arange(total.size) - bernoulli_state(1, total - 1) + 1
     mean = a / total
@@ -252,8 +254,7 @@ def bernoulli(length: int) -> Arm:
         ]
     )
     chance = np.concatenate([mean[open_], 1 - mean[open_], np.ones(shut.size)])
-    trial = sparse.csr_array((chance, (row, column)), shape=(total.size, total.size))
-    return Arm.rested(trial, mean)
+    return Arm.rested(matrix_of(chance, row, column, total.size), mean)
 
 
 def bernoulli_state(a: ArrayLike, b: ArrayLike) -> Integers:
@@ -408,6 +409,81 @@ def conveyor() -> Arm:
     return Arm(np.where(first, wrong, right), np.where(first, right, wrong), paid, 0.0)
 
 
+class Screening(NamedTuple):
+    """A story ready for `finite_horizon_relaxation`: what `applicant_screening` returns.
+
+    Attributes:
+        arm: an applicant.
+        initial: (S,) everybody is new.
+        fraction: (T,) part of the applicants that is interviewed in each round, then admitted.
+        horizon: T, the number of rounds.
+        label: (S, 3) whole numbers (round, a, b) for each state; (T, 0, 0) when all is over.
+    """
+
+    arm: Arm
+    initial: Floats
+    fraction: Floats
+    horizon: int
+    label: Integers
+
+
+def applicant_screening(
+    rounds: int = 5, interviewed: float = 0.25, admitted: float = 0.1
+) -> Screening:
+    """Interview some applicants in each round, and in the last round admit those who seem best.
+
+    An applicant succeeds in an interview with probability p, which nobody knows; at first it is
+    uniform, Beta(1, 1).  After a − 1 successes and b − 1 failures it is Beta(a, b).  Rounds
+    0 … T−2 are interviews: an active applicant moves from (a, b) to (a + 1, b) with probability
+    a / (a + b) and to (a, b + 1) otherwise; nobody pays.  Round T−1 admits: an active applicant
+    pays p in the mean, a / (a + b).
+
+    An arm does not know the time, so the round is part of the state: (round, a, b), with
+    a + b ≤ round + 2.  After the last round all are in one state that pays nothing.
+
+    The story is that of Brown and Smith; the numbers 5, 1/4 and 1/10 and the form of the states are
+    ours.
+
+    Args:
+        rounds: T ≥ 1, with the last, which admits; there are about T³/6 states.
+        interviewed: part of the applicants that is interviewed in each of the first T − 1 rounds.
+        admitted: part that is admitted.
+
+    Returns:
+        `Screening`.
+
+    Raises:
+        ValueError: no round, or parts outside [0, 1].
+
+    References:
+        Brown, Smith: Index policies and performance bounds for dynamic selection problems.
+        Management Science 66 (2020).
+
+    Example:
+        Two rounds of interviews raise the mean quality of the admitted tenth from 1/2.
+
+        >>> from alphafair.models.bandits import finite_horizon_relaxation
+        >>> story = applicant_screening(rounds=3)
+        >>> plan = finite_horizon_relaxation(*story[:4])
+        >>> story.arm, round(float(plan.value / story.fraction[-1]), 4)
+        (Arm(S=11), 0.7361)
+    """
+    T = whole("rounds", rounds, 1)
+    parts = {"interviewed": interviewed, "admitted": admitted}
+    for name, part in parts.items():
+        number(name, part, "in [0, 1]", lambda x: 0 <= x <= 1)
+    label = [(t, a, n - a) for t in range(T) for n in range(2, t + 3) for a in range(1, n)] + [
+        (T, 0, 0)
+    ]
+    state = {key: s for s, key in enumerate(label)}
+    moves = [move for key in label for move in _moves(key, T, state)]
+    P0, P1 = (_matrix([move[1:] for move in moves if move[0] == a], len(label)) for a in (0, 1))
+    paid = [a / (a + b) if t == T - 1 else 0.0 for t, a, b in label]
+    fraction = np.array([interviewed] * (T - 1) + [admitted], dtype=float)
+    initial = np.eye(len(label))[0]
+    return Screening(Arm(P0, P1, 0.0, paid), initial, fraction, T, np.array(label))
+
+
 _CYCLES = (
     """0.5214073  0.40392496 0.07466774   0.24639364 0.23402385 0.51958251   0 0.72232506
        0.0158415  0.21455666 0.76960184   0.49681581 0.49509821 0.00808597   0 0.18844869
@@ -433,15 +509,31 @@ def _rows(matrix: Floats) -> Floats:
     return rescaled
 
 
-def _size(name: str, value: int, least: int) -> int:
-    """A whole number ≥ least."""
-    return int(
-        number(name, value, f"a whole number ≥ {least}", lambda n: n >= least and n % 1 == 0)
-    )
-
-
 def _which(name: str, value: int, last: int) -> int:
     """The number of an example."""
     return int(
         number(name, value, f"a whole number from 1 to {last}", lambda n: n in range(1, last + 1))
     )
+
+
+def _moves(
+    key: tuple[int, int, int], T: int, state: dict[tuple[int, int, int], int]
+) -> list[tuple[int, int, int, float]]:
+    """(action, from, to, probability) of an applicant in (round, a, b)."""
+    t, a, b = key
+    here = state[key]
+    if t >= T - 1:
+        return [(action, here, state[T, 0, 0], 1.0) for action in (0, 1)]
+    won, lost = state[t + 1, a + 1, b], state[t + 1, a, b + 1]
+    success = a / (a + b)
+    return [
+        (0, here, state[t + 1, a, b], 1.0),
+        (1, here, won, success),
+        (1, here, lost, 1 - success),
+    ]
+
+
+def _matrix(moves: list[tuple[int, int, float]], size: int) -> Any:
+    """The transitions (from, to, probability)."""
+    row, column, probability = zip(*moves, strict=True)
+    return matrix_of(probability, row, column, size)

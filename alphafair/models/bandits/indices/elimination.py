@@ -34,24 +34,20 @@ References:
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
-from scipy.linalg import blas
 
-from ...problem import Floats, Integers
+from ....checks import Floats, Integers
+from ..sparse import scipy
+from .panel import LARGE, RUNNING, TIE, panel
 
 BLOCK = 48  # pivots between two matrix products: W and the rows of a block stay in the cache
 SHRINK = 0.7  # rows are dropped when fewer than this part of them is active
-TIE = 1e-12  # advantages this far from zero, relative to the largest, are zero
-PIVOT = 1e-12  # a pivot below this is zero
-
-compiled = njit(cache=True, error_model="numpy", fastmath={"contract"})
-
-RUNNING, DONE, INFINITE, SINGULAR, BROKEN = range(5)
+STRIP = 128  # rows of a product without BLAS in place
 
 
 @dataclass(frozen=True, eq=False)
@@ -134,10 +130,11 @@ def eliminate(
         n, m = stage.z.size, stage.column_state.size
         w, y = W.ravel()[: block * n].reshape(block, n), Y.ravel()[: block * m].reshape(block, m)
         gone = np.zeros(m, bool)
-        status, done = _panel(
+        status, done = panel(
             *(stage.column, stage.row_state, stage.column_state, stage.row_of, stage.z),
             *(stage.slope, stage.diagonal, stage.passive, gone, w, y, limit),
             *(TIE * scale, test, index, facts),
+            work=size,
         )
         advance(done)
         if status == RUNNING:
@@ -154,8 +151,7 @@ def _next_stage(stage: _Stage, gone: Any, w: Floats, y: Floats, *, rows: bool) -
         array[holes] = array[movers]
     y[:, holes] = y[:, movers]
     column = stage.column[:m]
-    product = blas.dgemm(-1.0, w.T, y[:, :m].T, 1.0, column.T, trans_b=True, overwrite_c=True)
-    assert np.shares_memory(product, column)  # a copy would be lost
+    _subtract_product(column, y[:, :m], w)
     kept = replace(
         stage,
         column=column,
@@ -176,97 +172,19 @@ def _next_stage(stage: _Stage, gone: Any, w: Floats, y: Floats, *, rows: bool) -
     )
 
 
-@compiled
-def _subtract_four(vector, rows, k, a, b, c, d):  # type: ignore[no-untyped-def]
-    """Subtract a·rows[k] + … + d·rows[k+3] from the vector: four rows in one pass over it."""
-    first, second, third, fourth = rows[k], rows[k + 1], rows[k + 2], rows[k + 3]
-    for i in range(vector.size):
-        vector[i] -= a * first[i] + b * second[i] + c * third[i] + d * fourth[i]
+def _subtract_product(column: Floats, y: Floats, w: Floats) -> None:
+    """Subtract yᵀ w from the column table, in place.
 
-
-@compiled
-def _far(slope):  # type: ignore[no-untyped-def]
-    """What becomes of slope · step as the step grows without bound."""
-    return 0.0 if abs(slope) <= TIE else np.copysign(np.inf, slope)
-
-
-@compiled
-def _shift(row_state, row_of, gone, z, slope, passive, tie, test, facts):  # type: ignore[no-untyped-def]
-    """Raise λ until the next active state is indifferent; look at all others on the way."""
-    step = np.inf
-    for c in range(gone.size):
-        r = row_of[c]
-        if not gone[c] and slope[r] > TIE and z[r] < step * slope[r]:
-            step = z[r] / slope[r]
-    first, second, worst = np.inf, step, -1
-    if test:
-        for r in range(z.size):
-            if slope[r] <= TIE:
-                facts[1] = 0.0
-            if passive[r]:
-                rise = -slope[r] * step if step < np.inf else _far(-slope[r])
-                if z[r] + rise > tie:
-                    crossing = max(z[r] / slope[r], 0.0)
-                    if crossing < first:
-                        first, second, worst = crossing, min(first, second), r
-                    else:
-                        second = min(second, crossing)
-                elif z[r] + rise > -tie:
-                    facts[2] = 0.0
-    if worst >= 0:
-        facts[3] = row_state[worst]
-        facts[4] = facts[0] + first + (0.5 * (second - first) if second < np.inf else 1.0)
-        return BROKEN
-    if step == np.inf:
-        return INFINITE
-    facts[0] += step
-    for r in range(z.size):
-        z[r] -= step * slope[r]
-    return RUNNING
-
-
-@compiled
-def _panel(  # type: ignore[no-untyped-def]
-    column, row_state, column_state, row_of, z, slope, diagonal, passive, gone, W, Y, limit, tie,
-    test, index, facts
-):  # fmt: skip
-    """Up to ``limit`` pivots without touching X; returns (status, pivots done)."""
-    n, m = z.size, column_state.size
-    done = 0
-    left = m
-    while done < limit:
-        pick, pivot = -1, -1.0
-        for c in range(m):
-            if not gone[c] and z[row_of[c]] <= tie and abs(1 + diagonal[c]) > pivot:
-                pick, pivot = c, abs(1 + diagonal[c])
-        if pick < 0:
-            status = _shift(row_state, row_of, gone, z, slope, passive, tie, test, facts)
-            if status != RUNNING:
-                return status, done
-            continue
-        row = row_of[pick]
-        if pivot <= PIVOT:
-            facts[3], facts[4] = row_state[row], facts[0]
-            return SINGULAR, done
-        w, y = W[done], Y[done]
-        w[:] = column[pick]
-        for c in range(m):
-            y[c] = column[c, row]
-        for k in range(0, done - 3, 4):
-            _subtract_four(w, W, k, Y[k, pick], Y[k + 1, pick], Y[k + 2, pick], Y[k + 3, pick])
-            _subtract_four(y, Y, k, W[k, row], W[k + 1, row], W[k + 2, row], W[k + 3, row])
-        for k in range(done - done % 4, done):
-            w -= Y[k, pick] * W[k]
-            y -= W[k, row] * Y[k]
-        w /= 1 + w[row]
-        factor = slope[row]
-        for r in range(n):
-            slope[r] -= factor * w[r]
-        for c in range(m):
-            diagonal[c] -= w[row_of[c]] * y[c]
-        index[row_state[row]] = facts[0]
-        z[row] = 0.0
-        passive[row], gone[pick] = True, True
-        done += 1
-        left -= 1
-    return (DONE if left == 0 else RUNNING), done
+    BLAS does so by itself and is a tenth faster, but only scipy lets it; the product of a strip of
+    rows at a time stays in the cache.
+    """
+    if len(column) >= LARGE:
+        with suppress(ImportError):
+            gemm = scipy().linalg.blas.dgemm
+            product = gemm(-1.0, w.T, y.T, 1.0, column.T, trans_b=True, overwrite_c=True)
+            assert np.shares_memory(product, column)  # a copy would be lost
+            return
+    product = np.empty((STRIP, w.shape[1]))
+    for first in range(0, len(column), STRIP):
+        strip = column[first : first + STRIP]
+        strip -= np.matmul(y[:, first : first + STRIP].T, w, out=product[: len(strip)])

@@ -28,13 +28,13 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike
-from scipy import sparse
-from scipy.optimize import nnls
 
-from ...problem import Floats, Integers, number
-from .arms import Arm
-from .index import closed_classes
-from .policies import activation, in_order
+from ....checks import Floats, Integers, number
+from ..arms import Arm
+from ..chains import closed_classes
+from ..counts import whole
+from ..policies import activation, in_order
+from ..sparse import scipy, stochastic
 
 BORDER = 1e-9  # fractions this close are equal: they are computed to 1e−12 or better
 DETECT = 1e-9  # an orbit that comes back this close is tried for a cycle
@@ -82,7 +82,7 @@ def mean_map(arm: Arm, order: ArrayLike, fraction: float) -> Callable[[ArrayLike
         A function of m, (…, S) fractions that sum to 1, with values (…, S).
 
     Example:
-        >>> from alphafair.models.bandits.zoo import singular_example
+        >>> from alphafair.models.bandits.examples import singular_example
         >>> phi = mean_map(singular_example(), [0, 1, 2], 0.5)
         >>> phi([[1, 0, 0], [0.5, 0.25, 0.25]]).round(12).tolist()
         [[0.35, 0.3, 0.35], [0.5, 0.3, 0.2]]
@@ -112,7 +112,7 @@ def affine_piece(
         K (S, S) and the offset (S,): φ(m) = m K + offset for m in the region.
 
     Example:
-        >>> from alphafair.models.bandits.zoo import singular_example
+        >>> from alphafair.models.bandits.examples import singular_example
         >>> K, offset = affine_piece(singular_example(), [0, 1, 2], 0.5, 1)
         >>> (K[0].round(12) + 0).tolist(), (offset.round(12) + 0).tolist()
         ([0.4, 0.4, 0.2], [0.05, -0.05, 0.0])
@@ -143,7 +143,7 @@ def fixed_point(arm: Arm, order: ArrayLike, fraction: float) -> Floats:
         ValueError: an order that is not a permutation of the states.
 
     Example:
-        >>> from alphafair.models.bandits.zoo import cycle_example
+        >>> from alphafair.models.bandits.examples import cycle_example
         >>> fixed_point(cycle_example(1), [0, 1, 2], 0.4).round(5).tolist()
         [0.32258, 0.30317, 0.37425]
     """
@@ -158,6 +158,7 @@ def fixed_point(arm: Arm, order: ArrayLike, fraction: float) -> Floats:
         # Any y ≥ 0 that keeps the balance, active up to this position and passive from it, is one.
         size = states.size
         columns = np.concatenate([states[low:], size + states[: low + 1]])
+        nnls = scipy("a fixed point that no region determines").optimize.nnls
         y, _ = nnls(equations(arm)[:, columns].toarray(), np.append(np.zeros(size), [1.0, a]))
         m = np.bincount(columns % size, weights=y, minlength=size).astype(float)
     clean: Floats = np.maximum(m, 0)
@@ -171,11 +172,11 @@ def orbit(arm: Arm, order: ArrayLike, fraction: float, start: ArrayLike, steps: 
         start: (S,) fractions, ≥ 0, sum 1.
 
     Example:
-        >>> from alphafair.models.bandits.zoo import singular_example
+        >>> from alphafair.models.bandits.examples import singular_example
         >>> orbit(singular_example(), [0, 1, 2], 0.5, [0.5, 0.3, 0.2], 2).round(12)[2].tolist()
         [0.5, 0.3, 0.2]
     """
-    count = int(number("steps", steps, "a whole number ≥ 0", lambda n: n >= 0 and n % 1 == 0))
+    count = whole("steps", steps, 0)
     phi = mean_map(arm, order, fraction)
     points = np.empty((count + 1, arm.n_states))
     points[0] = _fractions(start, arm.n_states)
@@ -210,7 +211,7 @@ def limit_cycle(
         ValueError: the orbit has not come to such a cycle after ``steps``.
 
     Example:
-        >>> from alphafair.models.bandits.zoo import cycle_example
+        >>> from alphafair.models.bandits.examples import cycle_example
         >>> cycle = limit_cycle(cycle_example(2), [0, 1, 2], 0.4)
         >>> cycle.period, round(cycle.reward, 6)
         (2, 0.114202)
@@ -362,17 +363,12 @@ def earns(arm: Arm, y: Floats) -> float:
 
 def rescaled(arm: Arm) -> Arm:
     """The arm with rows that sum to 1 in double precision."""
-
-    def scaled(P: Any) -> Any:
-        total = np.asarray(P.sum(axis=1))
-        return sparse.diags_array(1 / total) @ P if sparse.issparse(P) else P / total[:, None]
-
-    return Arm(scaled(arm.P0), scaled(arm.P1), arm.R0, arm.R1)
+    return Arm(stochastic(arm.P0), stochastic(arm.P1), arm.R0, arm.R1)
 
 
 def equations(arm: Arm) -> Any:
-    """Balance, total mass, activation: rows; y(·, 0) then y(·, 1): columns."""
-    size = arm.n_states
+    """Balance, total mass, activation: rows; y(·, 0) then y(·, 1): columns, sparse."""
+    size, sparse = arm.n_states, scipy("the linear program").sparse
     balance = [sparse.eye_array(size) - sparse.csr_array(P).T for P in (arm.P0, arm.P1)]
     ones = sparse.csr_array(np.ones((1, size)))
     rows = [balance, [ones, ones], [sparse.csr_array((1, size)), ones]]

@@ -11,7 +11,7 @@ No policy for N arms earns more than V per arm and step.  The multiplier λ of �
 one more activation is worth: the penalty per activation at which an arm, left to itself, would be
 active a of the time.
 
-A fixed point m* of the mean map (`fluid`) is the state marginal of a feasible y, active in the
+A fixed point m* of the mean map (`mean_map`) is the state marginal of a feasible y, active in the
 states before i and passive in those after it.  In the order of the Whittle index of an indexable
 arm this is best at the penalty λ = the index of state i, so it solves the program: the policy is as
 good as V if the arms stay near m*.  They need not: m* may be unstable (`locally_stable`) or on the
@@ -29,13 +29,14 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from scipy import sparse
-from scipy.linalg import lstsq
-from scipy.optimize import linprog
 
-from ...problem import Floats, Integers
-from .arms import Arm
-from .fluid import (
+from ....checks import Floats, Integers
+from ..arms import Arm
+from ..chains import closed_classes
+from ..indices import MultichainError, NotIndexableError, advantage, whittle_index
+from ..policies import activation
+from ..sparse import as_dense, scipy
+from .mean_map import (
     BORDER,
     affine_piece,
     earns,
@@ -47,8 +48,6 @@ from .fluid import (
     spectral_radius,
     split,
 )
-from .index import MultichainError, NotIndexableError, advantage, closed_classes, whittle_index
-from .policies import activation
 
 SOLVED = 1e-6  # how far the solver's answer and the one computed from its support may differ
 
@@ -79,7 +78,7 @@ class StationaryRelaxation:
             is a good sign and no proof).
 
     Example:
-        >>> from alphafair.models.bandits.zoo import cycle_example
+        >>> from alphafair.models.bandits.examples import cycle_example
         >>> relaxation = stationary_relaxation(cycle_example(2), 0.4)
         >>> round(relaxation.value, 6), relaxation.eigenvalues.real.round(4).tolist()
         (0.1238, [-1.1333, -0.0589])
@@ -120,7 +119,7 @@ def stationary_relaxation(arm: Arm, fraction: float) -> StationaryRelaxation:
             other, so that the long run depends on how many arms start where.
 
     Example:
-        >>> from alphafair.models.bandits.zoo import singular_example
+        >>> from alphafair.models.bandits.examples import singular_example
         >>> relaxation = stationary_relaxation(singular_example(), 0.5)
         >>> relaxation.fixed_point.round(12).tolist(), relaxation.singular
         ([0.5, 0.3, 0.2], True)
@@ -198,6 +197,7 @@ def _occupation(arm: Arm, a: float, allowed: Any = True) -> Floats:
     y = _solved(cost, A_eq=matrix, b_eq=side, bounds=np.stack([0 * upper, upper], axis=1))
     support = np.flatnonzero(y > 0)
     exact = np.zeros_like(y)
+    lstsq = scipy().linalg.lstsq
     exact[support] = lstsq(matrix[:, support].toarray(), side, lapack_driver="gelsy")[0]
     if np.abs(exact - y).max() <= SOLVED and exact.min() >= -BORDER:
         y = exact
@@ -213,7 +213,7 @@ def _multiplier(arm: Arm, a: float, y: Floats) -> tuple[float, Floats]:
     states that no arm visits.
     """
     size, scale = arm.n_states, _scale(arm) or 1.0
-    matrix = sparse.csr_array(equations(arm).T)  # columns h, g, λ
+    matrix = equations(arm).T.tocsr()  # columns h, g, λ
     reward = np.concatenate([arm.R0, arm.R1]) / scale
     tight = y.T.ravel() > 0
     rules: dict[str, Any] = {"A_ub": -matrix, "b_ub": -reward}
@@ -231,6 +231,7 @@ def _multiplier(arm: Arm, a: float, y: Floats) -> tuple[float, Floats]:
 
 def _solved(cost: Floats, **rules: Any) -> Floats:
     """A vertex that is optimal."""
+    linprog = scipy("the linear program").optimize.linprog
     result = linprog(cost, method="highs-ds", **rules)
     if result.status != 0:
         raise RuntimeError(f"the linear program was not solved: {result.message}")
@@ -253,12 +254,12 @@ def _refuse_two_homes(arm: Arm) -> None:
 
     The program moves mass between such sets of states as it likes; the arms cannot.
     """
-    moves = [sparse.csr_array(P) > 0 for P in (arm.P0, arm.P1)]
-    home = closed_classes(moves[0] + moves[1])
+    moves = [as_dense(P) > 0 for P in (arm.P0, arm.P1)]
+    home = closed_classes(moves[0] | moves[1])
     away = np.ones(arm.n_states, bool)
     away[home[0]] = False
     while True:  # what is left of the others: states in which some action keeps to those left
-        keeps = away & np.any([move @ ~away == 0 for move in moves], axis=0)
+        keeps = away & np.any([~(move @ ~away) for move in moves], axis=0)
         if np.array_equal(keeps, away):
             break
         away = keeps

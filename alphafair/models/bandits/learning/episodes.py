@@ -1,22 +1,6 @@
-"""Learning which arm to activate, when neither rewards nor transitions are known.
+"""Episodes: a learner plays, and what not knowing the arms costs it is computed.
 
-Time comes in **episodes**: episode k lasts a geometric number of steps, ``P(H_k > t) = β^t``, then
-every arm is put back to its initial state, x_1 for all arms together.  The value of a policy is its
-mean sum of rewards in an episode, V = E Σ_{t<H} r_t = E Σ_t β^t r_t, so that known arms are played
-by the largest Gittins index.  What not knowing them has cost after K episodes is the **regret**::
-
-    Reg(K) = Σ_{k≤K}  V*(x_1) − V_{π_k}(x_1),         π_k: the policy of episode k.
-
-Both values are computed, not simulated, as long as the joint states can be listed: the regret is
-then random only because what a learner sees is.
-
-The learners are in `learners`.  The paper shows that those that know that there are arms have a
-regret of order S √(n K), up to logarithms.  Of these posterior sampling, `MBPSRL`, has both a plan
-that is computed fast and a regret that is small in experiments.
-
-References:
-    N. Gast, B. Gaujal, K. Khun, "Learning algorithms for Markovian bandits: is posterior sampling
-    more scalable than optimism?", TMLR 2022, arXiv:2106.08771.
+The head of the package says what an episode is, and its regret.
 """
 
 from __future__ import annotations
@@ -24,49 +8,27 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike
-from scipy import sparse
-from scipy.sparse.linalg import spsolve
-from scipy.special import stdtrit
 
-from ...problem import Floats, Integers
-from ...progress import counted
-from .arms import Arm, discount_factor
-from .counts import whole
+from ....checks import Floats, Integers, refuse_first
+from ....progress import counted
+from ..arms import Arm, discount_factor
+from ..counts import whole
+from ..sparse import as_dense, scipy
+from .kernels import first_largest, gittins_indices, play, policy_loss
 from .learners import (
     JOINT,
-    MBPSRL,
-    MBUCBVI,
-    MBUCRL2,
     PRODUCT,
-    PSRL,
-    UCBVI,
-    UCRL2,
     Learner,
     Plan,
     Seen,
 )
-from .small import first_largest, gittins_indices, play, policy_loss
 
-__all__ = [
-    "MBPSRL",
-    "MBUCBVI",
-    "MBUCRL2",
-    "PSRL",
-    "UCBVI",
-    "UCRL2",
-    "Interval",
-    "Learner",
-    "Learning",
-    "Plan",
-    "Seen",
-    "random_walk",
-    "run",
-]
-
+DENSE = 400  # joint states up to which V* is solved for without scipy's sparse matrices
 TIE = 1e-12  # what an arm loses below this part of the largest value is rounding
 
 
@@ -84,7 +46,8 @@ class Learning(NamedTuple):
     Attributes:
         regret: (runs, K) V*(x_1) − V_{π_k}(x_1) of each episode; simulated, if not ``exact``.
         seconds: (runs,) processor time that the learner took for its plans: other programs on the
-            machine do not count, further threads of this one do.
+            machine do not count, further threads of this one do, and so does loading compiled code
+            once there are so many plans that it pays.
         optimal: V*(x_1), the largest mean sum of rewards in an episode; None if not ``exact``.
         exact: whether the regret was computed, without chance, from the policies.
         seen: for each run, what the learner had seen in the end, of each arm.
@@ -110,7 +73,8 @@ class Learning(NamedTuple):
         mean = total.mean(axis=0)
         if runs == 1:
             return Interval(mean, np.full_like(mean, -np.inf), np.full_like(mean, np.inf))
-        reach = stdtrit(runs - 1, (1 + confidence) / 2) * total.std(axis=0, ddof=1) / runs**0.5
+        student = scipy("Student's law").special.stdtrit(runs - 1, (1 + confidence) / 2)
+        reach = student * total.std(axis=0, ddof=1) / runs**0.5
         return Interval(mean, mean - reach, mean + reach)
 
 
@@ -171,6 +135,7 @@ def run(
             that do not exist, more joint states than the learner or exact regret can take.
 
     Example:
+        >>> from alphafair.models.bandits.learning import MBPSRL
         >>> arms = [random_walk([0, 0.2, 0.9], 0.3, 0.4), random_walk([0.5, 0.2, 0.1], 0.3, 0.4)]
         >>> result = run(MBPSRL(discount=0.9), arms, episodes=100, seed=1, runs=5)
         >>> result.regret.shape, result.exact
@@ -184,7 +149,7 @@ def run(
     world = _world(list(arms), beta, initial, exact)
     _refuse_size(learner, world)
     regret, seconds, seen = np.empty((runs, K)), np.empty(runs), []
-    # compiled code is loaded at its first call: not the learner's time
+    # what is loaded at the first call is not the learner's time
     learner.plan(_nothing(world, learner.joint, K), np.random.default_rng(0), None)
     with counted(runs * K, "episodes") as advance:
         for r, stream in enumerate(np.random.SeedSequence(seed).spawn(runs)):
@@ -252,10 +217,10 @@ def _episode(plan: Plan, world: _World, seen: Seen, luck: np.random.Generator) -
     earned = play(choice, priority, *arms, True, *tables)
     if world.gap is None:
         best = play(np.empty(0, int), world.gittins, *arms, False, *tables)
-        return float(best - earned)
+        return best - earned
     start = int(world.initial @ world.strides)
     parts = (world.gap, world.P, world.sizes, world.strides, start, world.beta)
-    return float(policy_loss(choice, *parts))
+    return policy_loss(choice, *parts)
 
 
 def _followed(plan: Plan, world: _World) -> tuple[Integers, Floats]:
@@ -318,10 +283,7 @@ def _with_optimum(world: _World) -> _World:
     state = x[:, None] // strides % sizes
     s = state[x, choice]
     after = x[:, None] + (np.arange(P.shape[1]) - s[:, None]) * strides[choice][:, None]
-    row = P[choice, s]
-    moves = row[row > 0], (np.nonzero(row)[0], after[row > 0])
-    chain = sparse.csc_array(moves, shape=(count, count))
-    V = spsolve(sparse.eye_array(count, format="csc") - beta * chain, R[choice, s])
+    V = _value(P[choice, s], after, R[choice, s], beta)
     grid = V.reshape(sizes)
     following = [
         np.moveaxis(np.tensordot(P[a, :size, :size], grid, (1, a)), 0, a).ravel()
@@ -330,6 +292,21 @@ def _with_optimum(world: _World) -> _World:
     gap = V[:, None] - R[np.arange(n), state] - beta * np.stack(following, axis=1)
     gap[gap < TIE * np.abs(V).max()] = 0.0
     return world._replace(gap=gap, optimal=float(V[initial @ strides]))
+
+
+def _value(row: Floats, after: Any, reward: Floats, beta: float) -> Floats:
+    """(X,) V = reward + β Σ_j row[·, j] V[after[·, j]], directly: sparse where it is large."""
+    size, here = reward.size, np.nonzero(row)
+    place = (here[0], after[here])
+    if size > DENSE:
+        with suppress(ImportError):
+            sparse = scipy().sparse
+            chain = sparse.csc_array((row[here], place), shape=(size, size))
+            system = sparse.eye_array(size, format="csc") - beta * chain
+            return np.asarray(sparse.linalg.spsolve(system, reward), float)
+    matrix = np.eye(size)
+    matrix[place] -= beta * row[here]
+    return np.linalg.solve(matrix, reward).astype(float, copy=False)
 
 
 def _nothing(world: _World, joint: bool, episodes: int) -> Seen:
@@ -363,8 +340,7 @@ def _refuse_arm(a: int, arm: Arm) -> None:
     """A rested arm that pays 0 or 1."""
     if not isinstance(arm, Arm):
         raise TypeError(f"arms[{a}] is a {type(arm).__name__}: must be an Arm")
-    still = sparse.csr_array(arm.P0) - sparse.eye_array(arm.n_states)
-    moving = np.flatnonzero(abs(still).sum(axis=1))
+    moving = np.flatnonzero((as_dense(arm.P0) != np.eye(arm.n_states)).any(axis=1))
     paid = np.flatnonzero(arm.R0)
     if moving.size or paid.size:
         why = (
@@ -374,12 +350,9 @@ def _refuse_arm(a: int, arm: Arm) -> None:
             f"arms[{a}] is not rested: {why}, and a rested arm neither moves nor pays when "
             f"passive; make it by Arm.rested(P, R)"
         )
-    bad = np.flatnonzero((arm.R1 < 0) | (arm.R1 > 1))
-    if bad.size:
-        raise ValueError(
-            f"arms[{a}]: R1[{bad[0]}] is {arm.R1[bad[0]]}: must be in [0, 1], the mean of a reward "
-            f"that is 0 or 1; shift and scale the rewards of all arms alike"
-        )
+    expected = "in [0, 1], the mean of a reward that is 0 or 1"
+    cure = "shift and scale the rewards of all arms alike"
+    refuse_first(f"arms[{a}]: R1", arm.R1, (arm.R1 >= 0) & (arm.R1 <= 1), expected, cure)
 
 
 def _refuse_size(learner: Learner, world: _World) -> None:

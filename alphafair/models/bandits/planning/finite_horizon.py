@@ -41,16 +41,15 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy import sparse
-from scipy.optimize import linprog
 
-from ...problem import Floats, Integers, number
-from .arms import ROUNDING, Arm
-from .counts import whole
+from ....checks import Floats, Integers, refuse_first
+from ..arms import ROUNDING, Arm
+from ..counts import whole
+from ..sparse import as_dense, scale_rows, scipy, stochastic
 
 ACTIVE, SPLIT, PASSIVE, EMPTY = 1, 0, -1, 2  # codes of S⁺, S⁰, S⁻ and S^∅ in a partition
 POSITIVE = 1e-9  # fractions up to this are 0: HiGHS keeps its constraints to 1e-10
@@ -178,7 +177,7 @@ class Program:
 
     def __init__(self, arm: Arm, fraction: Floats) -> None:
         self.arm, self.fraction = arm, fraction
-        self.P0, self.P1 = (_stochastic(matrix) for matrix in (arm.P0, arm.P1))
+        self.P0, self.P1 = stochastic(arm.P0), stochastic(arm.P1)
         self.scale = float(np.abs([arm.R0, arm.R1]).max()) or 1.0
         self._corners: dict[int, Any] = {}
 
@@ -191,7 +190,7 @@ class Program:
         """The constraints of h steps, (h (S+1), 2 h S), by columns."""
         if h not in self._corners:
             S = self.arm.n_states
-            self._corners[h] = sparse.csc_array(self.matrix[: h * (S + 1), : 2 * h * S])
+            self._corners[h] = self.matrix[: h * (S + 1), : 2 * h * S].tocsc()
         return self._corners[h]
 
     def right_hand_side(self, start: Floats, h: int) -> Floats:
@@ -281,6 +280,7 @@ class Program:
         h, S = fraction.size, self.arm.n_states
         cost = -np.tile(np.concatenate([self.arm.R0, self.arm.R1]) / self.scale, h)
         rules = {"A_eq": self.corner(h), "b_eq": self.right_hand_side(start, h)}
+        linprog = scipy("a program that sweeps do not solve").optimize.linprog
         answer = linprog(cost, **rules, method=method, options=STRICT)
         if answer.status != 0:
             return None
@@ -309,20 +309,13 @@ class Program:
 
 def _constraints(P0: Any, P1: Any, T: int) -> Any:
     """(T (S+1), 2 T S): identity blocks minus the flow of the step before; the budget rows."""
-    S = P0.shape[0]
+    S, sparse = P0.shape[0], scipy("a program that sweeps do not solve").sparse
     eye, ones = sparse.eye_array(S), sparse.csr_array(np.ones((1, S)))
     here = sparse.block_array([[eye, eye], [None, ones]])
     flow = sparse.hstack([sparse.csr_array(P).T for P in (P0, P1)])
     before = sparse.vstack([flow, sparse.csr_array((1, 2 * S))])
     steps = sparse.eye_array(T), sparse.eye_array(T, k=-1)
     return sparse.csr_array(sparse.kron(steps[0], here) - sparse.kron(steps[1], before))
-
-
-def _stochastic(matrix: Any) -> Any:
-    """Rows that sum to 1 up to rounding: an arm's may be off by 1e−7.  Sparse ones stay sparse."""
-    if sparse.issparse(matrix):
-        return sparse.csr_array(matrix.multiply(1 / matrix.sum(axis=1)[:, None]))
-    return matrix / matrix.sum(axis=1, keepdims=True)
 
 
 def _partition(occupation: Floats) -> NDArray[np.int8]:
@@ -341,21 +334,24 @@ def absorber(relaxation: FiniteHorizonRelaxation, time: int) -> int:
 
 def _meets_kink(relaxation: FiniteHorizonRelaxation) -> bool:
     """Carry the covariance of the counts forward until S⁰ is empty and S⁺ is uncertain."""
-    arm = relaxation.arm
-    P0, P1 = (sparse.csr_array(_stochastic(matrix)) for matrix in (arm.P0, arm.P1))
+    P0, P1 = stochastic(relaxation.arm.P0), stochastic(relaxation.arm.P1)
     covariance = np.zeros(P0.shape)
     for t, codes in enumerate(relaxation.partition):
         every, taker = (codes == ACTIVE).astype(float), absorber(relaxation, t)
         if taker < 0 and every @ covariance @ every > POSITIVE:
             return True
-        response = sparse.diags_array(every).tolil()  # [s, j]: d(active in j) / d(arms in s)
-        if taker >= 0:
-            response[:, [taker]] = -every[:, None]
-        step = P0 + response.tocsr() @ (P1 - P0)
-        covariance = step.T @ (step.T @ covariance).T
+
+        def moved(more: Floats, every: Floats = every, taker: int = taker) -> Floats:
+            """Lᵀ · more: so many more arms now, a column each, are so many more a step later."""
+            active = every[:, None] * more
+            if taker >= 0:
+                active[taker] = -every @ more
+            later: Floats = P0.T @ (more - active) + P1.T @ active
+            return later
+
+        covariance = moved(moved(covariance).T)
         for P, y in ((P0, relaxation.occupation[t, :, 0]), (P1, relaxation.occupation[t, :, 1])):
-            spread = P.T @ sparse.diags_array(y) @ P
-            covariance = covariance + np.diag(y @ P) - spread.toarray()
+            covariance += np.diag(y @ P) - as_dense(P.T @ scale_rows(P, y))
     return False
 
 
@@ -364,9 +360,7 @@ def shares(name: str, value: ArrayLike, size: int) -> Floats:
     array = np.array(value, dtype=float)
     if array.shape != (size,):
         raise ValueError(f"{name} has shape {array.shape}: must be ({size},), one for each state")
-    bad = np.flatnonzero(~((array >= 0) & (array <= 1 + ROUNDING)))
-    if bad.size:
-        raise ValueError(f"{name}[{bad[0]}] is {array[bad[0]]}: must be a fraction in [0, 1]")
+    refuse_first(name, array, (array >= 0) & (array <= 1 + ROUNDING), "a fraction in [0, 1]")
     if not abs(array.sum() - 1) <= ROUNDING:
         raise ValueError(f"{name} sums to {array.sum():.9g}: must sum to 1; divide it by its sum")
     scaled: Floats = array / array.sum()
@@ -381,104 +375,5 @@ def fractions(value: ArrayLike, horizon: int) -> Floats:
             f"fraction has shape {array.shape}: must be a scalar or ({horizon},), one a step"
         )
     steps = np.array(np.broadcast_to(array, horizon))
-    bad = np.flatnonzero(~((steps >= 0) & (steps <= 1)))
-    if bad.size:
-        raise ValueError(f"fraction[{bad[0]}] is {steps[bad[0]]}: must be in [0, 1]")
+    refuse_first("fraction", steps, (steps >= 0) & (steps <= 1), "in [0, 1]")
     return steps
-
-
-class Screening(NamedTuple):
-    """A story ready for `finite_horizon_relaxation`: what `applicant_screening` returns.
-
-    Attributes:
-        arm: an applicant.
-        initial: (S,) everybody is new.
-        fraction: (T,) part of the applicants that is interviewed in each round, then admitted.
-        horizon: T, the number of rounds.
-        label: (S, 3) whole numbers (round, a, b) for each state; (T, 0, 0) when all is over.
-    """
-
-    arm: Arm
-    initial: Floats
-    fraction: Floats
-    horizon: int
-    label: Integers
-
-
-def applicant_screening(
-    rounds: int = 5, interviewed: float = 0.25, admitted: float = 0.1
-) -> Screening:
-    """Interview some applicants in each round, and in the last round admit those who seem best.
-
-    An applicant succeeds in an interview with probability p, which nobody knows; at first it is
-    uniform, Beta(1, 1).  After a − 1 successes and b − 1 failures it is Beta(a, b).  Rounds
-    0 … T−2 are interviews: an active applicant moves from (a, b) to (a + 1, b) with probability
-    a / (a + b) and to (a, b + 1) otherwise; nobody pays.  Round T−1 admits: an active applicant
-    pays p in the mean, a / (a + b).
-
-    An arm does not know the time, so the round is part of the state: (round, a, b), with
-    a + b ≤ round + 2.  After the last round all are in one state that pays nothing.
-
-    The story is that of Brown and Smith; the numbers 5, 1/4 and 1/10 and the form of the states are
-    ours.
-
-    Args:
-        rounds: T ≥ 1, with the last, which admits; there are about T³/6 states.
-        interviewed: part of the applicants that is interviewed in each of the first T − 1 rounds.
-        admitted: part that is admitted.
-
-    Returns:
-        `Screening`.
-
-    Raises:
-        ValueError: no round, or parts outside [0, 1].
-
-    References:
-        Brown, Smith: Index policies and performance bounds for dynamic selection problems.
-        Management Science 66 (2020).
-
-    Example:
-        Two rounds of interviews raise the mean quality of the admitted tenth from 1/2.
-
-        >>> story = applicant_screening(rounds=3)
-        >>> plan = finite_horizon_relaxation(*story[:4])
-        >>> story.arm, round(float(plan.value / story.fraction[-1]), 4)
-        (Arm(S=11), 0.7361)
-    """
-    T = whole("rounds", rounds, 1)
-    parts = {"interviewed": interviewed, "admitted": admitted}
-    for name, part in parts.items():
-        number(name, part, "in [0, 1]", lambda x: 0 <= x <= 1)
-    label = [(t, a, n - a) for t in range(T) for n in range(2, t + 3) for a in range(1, n)] + [
-        (T, 0, 0)
-    ]
-    state = {key: s for s, key in enumerate(label)}
-    moves = [move for key in label for move in _moves(key, T, state)]
-    P0, P1 = (_matrix([move[1:] for move in moves if move[0] == a], len(label)) for a in (0, 1))
-    paid = [a / (a + b) if t == T - 1 else 0.0 for t, a, b in label]
-    fraction = np.array([interviewed] * (T - 1) + [admitted], dtype=float)
-    initial = np.eye(len(label))[0]
-    return Screening(Arm(P0, P1, 0.0, paid), initial, fraction, T, np.array(label))
-
-
-def _moves(
-    key: tuple[int, int, int], T: int, state: dict[tuple[int, int, int], int]
-) -> list[tuple[int, int, int, float]]:
-    """(action, from, to, probability) of an applicant in (round, a, b)."""
-    t, a, b = key
-    here = state[key]
-    if t >= T - 1:
-        return [(action, here, state[T, 0, 0], 1.0) for action in (0, 1)]
-    won, lost = state[t + 1, a + 1, b], state[t + 1, a, b + 1]
-    success = a / (a + b)
-    return [
-        (0, here, state[t + 1, a, b], 1.0),
-        (1, here, won, success),
-        (1, here, lost, 1 - success),
-    ]
-
-
-def _matrix(moves: list[tuple[int, int, float]], size: int) -> Any:
-    """csr_array of (from, to, probability)."""
-    row, column, probability = zip(*moves, strict=True)
-    return sparse.csr_array((probability, (row, column)), shape=(size, size))

@@ -27,17 +27,19 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable
+from contextlib import suppress
 from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike
-from scipy import sparse
-from scipy.linalg import lapack
 
-from ...problem import Floats
-from ...progress import counted
-from .arms import Arm, as_dense, discount_factor, rewards, transitions
-from .elimination import BROKEN, SINGULAR, Outcome, eliminate
+from ....checks import Floats
+from ....progress import counted
+from ..arms import Arm, discount_factor, rewards, transitions
+from ..chains import closed_classes
+from ..sparse import as_dense, is_sparse, scipy
+from .elimination import Outcome, eliminate
+from .panel import BROKEN, SINGULAR
 
 LARGE = 2000  # states from which on there is a progress bar
 
@@ -282,37 +284,33 @@ def _active_x(arm: Arm, beta: float) -> Floats:
     if beta == 1:
         _refuse_multichain(active)
         matrix[:, 0], delta[:, 0] = 1.0, 0.0
-    *_, solution, info = lapack.dgesv(matrix.T, delta.T, overwrite_a=True, overwrite_b=True)
-    if info > 0:
+    try:
+        return np.ascontiguousarray(_solved(matrix.T, delta.T))
+    except np.linalg.LinAlgError as error:
         raise MultichainError(
             f"at discount {beta:g} the policy that is always active is singular to working "
             f"precision: use a smaller discount"
-        )
-    return np.ascontiguousarray(solution)
+        ) from error
+
+
+def _solved(matrix: Floats, right: Floats) -> Floats:
+    """matrix⁻¹ · right, of large arms in the memory of the two, where scipy is installed."""
+    if len(matrix) >= LARGE:
+        with suppress(ImportError):
+            lapack = scipy().linalg.lapack
+            *_, solution, info = lapack.dgesv(matrix, right, overwrite_a=True, overwrite_b=True)
+            if info > 0:
+                raise np.linalg.LinAlgError
+            return np.asarray(solution, float)
+    return np.linalg.solve(matrix, right).astype(float, copy=False)
 
 
 def _stands_still(matrix: Any) -> bool:
     """Is this the identity?"""
     if not np.all(matrix.diagonal() == 1):
         return False
-    entries = matrix.count_nonzero() if sparse.issparse(matrix) else np.count_nonzero(matrix)
+    entries = matrix.count_nonzero() if is_sparse(matrix) else np.count_nonzero(matrix)
     return bool(entries == matrix.shape[0])
-
-
-def closed_classes(matrix: Any) -> list[list[int]]:
-    """The closed classes of a Markov chain: sets of states that it never leaves.
-
-    Example:
-        >>> closed_classes(np.array([[1, 0, 0], [0.5, 0, 0.5], [0, 0, 1]]))
-        [[0], [2]]
-    """
-    graph = sparse.csr_array(matrix)
-    graph.eliminate_zeros()
-    count, label = sparse.csgraph.connected_components(graph, connection="strong")
-    table = graph.tocoo()
-    leaves = np.zeros(count, bool)
-    leaves[label[table.row[label[table.row] != label[table.col]]]] = True
-    return [np.flatnonzero(label == k).tolist() for k in np.flatnonzero(~leaves)]
 
 
 def _refuse_multichain(active: Floats) -> None:
