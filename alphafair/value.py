@@ -737,7 +737,8 @@ def levels(chains: Chains, groups: Groups, within: float) -> Levels:
     begin, end = rank[: code.size], rank[code.size : 2 * code.size]
     start = np.concatenate([[0], np.cumsum(np.bincount(owner, minlength=count))])
     tau = moment[order]
-    log_rate = interval_log_sums(pull - log_ratio, begin, end, tau.size)
+    last = _last_of_ties(tau, start)
+    log_rate = interval_log_sums(pull - log_ratio, begin, end, tau.size)[last]
     # Money: what those who move spend from one breakpoint to the next.
     with np.errstate(over="ignore", invalid="ignore"):
         step = np.exp(log_rate[:-1] + tau[:-1]) * np.expm1(np.diff(tau))
@@ -753,14 +754,26 @@ def levels(chains: Chains, groups: Groups, within: float) -> Levels:
     if within == np.inf:
         np.minimum.at(log_top, groups.code, resting.final)
     else:
-        log_rest = resting.log_sums(s)
+        log_rest = resting.log_sums(s)[last]
     if abs(s) < NEAR_LOG:
-        three = resting.means(s, pull, size)
+        three = resting.means(s, pull, size)[:, last]
     result = Levels(
         start, money, tau, tau, within, chains, pull, lower, upper, size, log_best, tau, log_rate,
         log_rest, *three, log_top,
     )  # fmt: skip
     return _with_values(result, groups)
+
+
+def _last_of_ties(level: Floats, start: Integers) -> Integers:
+    """(P,) of the pieces of a group that begin at one level the last, the only one with a length.
+
+    The others lie between events of one moment, which come in any order.
+    """
+    place = np.arange(level.size)
+    tied = np.append(level[1:] == level[:-1], False)
+    tied[start[1:] - 1] = False
+    ends = np.where(tied, level.size, place)
+    return np.minimum.accumulate(ends[::-1])[::-1]
 
 
 def _with_values(pieces: Levels, groups: Groups) -> Levels:
