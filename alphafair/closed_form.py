@@ -253,6 +253,8 @@ def _snap(value: Knapsack | Levels, money: Floats, least: Floats, most: Floats) 
     ends = value.money[np.minimum(piece + 1, value.money.size - 1)]
     ends = np.where(piece + 1 < value.start[1:], ends, np.inf)
     near = ROUNDING * np.where(np.isfinite(ends), ends, begins)
+    if isinstance(value, Levels):  # the rounding of the level counts as well
+        near = near + ROUNDING * value.stretch(piece)
     money = np.where((piece > value.start[:-1]) & (money - begins <= near), begins, money)
     money = np.where(money >= ends - near, ends, money)
     money = np.where(np.abs(money - least) <= ROUNDING * np.abs(least), least, money)

@@ -579,13 +579,14 @@ class _Rates:
         self.inverse = 0.0 if within in (0, np.inf) else 1 / within
         self.of_rest = np.zeros(problem.shape[0])
         bend, slope = self.of_value, np.ones(self.groups)
+        self.of_price = np.full(self.groups, self.of_slope)
         if within == 0:
             slope = slope * bend
             self.of_ratio = np.full(k.size, self.of_slope)
         elif within == np.inf:
             slope = slope * bend
-            stuck = allocation.point.log_slope == -np.inf
-            slope[stuck] = 1.0
+            stuck = allocation.point.log_slope == -np.inf  # only the level counts (leximin)
+            slope[stuck], self.of_price[stuck] = 1.0, 0.0
             part = self.kappa / self.total[k]
             self.of_ratio = np.where(stuck[k], 0.0, self.of_slope * part)
         else:
@@ -660,7 +661,7 @@ class _Rates:
             self.of_ratio * dlog_r - self.per_stretch[k] * had[self.unit] / self.ratio
         )
         own += group_sum(self.of_rest * had[self.unit_of_row], self.code, self.groups)
-        own += self.of_slope * (
+        own += self.of_price * (
             directions["weight"] / problem.weight - self.log_value * directions["alpha"]
         )
         item = self.beyond * dlog_r - had[self.unit] / self.ratio
@@ -707,8 +708,8 @@ class _Rates:
             "benefit": benefit,
             "cost": cost,
             "budget": mean,
-            "alpha": -self.of_slope * float(self.log_value @ of_own),
-            "weight": self.of_slope * of_own / problem.weight,
+            "alpha": -float(self.log_value @ (self.of_price * of_own)),
+            "weight": self.of_price * of_own / problem.weight,
             "baseline": of_rest,
             "cap": np.where(self.at_cap, of_change, 0.0),
             "floor": np.where(self.at_floor, of_change, 0.0),

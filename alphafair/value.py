@@ -663,6 +663,13 @@ class Levels(Pieces):
         money = np.clip(money, self.money[place], self.money[place + 1])
         return np.where(piece < first, self.money[first], money)
 
+    def stretch(self, piece: Integers) -> Floats:
+        """Money for one unit of τ, where these pieces end; 0 where they do not end."""
+        ends = self.level[np.minimum(piece + 1, self.level.size - 1)]
+        with np.errstate(over="ignore", invalid="ignore"):
+            rate = np.exp(self.log_rate[piece] + ends)
+        return np.where(np.isfinite(ends) & np.isfinite(rate), rate, 0.0)
+
     def money_at_level(self, level: float, piece: Integers) -> Floats:
         """(K,) what the groups, which stand on these pieces, spend at the level τ = level."""
         first = self.start[:-1]
