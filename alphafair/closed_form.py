@@ -23,8 +23,7 @@ at the margin get equal amounts.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 
@@ -32,7 +31,7 @@ from .checks import Floats, Integers
 from .value import ROUNDING, Knapsack, Levels, begins, money_exponent
 
 EPSILON = np.finfo(float).eps
-CLOSE = 4 * EPSILON  # spending this near the budget is the budget
+CLOSE = 1e-12  # spending this near the budget is put right to first order
 MOST_STEPS = 400
 
 
@@ -108,14 +107,22 @@ def _water(
     return _snap(value, market.clear(budget), least, most)
 
 
-@dataclass
-class _Demand:
-    """What every group spends at one level of the price."""
+class _Demand(NamedTuple):
+    """What every group spends at one level of the price.
+
+    Attributes:
+        level: ℓ.
+        piece: (K,) the pieces that have begun.
+        money: (K,) x.
+        total: Σ x.
+        stretch: (K,) dx/dℓ; 0 for groups at the end of a piece or at a bound.
+    """
 
     level: float
     piece: Integers
     money: Floats
     total: float
+    stretch: Floats
 
 
 class _Market:
@@ -134,108 +141,112 @@ class _Market:
         self.least, self.most = least, most
         self.of_value = min(alpha, 1.0)
         self.of_slope = 1.0 if alpha <= 1 else 1 / alpha
-        self.by_level = by_level
         if by_level:
             assert isinstance(value, Levels)
-            begins = np.where(value.log_value == np.inf, np.inf, value.level)
-            begins[value.start[1:] - 1] = np.inf
-            first = value.start[:-1]
-            self._search: Callable[[float], Integers] = lambda level: (
-                np.add.reduceat(begins <= level, first, dtype=np.intp) + first - 1
-            )
+            self._search, self._spend = value.level_searcher(), value.money_at_level
         else:
             self._search = value.searcher(self.of_value, self.of_slope, log_weight)
+            self._spend = self._spend_at_price
+
+    def _spend_at_price(self, level: float, piece: Integers) -> tuple[Floats, Floats]:
+        return self.value.money_at(level, piece, self.of_value, self.of_slope, self.log_weight)
 
     def at(self, level: float) -> _Demand:
         """The demand at this level."""
         piece = self._search(level)
-        if self.by_level:
-            assert isinstance(self.value, Levels)
-            money = self.value.money_at_level(level, piece)
-        else:
-            money = self.value.money_at(level, piece, self.of_value, self.of_slope, self.log_weight)
-        money = np.clip(money, self.least, self.most)
-        return _Demand(level, piece, money, float(money.sum()))
+        money, stretch = self._spend(level, piece)
+        bounded = np.minimum(np.maximum(money, self.least), self.most)
+        stretch = np.where(bounded == money, stretch, 0.0)
+        return _Demand(level, piece, bounded, float(bounded.sum()), stretch)
 
     def clear(self, budget: float) -> Floats:
         """(K,) the demand that adds up to the budget."""
-        low, high = self._bracket(budget)
-        if self.alpha == 0:
-            return self._share_equally(low, high, budget)
-        low, high = self._narrow(low, high, budget)
-        room = high.total - low.total
-        part = (budget - low.total) / room if room > 0 else 0.0
-        return low.money + part * (high.money - low.money)
+        with np.errstate(over="ignore", divide="ignore", invalid="ignore"):
+            low, high = self._bracket(budget)
+            if self.alpha == 0:
+                return self._share_equally(low, high, budget)
+            low, high = self._narrow(low, high, budget)
+            if low is high:  # up to rounding: the rest goes to those who move
+                moved = low.stretch.sum()
+                part = low.stretch / moved if 0 < moved < np.inf else 0.0
+                money = low.money + (budget - low.total) * part
+                return np.minimum(np.maximum(money, self.least), self.most)
+            room = high.total - low.total
+            part = (budget - low.total) / room if room > 0 else 0.0
+            return low.money + part * (high.money - low.money)
 
     def _bracket(self, budget: float) -> tuple[_Demand, _Demand]:
-        """Two levels around the budget."""
-        low = high = self.at(self._first_guess())
+        """Two levels around the budget, by Newton's method and doubled steps in turn."""
+        at = self.at(self._first_guess(budget))
+        low, high = (at, None) if at.total < budget else (None, at)
         step = max(1.0, self.of_slope)
-        while low.total > budget:
-            low, high, step = self.at(low.level - step), low, 2 * step
-        while high.total < budget:
-            low, high, step = high, self.at(high.level + step), 2 * step
-        return low, high
-
-    def _first_guess(self) -> float:
-        """The level at which some pieces in the middle begin."""
-        value = self.value
-        some = np.arange(0, value.money.size, max(1, value.money.size // 64))
-        level = begins(self.of_value, self.of_slope, value.log_value[some], value.log_slope[some])
-        level = level[np.isfinite(level)]
-        return float(np.median(level)) if level.size else 0.0
-
-    def _narrow(self, low: _Demand, high: _Demand, budget: float) -> tuple[_Demand, _Demand]:
-        """Shrink the bracket until demand is linear on it (ε = 0) or its ends are one.
-
-        Bisection and the secant of log demand take turns.
-        """
-        for count in range(MOST_STEPS):
-            if self._is_linear(low, high):
-                break
-            if low.total >= budget * (1 - CLOSE):
-                return low, low
-            if high.total <= budget * (1 + CLOSE):
-                return high, high
-            level = low.level + (high.level - low.level) / 2
-            if count % 3 and 0 < low.total < high.total:
-                rise = np.log(high.total) - np.log(low.total)
-                part = (np.log(budget) - np.log(low.total)) / rise if rise > 0 else 0.5
-                secant = low.level + (high.level - low.level) * part
-                level = secant if low.level < secant < high.level else level
-            if high.level - low.level <= EPSILON * (1 + abs(level)):
-                break
+        while low is None or high is None:
+            if at.total == budget:
+                return at, at
+            level, bound = at.level, np.inf if low is not None else -np.inf
+            step, away = 2 * step, step if low is not None else -step
+            level = self._newton(at, budget, min(level, bound), max(level, bound), level + away)
+            if abs(level - at.level) < 1e-3 * step:  # so near that it may fall short for ever
+                level = at.level + 2 * (level - at.level) + 1e-14 * np.sign(away)
             at = self.at(level)
             low, high = (at, high) if at.total < budget else (low, at)
         return low, high
 
-    def _is_linear(self, low: _Demand, high: _Demand) -> bool:
-        """Whether between two levels all demands are linear in each other, as on one piece each.
+    def _first_guess(self, budget: float) -> float:
+        """The level at which most groups stand when the budget is split equally."""
+        money = np.minimum(np.maximum(budget / self.least.size, self.least), self.most)
+        point = self.value.at(money)
+        if self._spend == getattr(self.value, "money_at_level", None):
+            level = point.level
+        else:
+            level = begins(self.of_value, self.of_slope, point.log_utility, point.log_slope)
+            level = level - self.of_slope * self.log_weight
+        level = level[np.isfinite(level)]
+        return float(np.median(level)) if level.size else 0.0
 
-        At ε = 0 a group that stands on a piece has V = (w σ/λ)^{1/α}, and x is linear in V.
+    def _narrow(self, low: _Demand, high: _Demand, budget: float) -> tuple[_Demand, _Demand]:
+        """Newton's method in a bracket: one and the same demand twice where it meets the budget.
+
+        On fixed pieces at ε = 0, demand is linear in e^{ℓ/of_value}: there the step is exact.
         """
-        if not isinstance(self.value, Knapsack) or (low.piece != high.piece).any():
-            return False
-        moves = low.money != high.money
-        inside = np.ones(moves.size, bool)
-        for bound in (self.least, self.most, *self._ends(low.piece)):
-            inside &= (low.money != bound) & (high.money != bound)
-        return bool((inside | ~moves).all())
+        at = low if budget - low.total < high.total - budget else high
+        for count in range(MOST_STEPS):
+            for end in (low, high):
+                if abs(end.total - budget) <= CLOSE * budget:
+                    return end, end
+            level = low.level + (high.level - low.level) / 2
+            if high.level - low.level <= EPSILON * (1 + abs(level)):
+                break
+            if count % 4 < 3:  # every fourth step halves, whatever happens
+                level = self._newton(at, budget, low.level, high.level, level)
+            at = self.at(level)
+            low, high = (at, high) if at.total < budget else (low, at)
+        return low, high
 
-    def _ends(self, piece: Integers) -> tuple[Floats, Floats]:
-        place = np.maximum(piece, self.value.start[:-1])
-        return self.value.money[place], self.value.money[place + 1]
+    def _newton(self, at: _Demand, budget: float, low: float, high: float, middle: float) -> float:
+        rate = float(at.stretch.sum()) * self.of_value
+        if not 0 < rate < np.inf:
+            return middle
+        level = at.level + self.of_value * float(np.log1p(max((budget - at.total) / rate, -1.0)))
+        return level if low < level < high else middle
 
     def _share_equally(self, low: _Demand, high: _Demand, budget: float) -> Floats:
         """α = 0: groups that tie at the margin get equal amounts, as far as their bounds go."""
         # All pieces whose w V' equals that at the margin, up to rounding, lie within the slack.
         slack = ROUNDING * (1 + np.abs(self.log_weight).max() + abs(high.level))
+        pieces = isinstance(self.value, Knapsack)
         while high.level - low.level > slack / 4:
+            passed = high.piece - low.piece
+            if pieces and passed.sum() == 1:  # the piece at which the budget ends
+                k = int(np.argmax(passed))
+                level = -float(self.value.log_slope[high.piece[k]] + self.log_weight[k])
+                high = high._replace(level=level)
+                break
             at = self.at(low.level + (high.level - low.level) / 2)
             if not low.level < at.level < high.level:
                 break
             low, high = (at, high) if at.total < budget else (low, at)
-        low, high = self.at(low.level - slack), self.at(high.level + slack)
+        low, high = self.at(high.level - slack), self.at(high.level + slack)
         rest = budget - low.total
         room = np.minimum(high.money - low.money, rest)
         rising = np.sort(room)

@@ -269,18 +269,19 @@ class Knapsack(Pieces):
 
     def money_at(
         self, level: float, piece: Integers, of_value: float, of_slope: float, log_weight: Floats
-    ) -> Floats:
-        """(K,) what the groups, which stand on these pieces, spend at a level of the price."""
+    ) -> tuple[Floats, Floats]:
+        """(K,) what the groups, which stand on these pieces, spend at a level ℓ, and dx/dℓ."""
         first = self.start[:-1]
         place = np.maximum(piece, first)
         low, high = self.money[place], self.money[place + 1]
         if of_value == 0:  # V is linear: all of the piece or nothing
-            return np.where(piece < first, low, high)
-        slope = self.slope[place]
-        with np.errstate(over="ignore", divide="ignore", invalid="ignore"):
-            reach = (level + of_slope * (log_weight + self.log_slope[place])) / of_value
-            money = low + (np.exp(reach) - self.value[place]) / slope
-        return np.where(piece < first, low, np.clip(money, low, high))
+            return np.where(piece < first, low, high), np.zeros(low.size)
+        utility = np.exp((level + of_slope * (log_weight + self.log_slope[place])) / of_value)
+        stretch = utility / self.slope[place]
+        money = low + (stretch - self.value[place] / self.slope[place])
+        inside = (money > low) & (money < high) & (piece >= first)
+        money = np.where(piece < first, low, np.minimum(np.maximum(money, low), high))
+        return money, np.where(inside, stretch / of_value, 0.0)
 
     def filled(self, piece: Integers) -> NDArray[np.bool_]:
         """(P,) True for the items that are full when the groups stand on these pieces."""
@@ -622,10 +623,10 @@ class Levels(Pieces):
 
     def money_at(
         self, level: float, piece: Integers, of_value: float, of_slope: float, log_weight: Floats
-    ) -> Floats:
-        """(K,) what the groups, which stand on these pieces, spend at a level of the price.
+    ) -> tuple[Floats, Floats]:
+        """(K,) what the groups, which stand on these pieces, spend at a level ℓ, and dx/dℓ.
 
-        Solves ``of_value · log V(τ) − of_slope · (log w + log V'(τ)) = level`` on the piece by a
+        Solves ``of_value · log V(τ) − of_slope · (log w + log V'(τ)) = ℓ`` on the piece by a
         safeguarded Newton iteration, all groups at once; one step where the left side is linear.
         """
         first = self.start[:-1]
@@ -634,34 +635,35 @@ class Levels(Pieces):
         end = self._level_of(place, self.money[place] + ENDLESS)
         high = np.maximum(np.minimum(self.level[place + 1], end), low)
         high = np.where(self.log_rate[place] == -np.inf, low, high)  # nobody moves
-        floor = np.maximum(low, high - 1e6)  # τ of −∞, where nobody has anything
+        target = level + of_slope * log_weight
+        bend = of_slope * self.within if of_slope > 0 and self.within < np.inf else 0.0
 
         def excess(tau: Floats) -> Floats:
             log_value = self._log_value(place, tau)
-            return (
-                begins(of_value, of_slope, log_value, self._log_slope(place, tau, log_value))
-                - of_slope * log_weight
-                - level
-            )
+            log_slope = self._log_slope(place, tau, log_value)
+            return begins(of_value, of_slope, log_value, log_slope) - target
 
-        bend = of_slope * self.within if of_slope > 0 and self.within < np.inf else 0.0
-        tau, below, above = high.copy(), floor, high
-        busy = excess(tau) > 0
-        with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
-            for _ in range(MOST_STEPS):
-                if not busy.any():
-                    break
-                miss = excess(tau)
-                above, below = np.where(miss > 0, tau, above), np.where(miss > 0, below, tau)
-                moving, rest = self.moving_part(place, tau)
-                step = tau - miss / (of_value * moving + bend * rest)
-                safe = (step >= below) & (step <= above)
-                new = np.where(busy, np.where(safe, step, below + (above - below) / 2), tau)
-                busy &= (np.abs(new - tau) > 4e-16 * np.maximum(1.0, np.abs(new))) & (miss != 0)
-                tau = new
+        tau, above = high.copy(), high
+        below = np.maximum(low, high - 1e6)  # τ of −∞, where nobody has anything
+        miss = excess(tau)
+        busy = inside = miss > 0
+        for _ in range(MOST_STEPS):
+            if not busy.any():
+                break
+            above, below = np.where(miss > 0, tau, above), np.where(miss > 0, below, tau)
+            moving, rest = self.moving_part(place, tau)
+            step = tau - miss / (of_value * moving + bend * rest)
+            safe = (step >= below) & (step <= above)
+            new = np.where(busy, np.where(safe, step, below + (above - below) / 2), tau)
+            busy = busy & (np.abs(new - tau) > 4e-16 * np.maximum(1.0, np.abs(new))) & (miss != 0)
+            tau = new
+            miss = excess(tau) if busy.any() else miss
+        moving, rest = self.moving_part(place, tau)
+        stretch = np.exp(self.log_rate[place] + tau) / (of_value * moving + bend * rest)
         money = self._spent(place, tau)
-        money = np.clip(money, self.money[place], self.money[place + 1])
-        return np.where(piece < first, self.money[first], money)
+        money = np.minimum(np.maximum(money, self.money[place]), self.money[place + 1])
+        money = np.where(piece < first, self.money[first], money)
+        return money, np.where(inside & (piece >= first), stretch, 0.0)
 
     def stretch(self, piece: Integers) -> Floats:
         """Money for one unit of τ, where these pieces end; 0 where they do not end."""
@@ -670,12 +672,23 @@ class Levels(Pieces):
             rate = np.exp(self.log_rate[piece] + ends)
         return np.where(np.isfinite(ends) & np.isfinite(rate), rate, 0.0)
 
-    def money_at_level(self, level: float, piece: Integers) -> Floats:
-        """(K,) what the groups, which stand on these pieces, spend at the level τ = level."""
+    def level_searcher(self) -> Callable[[float], Integers]:
+        """A function of the level τ: the last piece (K,) that has begun, ``start − 1`` if none."""
+        begins_at = np.where(self.log_value == np.inf, np.inf, self.level)
+        begins_at[self.start[1:] - 1] = np.inf
+        first = self.start[:-1]
+        return lambda tau: np.add.reduceat(begins_at <= tau, first, dtype=np.intp) + first - 1
+
+    def money_at_level(self, level: float, piece: Integers) -> tuple[Floats, Floats]:
+        """(K,) what the groups, which stand on these pieces, spend at τ = level, and dx/dτ."""
         first = self.start[:-1]
         place = np.maximum(piece, first)
-        money = self._spent(place, np.clip(level, self.level[place], self.level[place + 1]))
-        return np.where(piece < first, self.money[first], money)
+        tau = np.minimum(np.maximum(level, self.level[place]), self.level[place + 1])
+        stretch = np.where(
+            (piece < first) | (tau != level), 0.0, np.exp(self.log_rate[place] + tau)
+        )
+        money = np.where(piece < first, self.money[first], self._spent(place, tau))
+        return money, stretch
 
     def moving(self, point: Point) -> tuple[Integers, Floats]:
         """The items that move at this point, or would with one more unit, and their utility u."""
