@@ -14,7 +14,7 @@ from numpy.typing import ArrayLike
 
 from .allocation import Allocation
 from .checks import Floats, Integers
-from .fairness import Frontier, FrontierBands
+from .frontier import Frontier, FrontierBands
 
 ALPHA_TICKS = (0, 0.5, 1, 2, 5, np.inf)
 FILLED = ("no dose", "up to half", "over half", "all")  # of the utility that the caps allow
@@ -131,9 +131,8 @@ def frontier(
 
     Example:
         >>> import alphafair as af
-        >>> from alphafair.fairness import frontier as compute
         >>> problem = af.Problem([2.0, 1.0], 1.0, ["near", "far"], budget=3.0)
-        >>> ax = frontier(compute(problem))
+        >>> ax = frontier(af.frontier(problem))
         >>> float(ax.lines[0].get_ydata()[-1].round(2))  # max-min: 2 each instead of 6 and 0
         33.33
     """
@@ -170,9 +169,8 @@ def trade_off(result: Frontier, ax: Axes | None = None) -> Axes:
 
     Example:
         >>> import alphafair as af
-        >>> from alphafair.fairness import frontier as compute
         >>> problem = af.Problem([2.0, 1.0], 1.0, ["near", "far"], budget=3.0)
-        >>> [text.get_text() for text in trade_off(compute(problem)).texts]
+        >>> [text.get_text() for text in trade_off(af.frontier(problem)).texts]
         ['α = 0', '0.5', '1', '2', '5', '∞']
     """
     ax = ax or plt.subplots()[1]

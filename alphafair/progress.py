@@ -1,29 +1,46 @@
-"""Progress bars: for work of more than a few seconds, where tqdm is installed.
+"""Progress bars: the one route to tqdm, for work of more than a few seconds.
 
-A bar is a courtesy, not a need: without tqdm the work goes on in silence.
+A bar is a courtesy, not a need: without tqdm the work goes on in silence, unless the user asked
+for a bar.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, TypeVar
 
 PATIENCE = 3.0  # seconds before a bar appears
+Item = TypeVar("Item")
 
 
-def watched(items: Iterable[Any], what: str) -> Iterable[Any]:
+def watched(
+    items: Iterable[Item], what: str, *, asked: bool = False, unit: str = "it"
+) -> Iterable[Item]:
     """The items, one after the other, under a bar.
+
+    Args:
+        items: anything to iterate over.
+        what: is being done; it stands before the bar.
+        asked: whether the user asked for a bar: then it appears at once and stays.
+        unit: what an item is called.
+
+    Raises:
+        ModuleNotFoundError: ``asked`` without tqdm.
 
     Example:
         >>> list(watched([1, 2], "steps"))
         [1, 2]
     """
-    try:
-        from tqdm import tqdm
-    except ImportError:
+    tqdm = _tqdm()
+    if tqdm is None:
+        if asked:
+            raise ModuleNotFoundError(
+                "progress needs tqdm: install it with `pip install tqdm`, or leave progress=False"
+            )
         return items
-    bar: Iterable[Any] = tqdm(items, desc=what, delay=PATIENCE, leave=False)
+    options = {"unit": unit} if asked else {"delay": PATIENCE, "leave": False}
+    bar: Iterable[Item] = tqdm(items, desc=what, **options)
     return bar
 
 
@@ -35,12 +52,18 @@ def counted(total: int, what: str) -> Iterator[Callable[[int], Any]]:
         >>> with counted(2, "states") as advance:
         ...     _ = advance(2)
     """
-    try:
-        from tqdm import tqdm
-    except ImportError:
-        total = 0
-    if total == 0:
+    tqdm = _tqdm()
+    if tqdm is None or total == 0:
         yield lambda done: None
         return
     with tqdm(total=total, desc=what, delay=PATIENCE, leave=False) as bar:
         yield bar.update
+
+
+def _tqdm() -> Any:
+    """The class of bars; None where tqdm is not installed."""
+    try:
+        from tqdm import tqdm
+    except ImportError:
+        return None
+    return tqdm

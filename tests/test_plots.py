@@ -5,10 +5,11 @@ import numpy as np
 import pytest
 
 import alphafair as af
-from alphafair import fairness, plots
+from alphafair import plots
+from alphafair.frontier import DEFAULT_ALPHAS
 
 PROBLEM = af.Problem([4.0, 1.0, 2.0], 1.0, ["far", "near", "town"], budget=30.0)
-FRONTIER = fairness.frontier(PROBLEM, [np.inf, 1, 0, 2])
+FRONTIER = af.frontier(PROBLEM, [np.inf, 1, 0, 2])
 CAPPED = af.Problem(  # a dose costs 1, nobody gets more than 2 of it
     [4.0, 3.0, 2.0, 1.0], 1.0, ["far", "far", "far", "near"], budget=5.0, cap=2.0
 )
@@ -73,10 +74,8 @@ def test_frontier_with_band_and_worst_case():
     problems = [
         af.Problem([b, 1.0, 2.0], 1.0, ["far", "near", "town"], budget=30.0) for b in (3.0, 4.0)
     ]
-    bands = fairness.frontier_bands(problems, FRONTIER.alpha, level=0.5)
-    worst = [
-        fairness.price_of_fairness_bound(alpha, 3, 4, simplex=True) for alpha in FRONTIER.alpha
-    ]
+    bands = af.frontier_bands(problems, FRONTIER.alpha, level=0.5)
+    worst = [af.price_of_fairness_bound(alpha, 3, 4, simplex=True) for alpha in FRONTIER.alpha]
     ax = plots.frontier(FRONTIER, bands, bound=worst)
     outline = ax.collections[0].get_paths()[0].vertices
     for table in (bands.lower, bands.upper):
@@ -97,7 +96,7 @@ def test_trade_off_goes_to_the_right_and_down():
     assert x == pytest.approx([0, 1 / 4, 1 / 2, 1])  # u ∝ p^{1/α}, p from 1 to 4
     assert y[[0, 3]] == pytest.approx([40, 120 / 7])
     assert [t.get_text() for t in ax.texts] == ["α = 0", "1", "2", "∞"]
-    other = plots.trade_off(fairness.frontier(PROBLEM, [0.3, 3]))
+    other = plots.trade_off(af.frontier(PROBLEM, [0.3, 3]))
     assert [t.get_text() for t in other.texts] == ["α = 0.3", "3"]  # none of the usual ones
 
 
@@ -132,6 +131,6 @@ def test_who_is_funded_for_several_alpha():
     assert shown[0] == pytest.approx([200 / 3, 200 / 3])
     assert [t.get_text() for t in ax.get_xticklabels()] == ["0", "∞"]
     assert [t.get_text() for t in ax.texts] == ["67", "67", "100", "100"]
-    many = plots.who_is_funded([CAPPED.allocate(a) for a in fairness.DEFAULT_ALPHAS])
+    many = plots.who_is_funded([CAPPED.allocate(a) for a in DEFAULT_ALPHAS])
     assert len(many.texts) == 0
     assert [t.get_text() for t in many.get_xticklabels()][-1] == "∞"
