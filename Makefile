@@ -4,7 +4,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 PORT ?= 8000
 
-.PHONY: book test serve notebooks lint bench clean
+.PHONY: book test core serve notebooks architecture lint bench clean
 
 book: .venv/installed
 	@$(BIN)/jupyter-book build . -W -n --keep-going --quiet
@@ -15,13 +15,21 @@ test: .venv/installed
 		--doctest-modules --nbval --nbval-current-env --nbval-cell-timeout=300 \
 		tests alphafair book
 
+# The core with numpy alone, in an environment of its own.
+core:
+	@$(PYTHON) tests/numpy_alone.py
+
 serve: book
 	@echo "http://127.0.0.1:$(PORT)/   (Ctrl-C stops it)"
 	@$(PYTHON) -m http.server $(PORT) --bind 127.0.0.1 --directory _build/html
 
 # Run every notebook again and save its outputs; two runs give the same bytes.
-notebooks: .venv/installed
+notebooks: architecture
 	@$(BIN)/python book/execute.py
+
+# Draw the rooms of the package again: after a new module, import or first line of a docstring.
+architecture: .venv/installed
+	@$(BIN)/python book/architecture.py
 
 lint: .venv/installed
 	@$(BIN)/ruff check .

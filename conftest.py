@@ -7,10 +7,12 @@ inherit the environment.  tqdm has read it by then in this process, where bars a
 import contextlib
 import os
 
-import matplotlib as mpl
 from hypothesis import settings
 
-mpl.use("Agg")
+with contextlib.suppress(ImportError):  # numpy alone is enough for the tests of the core
+    import matplotlib as mpl
+
+    mpl.use("Agg")
 settings.register_profile("alphafair", deadline=None, derandomize=True, print_blob=True)
 os.environ.pop("TQDM_DISABLE", None)  # a worker of xdist inherits it
 with contextlib.suppress(ImportError):

@@ -291,13 +291,14 @@ class Allocation:
             if not inside.any():
                 inside = useful & self._worst_of(useful)
             return inside
-        if inside.any():
-            top = self._log_worth[inside].max()
-            return inside & (self._log_worth >= top - 1e-6 * (1 + abs(top)))
-        worth = np.where(useful, self._log_worth, -np.inf)
-        if not useful.any():
-            return useful
-        return np.asarray(useful & (worth >= worth.max() - ROUNDING * max(1.0, abs(worth.max()))))
+        some = inside if inside.any() else useful
+        if not some.any():
+            return some
+        top = self._log_worth[some].max()
+        # At a kink only the best is open; groups inside a piece agree, up to what V rounds off.
+        slack = 1e-6 if inside.any() else ROUNDING
+        near = self._log_worth >= (top - slack * max(1.0, abs(top)) if np.isfinite(top) else top)
+        return np.asarray(some & near)
 
     @cached_property
     def worst_off(self) -> NDArray[np.bool_]:
@@ -309,14 +310,8 @@ class Allocation:
         if not some.any():
             return some
         least = log_u[some].min()
-        return np.asarray(
-            some
-            & (
-                log_u <= least + 1e-12 * (1 + abs(least))
-                if least > -np.inf
-                else some & (log_u == least)
-            )
-        )
+        near = 1e-12 * (1 + abs(least)) if np.isfinite(least) else 0.0
+        return np.asarray(some & (log_u <= least + near))
 
     @cached_property
     def log_utility(self) -> Floats:

@@ -31,7 +31,8 @@ import numpy as np
 from .checks import Floats, Integers
 from .value import ROUNDING, Knapsack, Levels, begins, money_exponent
 
-CLOSE = 4 * np.finfo(float).eps  # spending this near the budget is the budget
+EPSILON = np.finfo(float).eps
+CLOSE = 4 * EPSILON  # spending this near the budget is the budget
 MOST_STEPS = 400
 
 
@@ -194,11 +195,12 @@ class _Market:
             if high.total <= budget * (1 + CLOSE):
                 return high, high
             level = low.level + (high.level - low.level) / 2
-            if count % 3 and low.total > 0:
-                rise = np.log(high.total / low.total)
-                secant = low.level + (high.level - low.level) * np.log(budget / low.total) / rise
+            if count % 3 and 0 < low.total < high.total:
+                rise = np.log(high.total) - np.log(low.total)
+                part = (np.log(budget) - np.log(low.total)) / rise if rise > 0 else 0.5
+                secant = low.level + (high.level - low.level) * part
                 level = secant if low.level < secant < high.level else level
-            if not low.level < level < high.level:
+            if high.level - low.level <= EPSILON * (1 + abs(level)):
                 break
             at = self.at(level)
             low, high = (at, high) if at.total < budget else (low, at)
@@ -223,12 +225,13 @@ class _Market:
 
     def _share_equally(self, low: _Demand, high: _Demand, budget: float) -> Floats:
         """α = 0: groups that tie at the margin get equal amounts, as far as their bounds go."""
-        while low.level < (middle := low.level + (high.level - low.level) / 2) < high.level:
-            at = self.at(middle)
+        # All pieces whose w V' equals that at the margin, up to rounding, lie within the slack.
+        slack = ROUNDING * (1 + np.abs(self.log_weight).max() + abs(high.level))
+        while high.level - low.level > slack / 4:
+            at = self.at(low.level + (high.level - low.level) / 2)
+            if not low.level < at.level < high.level:
+                break
             low, high = (at, high) if at.total < budget else (low, at)
-        # All pieces whose w V' equals that at the margin, up to rounding, lie between the two.
-        size = np.abs(self.log_weight).max() + abs(high.level)
-        slack = ROUNDING * (1 + size)
         low, high = self.at(low.level - slack), self.at(high.level + slack)
         rest = budget - low.total
         room = np.minimum(high.money - low.money, rest)

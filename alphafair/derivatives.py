@@ -123,7 +123,8 @@ def _gradient_by_pieces(allocation: Allocation, weight: Floats) -> WelfareGradie
     with np.errstate(invalid="ignore"):  # 0 · ∞, where nothing is spent
         benefit = np.where(dose == 0, 0.0, worth[:, None] * dose)
         cost = np.where(dose == 0, 0.0, -price * dose)
-        rent = worth[:, None] * problem.benefit - price * problem.cost
+        rent = np.nan_to_num(worth[:, None] * problem.benefit - price * problem.cost, posinf=np.inf)
+        beyond = np.nan_to_num(allocation.group_price - allocation.price, posinf=np.inf)
     moves = np.unravel_index(allocation.items.moves, dose.shape)  # there μ b = λ c
     money = problem.cost[moves] * dose[moves]
     benefit[moves] = price[moves[0], 0] * money / problem.benefit[moves]
@@ -134,7 +135,6 @@ def _gradient_by_pieces(allocation: Allocation, weight: Floats) -> WelfareGradie
     if problem.floor is not None:
         held = dose == problem.floor
         floor = np.where(held, np.minimum(rent, 0.0), 0.0)
-    beyond = allocation.group_price - allocation.price
     if problem.group_cap is not None:
         group_cap = np.where(allocation.at_group_cap, np.maximum(beyond, 0.0), 0.0)
     if problem.group_floor is not None:
@@ -603,6 +603,13 @@ class _Rates:
         else:
             share = open_ / max(1, open_.sum())
         self.stretch, self.share = stretch, share
+        with np.errstate(divide="ignore", over="ignore"):
+            self.per_stretch = np.where(stretch > 0, 1 / stretch, 0.0)
+            alone = self.total[self.group] == 0
+            part = np.where(alone, 1.0, self.kappa / np.where(alone, 1.0, self.total[self.group]))
+        self.part = part
+        self.beyond = self.kappa * self.inverse - self.money
+        self.of_ratio = self.of_ratio + self.beyond * self.per_stretch[self.group]
         log_v = self.allocation.log_utility
         finite = np.where(open_, log_v, 0.0)
         top = int(np.argmax(share))
@@ -629,58 +636,47 @@ class _Rates:
             change = np.where(self.at_floor, directions["floor"], change)
         fixed = np.where(self.fixed, self.dose * db + problem.benefit * change, 0.0).sum(axis=1)
         had = group_sum(fixed + directions["baseline"], self.unit_of_row, self._units)  # dR
-        dlog_r = db[last] / self.b - dc[last] / self.c
-        own = self._by_group(self.of_ratio * dlog_r)
+        dlog_c = dc[last] / self.c
+        dlog_r = db[last] / self.b - dlog_c
+        own = self._by_group(
+            self.of_ratio * dlog_r - self.per_stretch[k] * had[self.unit] / self.ratio
+        )
         own += group_sum(self.of_rest * had[self.unit_of_row], self.code, self.groups)
         own += self.of_slope * (
             directions["weight"] / problem.weight - self.log_value * directions["alpha"]
         )
+        item = self.beyond * dlog_r - had[self.unit] / self.ratio
+        whole = self._by_group(item)
         spent = self._rows(np.where(self.fixed, self.dose * dc + problem.cost * change, 0.0))
-        spent += self._by_group(
-            (self.kappa * self.inverse - self.money) * dlog_r - had[self.unit] / self.ratio
-        )
         bound = self._bound(directions)
         moved = self.stretch * self._centred(np.where(self.is_open, own, own[self._top]))
         left = directions["budget"] - spent[self.free].sum() - bound[self.bounded].sum()
         money = moved + self.share * (left - moved.sum())
         money = np.where(self.free, money, bound - spent)
-        with np.errstate(divide="ignore", invalid="ignore"):
-            rise = np.where(self.total > 0, money / self.total, 0.0)
-        paid = self.kappa * (rise[k] + self.inverse * dlog_r) - had[self.unit] / self.ratio
-        if problem.within == 0 or (self.total[k] == 0).any():
-            alone = (self.total[k] == 0) | (problem.within == 0)
-            paid = np.where(alone, money[k] - had[self.unit] / self.ratio, paid)
-        change[last] = paid / self.c - self.dose[last] * db[last] / self.b
+        paid = self.part * money[k] + (item - self.part * whole[k])
+        change[last] = paid / self.c - self.dose[last] * dlog_c
         return change
 
     def vjp(self, cotangent: Floats) -> dict[str, Any]:
         """The cotangents of the parameters: `jvp` line by line, backwards."""
         problem, k, last = self.problem, self.group, self.last
         of_paid = cotangent[last] / self.c
-        with np.errstate(divide="ignore", invalid="ignore"):
-            part = np.where(self.total[k] > 0, self.kappa / self.total[k], 1.0)
-        if problem.within == 0:
-            part = np.ones(k.size)
-        of_money = self._by_group(of_paid * part)
-        of_ratio = of_paid * self.kappa * self.inverse
-        of_had = group_sum(-of_paid / self.ratio, self.unit, self._units)
-        mean = float(self.share @ of_money)
+        of_money, of_item = self._means(of_paid)
+        mean = self._mean(of_money)
         of_moved = np.where(self.is_open, self.stretch * (of_money - mean), 0.0)
         of_own = of_moved - self.share * of_moved.sum()
         of_bound = np.where(self.bounded, of_money - mean, 0.0)
         of_spent = np.where(self.free, -mean, -of_money)
-        of_ratio = of_ratio + self.of_ratio * of_own[k]
-        of_ratio = of_ratio + (self.kappa * self.inverse - self.money) * of_spent[k]
-        of_had -= group_sum(of_spent[k] / self.ratio, self.unit, self._units)
-        of_row = of_had[self.unit_of_row]
-        if self._units == self.code.size:
-            of_row = of_row + self.of_rest * of_own[self.code]
+        of_ratio = self.of_ratio * of_own[k] + self.beyond * of_item
+        of_had = -(of_item + (of_own * self.per_stretch)[k]) / self.ratio
+        of_row = group_sum(of_had, self.unit, self._units)[self.unit_of_row]
+        of_rest = of_row + self.of_rest * of_own[self.code]
         of_change = cotangent + problem.cost * of_spent[self.code][:, None]
-        of_change = of_change + problem.benefit * of_row[:, None]
-        benefit = np.where(self.fixed, self.dose * of_row[:, None], 0.0)
+        of_change = of_change + problem.benefit * of_rest[:, None]
+        benefit = np.where(self.fixed, self.dose * of_rest[:, None], 0.0)
         cost = np.where(self.fixed, self.dose * of_spent[self.code][:, None], 0.0)
-        benefit[last] = (of_ratio - cotangent[last] * self.dose[last]) / self.b
-        cost[last] = -of_ratio / self.c
+        benefit[last] = of_ratio / self.b
+        cost[last] = -(of_ratio / self.c + of_paid * self.dose[last])
         cap_bound, floor_bound = self.allocation.at_group_cap, self.allocation.at_group_floor
         return {
             "benefit": benefit,
@@ -688,12 +684,24 @@ class _Rates:
             "budget": mean,
             "alpha": -self.of_slope * float(self.log_value @ of_own),
             "weight": self.of_slope * of_own / problem.weight,
-            "baseline": of_row,
+            "baseline": of_rest,
             "cap": np.where(self.at_cap, of_change, 0.0),
             "floor": np.where(self.at_floor, of_change, 0.0),
             "group_cap": np.where(cap_bound, of_bound, 0.0),
             "group_floor": np.where(floor_bound & ~cap_bound, of_bound, 0.0),
         }
+
+    def _mean(self, value: Floats) -> float:
+        """Mean of a value (K,) by ``share``, relative to the group that has most of it."""
+        reference = value[self._top]
+        return float(reference + self.share @ np.where(self.is_open, value - reference, 0.0))
+
+    def _means(self, value: Floats) -> tuple[Floats, Floats]:
+        """(K,) means of a value by ``part``, and the value less its group's mean."""
+        first = np.zeros(self.groups)
+        first[self.group[::-1]] = value[::-1]  # a reference, so that differences keep their digits
+        rest = self._by_group(self.part * (value - first[self.group]))
+        return first + rest, value - first[self.group] - rest[self.group]
 
     @property
     def _units(self) -> int:

@@ -10,7 +10,8 @@ from __future__ import annotations
 
 import functools
 import os
-from collections.abc import Callable
+import types
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -41,7 +42,10 @@ class Kernel:
     Args:
         loop: a function that numba can compile.
         plain: the same in numpy; None runs the loop itself as it stands.
+        helpers: functions that the loop calls, each also those before it: compiled along with it.
         large: from this amount of work on the loop is compiled, where numba is there.
+        adds_up: count the work of all calls so far, where small calls come by the thousand.  The
+            twins must then agree to the last digit, or results would depend on earlier calls.
         signature: types to compile for at once; None compiles for the types of each call.
         options: passed on to `numba.njit`, such as ``error_model="numpy"`` or ``parallel=True``.
     """
@@ -51,18 +55,23 @@ class Kernel:
         loop: Callable[..., Any],
         plain: Callable[..., Any] | None = None,
         *,
+        helpers: Sequence[Callable[..., Any]] = (),
         large: int = LARGE,
+        adds_up: bool = False,
         signature: Callable[[Any], Any] | None = None,
         **options: Any,
     ) -> None:
         self.loop, self.plain, self.large = loop, plain or loop, large
-        self._signature, self._options = signature, options
+        self._helpers, self._signature, self._options = helpers, signature, options
+        self._adds_up, self._done = adds_up, 0
         self._compiled: Any = None
         self._cached = True
         functools.update_wrapper(self, loop)
 
     def __call__(self, *arguments: Any, work: int) -> Any:
         """The results, by whichever twin suits this amount of work."""
+        if self._adds_up:
+            self._done = work = self._done + work
         return (self.compiled if self.compiles(work) else self.plain)(*arguments)
 
     def compiles(self, work: int) -> bool:
@@ -85,7 +94,17 @@ class Kernel:
         module = numba()
         signature = self._signature(module.types) if self._signature else None
         jit = module.njit(signature, cache=self._cached, **self._options)
-        return jit(self.loop)
+        if not self._helpers:
+            return jit(self.loop)
+        names = dict(self.loop.__globals__)
+        for helper in self._helpers:
+            names[helper.__name__] = module.njit(**self._options)(_among(names, helper))
+        return jit(_among(names, self.loop))
+
+
+def _among(names: dict[str, Any], function: Any) -> Any:
+    """The same function, which finds what it calls among these names."""
+    return types.FunctionType(function.__code__, names, function.__name__, function.__defaults__)
 
 
 def compiles(work: int) -> bool:
@@ -110,7 +129,7 @@ def _group_sum_in_blocks(value: Floats, code: Integers, groups: int) -> Floats:
     """Partial sums over blocks of rows, then their sum: rounding grows with √N at most."""
     blocks = int(min(np.sqrt(value.size), value.size / groups)) + 1
     if blocks < 64:
-        return np.bincount(code, value, groups)
+        return np.bincount(code, value, groups).astype(float, copy=False)  # whole, if empty
     block = np.arange(value.size) // -(-value.size // blocks)
     part = np.bincount(block * groups + code, value, blocks * groups)
     return np.asarray(part.reshape(blocks, groups).sum(axis=0))
@@ -165,14 +184,15 @@ def _best_ratios_in_numpy(
     owner: Integers,
     owners: int,
 ) -> tuple[Floats, Integers, bool]:
-    valid = bool(np.isfinite(benefit).all() and np.isfinite(cost).all() and cost.min() > 0)
+    finite = np.isfinite(benefit).all() and np.isfinite(cost).all()
+    valid = bool(finite and cost.min() > 0)
     b, c = _unflatten(benefit, benefit_step, shape), _unflatten(cost, cost_step, shape)
     with np.errstate(all="ignore"):
         ratio = np.where(b > 0, b / c, -1.0)
-    treatment = ratio.argmax(axis=1)
-    person = ratio[np.arange(shape[0]), treatment]
-    best = np.full(owners, -1.0)
-    np.maximum.at(best, owner, person)
+        treatment = ratio.argmax(axis=1)
+        person = ratio[np.arange(shape[0]), treatment]
+        best = np.full(owners, -1.0)
+        np.maximum.at(best, owner, person)
     leads = np.flatnonzero((person == best[owner]) & (person >= 0))[::-1]
     first = np.zeros(owners, np.intp)
     first[owner[leads]] = leads  # the last assignment counts, which is the first row

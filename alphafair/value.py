@@ -236,7 +236,8 @@ def begins(of_value: float, of_slope: float, log_value: Floats, log_slope: Float
     with np.errstate(invalid="ignore"):
         value = of_value * log_value if of_value > 0 else 0.0 * (log_value == np.inf)
         level = value - (of_slope * log_slope if of_slope > 0 else 0.0)
-    level = np.where((log_value == -np.inf) & (log_slope > -np.inf), -np.inf, level)
+    if of_value > 0:
+        level = np.where((log_value == -np.inf) & (log_slope > -np.inf), -np.inf, level)
     level = np.where(log_slope == np.inf, -np.inf, level)
     return np.where(log_slope == -np.inf, np.inf, level)
 
@@ -458,10 +459,10 @@ def _search(  # type: ignore[no-untyped-def]
         while first < end:
             j = (first + end) // 2
             value, slope = log_value[j], log_slope[j]
-            if value == -np.inf or slope == np.inf:
-                begun = True
-            elif slope == -np.inf:
+            if slope == -np.inf:
                 begun = False
+            elif slope == np.inf or (value == -np.inf and of_value > 0):
+                begun = True
             else:
                 begins = of_slope * (log_weight[k] + slope)
                 begun = (of_value * value if of_value > 0 else 0.0) - begins <= level
@@ -643,21 +644,21 @@ class Levels(Pieces):
                 - level
             )
 
+        bend = of_slope * self.within if of_slope > 0 and self.within < np.inf else 0.0
         tau, below, above = high.copy(), floor, high
         busy = excess(tau) > 0
-        for _ in range(MOST_STEPS):
-            if not busy.any():
-                break
-            miss = excess(tau)
-            above, below = np.where(miss > 0, tau, above), np.where(miss > 0, below, tau)
-            moving, rest = self.moving_part(place, tau)
-            steep = of_value * moving + (of_slope * self.within * rest if of_slope > 0 else 0.0)
-            with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
-                step = tau - miss / steep
-            safe = (step >= below) & (step <= above)
-            new = np.where(busy, np.where(safe, step, below + (above - below) / 2), tau)
-            busy = busy & (np.abs(new - tau) > 4e-16 * np.maximum(1.0, np.abs(new))) & (miss != 0)
-            tau = new
+        with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
+            for _ in range(MOST_STEPS):
+                if not busy.any():
+                    break
+                miss = excess(tau)
+                above, below = np.where(miss > 0, tau, above), np.where(miss > 0, below, tau)
+                moving, rest = self.moving_part(place, tau)
+                step = tau - miss / (of_value * moving + bend * rest)
+                safe = (step >= below) & (step <= above)
+                new = np.where(busy, np.where(safe, step, below + (above - below) / 2), tau)
+                busy &= (np.abs(new - tau) > 4e-16 * np.maximum(1.0, np.abs(new))) & (miss != 0)
+                tau = new
         money = self._spent(place, tau)
         money = np.clip(money, self.money[place], self.money[place + 1])
         return np.where(piece < first, self.money[first], money)

@@ -8,27 +8,11 @@ in which the two sides alternate, so that a busy machine disturbs both.
 """
 
 import argparse
-import time
-from collections.abc import Callable
 
 import numpy as np
+from _timing import machine, side_by_side
 
 import alphafair as af
-
-
-def seconds(call: Callable[[], object]) -> float:
-    """Wall time of one call."""
-    start = time.perf_counter()
-    call()
-    return time.perf_counter() - start
-
-
-def compare(repeats: int, **calls: Callable[[], object]) -> dict[str, np.ndarray]:
-    """Times of each call, taken in turn, after one warm-up round."""
-    for call in calls.values():
-        call()
-    rounds = [[seconds(call) for call in calls.values()] for _ in range(repeats)]
-    return dict(zip(calls, np.array(rounds).T, strict=True))
 
 
 def main() -> None:
@@ -48,7 +32,7 @@ def main() -> None:
         for alpha in alphas:
             problem.allocate(alpha)
 
-    times = compare(
+    times = side_by_side(
         size.repeats,
         read=lambda: benefit.sum() + cost.sum(),
         allocate=lambda: af.allocate(benefit, cost, label, 1e6, 2.0),
@@ -57,6 +41,7 @@ def main() -> None:
         allocate_within=lambda: af.allocate(benefit, cost, groups, 1e6, 2.0, within=0.5),
         sweep=sweep,
     )
+    print(machine(["numba"]))
     print(f"N = {size.persons}, T = {size.treatments}, K = {size.groups}; median of {size.repeats}")
     rows = (
         ("allocate, labels as integers", "allocate", "read"),

@@ -6,28 +6,15 @@ times faster than CVXPY (Clarabel) at 10³ × 2 and 10⁴ × 2.
 
 from __future__ import annotations
 
-import statistics
-import time
-from collections.abc import Callable
 from itertools import product
 from typing import Any
 
 import cvxpy as cp
 import numpy as np
+from _timing import machine, seconds, timed
 
 import alphafair as af
 from alphafair.reference import CLARABEL_OPTIONS, UNITS, _program
-
-
-def seconds(call: Callable[[], Any], runs: int) -> float:
-    """Median time of a call, after one to warm up."""
-    call()
-    times = []
-    for _ in range(runs):
-        start = time.perf_counter()
-        call()
-        times.append(time.perf_counter() - start)
-    return statistics.median(times)
 
 
 def instance(persons: int, groups: int = 50) -> dict[str, Any]:
@@ -43,18 +30,18 @@ def instance(persons: int, groups: int = 50) -> dict[str, Any]:
 def cvxpy_seconds(problem: af.Problem, alpha: float) -> float:
     """Time of the first attempt that the solver calls optimal, those before it not counted."""
     for unit, options in product(UNITS, CLARABEL_OPTIONS):
-        start = time.perf_counter()
-        program, _ = _program(problem, alpha, unit)
+        build, (program, _) = timed(lambda: _program(problem, alpha, unit))  # noqa: B023
         try:
-            program.solve(solver=cp.CLARABEL, **options)
+            solve, _ = timed(lambda: program.solve(solver=cp.CLARABEL, **options))  # noqa: B023
         except cp.SolverError:
             continue
         if program.status == cp.OPTIMAL:
-            return time.perf_counter() - start
+            return build + solve
     return float("nan")
 
 
 def main() -> None:
+    print(machine(["numba", "cvxpy", "clarabel"]))
     print("N × T      α    allocate [ms]   argsort of b/c [ms]   ratio")
     for persons in (10**4, 10**5, 10**6):
         data = instance(persons)

@@ -15,26 +15,16 @@ relatively.
 """
 
 import argparse
-import time
-from collections.abc import Callable
 from itertools import product
 
 import cvxpy as cp
 import numpy as np
+from _timing import machine, timed
 from scipy import sparse
 
-from alphafair.models.bandits.arms import Arm
-from alphafair.models.bandits.horizon import finite_horizon_relaxation
-from alphafair.models.bandits.lp_policies import LPUpdatePolicy
+from alphafair.models.bandits import Arm, LPUpdatePolicy, finite_horizon_relaxation
 
 FRACTION = 0.4
-
-
-def seconds(call: Callable[[], float]) -> tuple[float, float]:
-    """Wall time and value of one call."""
-    start = time.perf_counter()
-    value = call()
-    return time.perf_counter() - start, value
 
 
 def random_arm(states: int, reached: int | None = None) -> Arm:
@@ -85,6 +75,7 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=3)
     options = parser.parse_args()
     finite_horizon_relaxation(random_arm(3), np.eye(3)[0], FRACTION, 2)  # warm-up
+    print(machine(("scipy", "cvxpy", "clarabel")))
     for size, reached in product(options.sizes, (None, 3)):
         S, T = map(int, size.split("x"))
         arm, initial = random_arm(S, reached), np.full(S, 1 / S)
@@ -93,7 +84,7 @@ def main() -> None:
             lambda arm=arm, m=initial, T=T: by_cvxpy(arm, m, T, "HIGHS"),
             lambda arm=arm, m=initial, T=T: by_cvxpy(arm, m, T, "CLARABEL"),
         )
-        rounds = np.array([[seconds(call) for call in calls] for _ in range(options.repeats)])
+        rounds = np.array([[timed(call) for call in calls] for _ in range(options.repeats)])
         own = np.median(rounds[:, 0, 0])
         kind = "dense " if reached is None else "sparse"
         print(f"S = {S:3d}, T = {T:4d}, {kind} {1e3 * own:8.1f} ms", end="")
@@ -103,9 +94,7 @@ def main() -> None:
             print(f"   {name} × {ratio:6.1f} ({difference:+.0e})", end="")
         print()
     for states in (3, 10):
-        start = time.perf_counter()
-        reward, value = update_run(states, 1000, 50)
-        spent = time.perf_counter() - start
+        spent, (reward, value) = timed(lambda states=states: update_run(states, 1000, 50))
         print(f"LP-update, S = {states}, N = 1000, T = 50: {spent:.1f} s", end="")
         print(f", reward {reward / value:.4f} of the bound")
 

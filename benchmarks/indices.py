@@ -7,28 +7,24 @@ the time of markovianbandit-pkg 0.4 (Gast, Khun), the Gittins index at most an e
 a restless arm is (10/3) S³ operations at the speed of a product of two S × S matrices in the same
 run (5/3 products; a third of one for the Gittins index); "of floor" says which part of our time
 it is.  All sides use the same number of BLAS threads; compilation happens before the clock starts.
+Arms of fewer than 500 states are not compiled at all: 100 take 3 ms, and loading numba half a
+second.
 The last column is the largest difference between the two packages' indices.
 """
 
 import argparse
-import time
 from collections.abc import Callable
 
 import markovianbandit as peer
 import numpy as np
+from _timing import machine, timed
 from threadpoolctl import threadpool_limits
 
 from alphafair.models.bandits import Arm, gittins_index, whittle_index
+from alphafair.models.bandits.indices.panel import LARGE
 
 DISCOUNT = 0.99
 FLOOR = {"Whittle, test": 5 / 3, "Whittle": 5 / 3, "Gittins": 1 / 3}  # in matrix products
-
-
-def seconds(call: Callable[[], np.ndarray]) -> float:
-    """Wall time of one call."""
-    start = time.perf_counter()
-    call()
-    return time.perf_counter() - start
 
 
 def calls(size: int) -> dict[str, tuple[Callable[[], np.ndarray], Callable[[], np.ndarray]]]:
@@ -62,14 +58,15 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=1)
     arguments = parser.parse_args()
     with threadpool_limits(arguments.threads):
-        for own, other in calls(100).values():  # compile
+        for own, other in calls(LARGE).values():  # compile
             own(), other()
+        print(machine(("numba", "markovianbandit-pkg")))
         print(f"{arguments.threads} BLAS thread(s), discount {DISCOUNT}")
         for size in arguments.states:
             factors = np.random.default_rng(0).random((2, size, size))
             for name, (own, other) in calls(size).items():
                 alternating = (own, other, lambda f=factors: f[0] @ f[1])
-                rounds = [[seconds(c) for c in alternating] for _ in range(arguments.repeats)]
+                rounds = [[timed(c)[0] for c in alternating] for _ in range(arguments.repeats)]
                 mine, his, product = np.median(rounds, axis=0)
                 ratio = np.median([r[1] / r[0] for r in rounds])
                 print(

@@ -11,12 +11,13 @@ is that of starting some tens of PyTorch operations, whatever their size.  Needs
 """
 
 import argparse
-import time
 from collections.abc import Callable
+from functools import partial
 
 import cvxpy as cp
 import numpy as np
 import torch
+from _timing import machine, seconds
 from cvxpylayers.torch import CvxpyLayer
 
 import alphafair as af
@@ -85,11 +86,8 @@ def compare(persons: int, treatments: int, batch: int, repeats: int) -> None:
         for name, doses in sides.items():
             found = pull_back(doses, benefit, cost, cotangent).numpy()  # warms up, too
             errors[name] = np.abs(found - truth).max() / np.abs(truth).max()
-            start, calls = time.perf_counter(), 0
-            while time.perf_counter() < start + 0.2:
-                pull_back(doses, benefit, cost, cotangent)
-                calls += 1
-            times[name].append((time.perf_counter() - start) / calls)
+            again = partial(pull_back, doses, benefit, cost, cotangent)
+            times[name].append(seconds(again, warm_up=False, at_least=0.2))
     ratio = np.median(np.array(times["cvxpylayers"]) / np.array(times["ours"]))
     ours, theirs = (1e3 * np.median(times[name]) for name in ("ours", "cvxpylayers"))
     print(
@@ -106,6 +104,7 @@ def main() -> None:
     parser.add_argument("--largest", type=int, default=10**4)
     options = parser.parse_args()
     torch.set_num_threads(1)
+    print(machine(["torch", "cvxpylayers", "diffcp"]))
     print("batch × (N, T)             ours    cvxpylayers      ratio   errors: ours  cvxpylayers")
     for persons, treatments, batch in ((100, 1, 1), (1000, 1, 1), (10**4, 1, 1), (50, 2, 64)):
         if persons <= options.largest:

@@ -15,6 +15,7 @@ So the median and the worst of the runs stand beside the interval.
 import argparse
 
 import numpy as np
+from _timing import machine
 
 from alphafair.models.bandits.learning import (
     MBPSRL,
@@ -74,6 +75,7 @@ def main() -> None:
     parser.add_argument("--runs", type=int, default=20)
     parser.add_argument("--discount", type=float, default=0.99)
     given = parser.parse_args()
+    print(machine(("numba",)))
     regrets(given.episodes, given.runs, given.discount)
     times(given.discount)
 

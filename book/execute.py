@@ -1,7 +1,7 @@
 """Run the notebooks of the book from top to bottom and save them with their outputs.
 
     python book/execute.py             all of them
-    python book/execute.py 03*.ipynb   some of them (patterns relative to book/)
+    python book/execute.py closed*.ipynb   some of them (patterns relative to book/)
 
 Two runs give the same bytes: no timings, fixed metadata, cell ids that count.
 """

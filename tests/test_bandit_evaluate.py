@@ -11,26 +11,28 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import sparse
 
-from alphafair.models.bandits import counts as counts_module
-from alphafair.models.bandits import evaluate
+from alphafair.kernels import numba
 from alphafair.models.bandits.arms import Arm
-from alphafair.models.bandits.counts import (
+from alphafair.models.bandits.counts import classes, initial_counts
+from alphafair.models.bandits.exact import configurations as configurations_module
+from alphafair.models.bandits.exact import evaluate
+from alphafair.models.bandits.exact.configurations import (
     Configurations,
     Moves,
-    classes,
     composition_rank,
     compositions,
-    initial_counts,
     refuse_if_too_large,
     symmetric_powers,
 )
-from alphafair.models.bandits.evaluate import (
+from alphafair.models.bandits.exact.evaluate import (
     discounted_reward,
     optimal_value,
     policy_value,
     stationary_reward,
 )
 from alphafair.models.bandits.policies import PriorityPolicy, in_order
+
+NO_NUMBA = "numba is not installed, or unwanted"
 
 # Sums of some thousand products of numbers of order 1, all of one sign: a few hundred roundings.
 SHARP = 1e-12
@@ -545,17 +547,17 @@ def test_estimate_is_not_less_than_what_is_taken(monkeypatch):
     tracemalloc.stop()
     label = classes(arm)
     sizes = np.bincount(label, n).astype(int)
-    estimate = counts_module._bytes(np.bincount(label), sizes, [total])
+    estimate = configurations_module._bytes(np.bincount(label), sizes, [total])
     assert 0.2 * estimate < taken < estimate
-    monkeypatch.setattr(counts_module, "MEMORY", estimate)
+    monkeypatch.setattr(configurations_module, "MEMORY", estimate)
     refuse_if_too_large(label, n, [total])
-    monkeypatch.setattr(counts_module, "MEMORY", estimate - 1)
+    monkeypatch.setattr(configurations_module, "MEMORY", estimate - 1)
     with pytest.raises(ValueError, match="transitions need"):
         refuse_if_too_large(label, n, [total])
 
 
 def test_not_even_fewer_arms_fit(monkeypatch):
-    monkeypatch.setattr(counts_module, "MEMORY", 100)
+    monkeypatch.setattr(configurations_module, "MEMORY", 100)
     with pytest.raises(ValueError, match="in the same proportions no fewer arms fit"):
         optimal_value(CYCLE, [0.2, 0.4, 0.4], 0.4, 3, 5)
 
@@ -670,9 +672,9 @@ def test_rounding_is_not_a_part_of_an_arm():
         ({"fraction": 0.45}, "fraction is 0.45 and there are 10 arms"),
         ({"fraction": 1.5}, r"fraction is 1.5: must be in \[0, 1\]"),
         ({"fraction": [0.4, 0.4]}, r"fraction has shape \(2,\): must be a scalar or \(3,\)"),
-        ({"horizon": 0}, "horizon is 0.0: must be a whole number, 1 or more"),
+        ({"horizon": 0}, "horizon is 0.0: must be a whole number ≥ 1"),
         ({"horizon": 2.5}, "horizon is 2.5: must be a whole number"),
-        ({"n_arms": 0}, "n_arms is 0.0: must be a whole number, 1 or more"),
+        ({"n_arms": 0}, "n_arms is 0.0: must be a whole number ≥ 1"),
     ],
 )
 def test_settings(settings, message):
@@ -686,3 +688,16 @@ def test_settings(settings, message):
 def test_discount():
     with pytest.raises(ValueError, match=r"discount is 1.0: must be in \(0, 1\)"):
         discounted_reward(PriorityPolicy([3, 2, 1], 0.4), CYCLE, [1, 0, 0], 10, 1)
+
+
+@pytest.mark.skipif(numba() is None, reason=NO_NUMBA)
+@pytest.mark.parametrize("seed", range(5))
+def test_symmetric_powers_of_both_twins_are_the_same(seed, monkeypatch):
+    rng = np.random.default_rng(seed)
+    P = rng.multinomial(3, [0.4, 0.3, 0.2, 0.1], 4) / 3  # some chances are 0
+    powers = []
+    for large in (np.inf, 0):
+        monkeypatch.setattr(configurations_module._grow, "large", large)
+        powers.append(symmetric_powers(P, [1, 4]))
+    for k in (1, 4):
+        np.testing.assert_array_equal(powers[0][k], powers[1][k])

@@ -9,7 +9,7 @@ from scipy import sparse
 
 from alphafair.models.bandits import simulate
 from alphafair.models.bandits.arms import Arm
-from alphafair.models.bandits.evaluate import discounted_reward, policy_value, stationary_reward
+from alphafair.models.bandits.exact import discounted_reward, policy_value, stationary_reward
 from alphafair.models.bandits.policies import PriorityPolicy, in_order
 from alphafair.models.bandits.simulate import (
     simulate_average,
@@ -128,7 +128,7 @@ def test_the_error_is_honest_where_steps_are_alike():
     many = simulate_average(policy, SLOW, 4, 100, runs=2000, warm_up=300).values
     held = 0
     for values in many.reshape(200, 10):
-        low, high = simulate._summary(values).interval
+        low, high = simulate.Simulation.of(values).interval
         held += low <= exact <= high
     assert 180 <= held <= 199
 
@@ -277,10 +277,10 @@ def test_bar_shows_late(monkeypatch):
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"n_arms": 0}, "n_arms is 0.0: must be a whole number, 1 or more"),
-        ({"steps": 0}, "steps is 0.0: must be a whole number, 1 or more"),
-        ({"runs": 0}, "runs is 0.0: must be a whole number, 1 or more"),
-        ({"warm_up": -1}, "warm_up is -1.0: must be a whole number, 0 or more"),
+        ({"n_arms": 0}, "n_arms is 0.0: must be a whole number ≥ 1"),
+        ({"steps": 0}, "steps is 0.0: must be a whole number ≥ 1"),
+        ({"runs": 0}, "runs is 0.0: must be a whole number ≥ 1"),
+        ({"warm_up": -1}, "warm_up is -1.0: must be a whole number ≥ 0"),
         ({"initial": [0.5, 0.5]}, r"initial has shape \(2,\): must be \(3,\)"),
         ({"n_arms": 7}, "fraction is 0.4 and there are 7 arms"),
         ({"arm": Arm.of_classes([SLOW, AGES])}, "initial is None and the arms are of 2 classes"),
@@ -296,9 +296,9 @@ def test_discount_and_horizon():
     policy = PriorityPolicy([3, 2, 1], 0.4)
     with pytest.raises(ValueError, match=r"discount is 1.0: must be in \(0, 1\)"):
         simulate_discounted(policy, CYCLE, [1, 0, 0], 10, 1)
-    with pytest.raises(ValueError, match=r"horizon is 0.0: must be a whole number, 1 or more"):
+    with pytest.raises(ValueError, match=r"horizon is 0.0: must be a whole number ≥ 1"):
         simulate_finite(policy, CYCLE, [1, 0, 0], 0, 10)
-    with pytest.raises(ValueError, match=r"steps is -1.0: must be a whole number, 0 or more"):
+    with pytest.raises(ValueError, match=r"steps is -1.0: must be a whole number ≥ 0"):
         trajectory(policy, CYCLE, 10, -1, [1, 0, 0])
 
 

@@ -2,7 +2,7 @@
 
 import ast
 import re
-import statistics
+import symtable
 from pathlib import Path
 
 import nbformat
@@ -13,32 +13,101 @@ ROOT = Path(__file__).parent.parent
 BOOK = ROOT / "book"
 NOTEBOOKS = sorted(BOOK.glob("*.ipynb"))
 
+# A chapter compares with CVXPY.  Where there is no convex program, or none yet, it names here the
+# oracle that it compares with instead: something that does not use the code that it checks.
+OTHER_ORACLES = {
+    "different": "occupancy",  # the exact product form, by convolution
+    "family": "exact_mean",  # 50 digits
+    "games": "value_at",  # differential equations, solved by SciPy
+    "gittins": "all_runs",  # every stopping set, one by one
+    "gossip": "drop_by_counting",  # every cache and every choice, in fractions
+    "layer": "gradcheck",  # finite differences
+    "learning": "optimal",  # policy iteration on the joint states
+    "refined": "infected",  # the exact balance of a chain
+    "selection": "quality",  # quadrature over the quality itself
+    "whittle": "by_bisection",  # prices halved, each asked of policy iteration
+}
+
+
+# Rooms that the documents name and that are on their way; empty this when they are there.
+TO_COME = {
+    "alphafair/inequality.py",
+    "alphafair/frames/",
+    "alphafair/models/bandits/examples.py",
+    "alphafair/models/meanfield/populations/examples.py",
+}
+
+
+# Chapters with an output that differs between machines: the text says so, and a check stands in.
+DIFFERS = {"solver"}  # where solvers fail
+
 
 def table_of_contents():
+    """The names of the pages, in the order of the book."""
     toc = yaml.safe_load((ROOT / "_toc.yml").read_text())
     chapters = [chapter["file"] for part in toc["parts"] for chapter in part["chapters"]]
-    return [toc["root"], *chapters]
+    return [Path(name).name for name in (toc["root"], *chapters)]
+
+
+def cells(path):
+    return nbformat.read(path, as_version=4).cells
 
 
 def code_cells(path):
-    return [c for c in nbformat.read(path, as_version=4).cells if c.cell_type == "code"]
+    return [cell for cell in cells(path) if cell.cell_type == "code"]
 
 
-def lines(cell):
-    return [line for line in cell.source.splitlines() if line.strip()]
+def prose(path):
+    """The text that an author typed: markdown and captions."""
+    if path.suffix == ".md":
+        return path.read_text()
+    text = [cell.source for cell in cells(path) if cell.cell_type == "markdown"]
+    return "\n\n".join([*text, *(figure(cell).get("caption", "") for cell in code_cells(path))])
 
 
-def test_there_are_notebooks():
-    assert len(NOTEBOOKS) >= 6
+def tags(cell):
+    return cell.metadata.get("tags", [])
 
 
-def test_table_of_contents_is_complete():
-    listed = {Path(name).name for name in table_of_contents()}
-    there = {p.stem for p in BOOK.iterdir() if p.suffix in {".ipynb", ".md"}}
-    assert listed == there
+def figure(cell):
+    return cell.metadata.get("mystnb", {}).get("figure", {})
 
 
 each_notebook = pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+each_page = pytest.mark.parametrize(
+    "path", [*NOTEBOOKS, *sorted(BOOK.glob("*.md"))], ids=lambda path: path.stem
+)
+
+
+def test_table_of_contents_is_complete():
+    there = {path.stem for path in BOOK.iterdir() if path.suffix in {".ipynb", ".md"}}
+    listed = table_of_contents()
+    assert len(there) > 20
+    assert set(listed) == there
+    assert len(listed) == len(there)
+
+
+def test_the_front_page_leads_to_every_chapter():
+    """In the order of the book, which is known to _toc.yml alone."""
+    front = (BOOK / "intro.md").read_text()
+    rows = re.findall(r"^\|.*\[\]\((\w+)\.ipynb\) \|$", front, flags=re.MULTILINE)
+    chapters = {path.stem for path in NOTEBOOKS}
+    assert rows == [name for name in table_of_contents() if name in chapters]
+
+
+@each_page
+def test_no_chapter_is_called_by_a_number(path):
+    """Chapters move.  Only the chapters of other people's books keep their numbers."""
+    assert not re.search(r"\d", path.stem)
+    text = prose(path)
+    for found in re.finditer(r"\b[Cc]hapters?\s+\d+", text):
+        before = text.rfind("\n\n", 0, found.start())
+        after = text.find("\n\n", found.end())
+        paragraph = text[before + 1 : after if after >= 0 else None]
+        assert "{cite" in paragraph, f"{found[0]!r} in {paragraph!r}: link to it by name"
+
+
+# ----------------------------------------------------------------------------- outputs
 
 
 @each_notebook
@@ -48,75 +117,158 @@ def test_is_executed_from_top_to_bottom(path):
     assert counts == list(range(1, len(counts) + 1))
 
 
+SILENT = {"use", "filterwarnings", "simplefilter", "append", "update"}  # they return nothing
+
+
+def shows_something(source, helpers):
+    """Whether a cell prints, draws, or ends with an expression of which Jupyter shows the value."""
+    *_, last = body = ast.parse(source).body
+    open_code = [x for x in body if not isinstance(x, ast.FunctionDef | ast.ClassDef)]
+    calls = {called(node) for x in open_code for node in ast.walk(x) if is_call(node)}
+    if calls & {"print", "plt.show"}:
+        return True
+    if not isinstance(last, ast.Expr) or is_check(last):
+        return False
+    return not is_call(last.value) or called(last.value).split(".")[-1] not in SILENT | helpers
+
+
+def called(node):
+    return ast.unparse(node.func)
+
+
+def is_call(node):
+    return isinstance(node, ast.Call)
+
+
 @each_notebook
-def test_has_outputs_that_nbval_compares(path):
-    compared = [
-        output
-        for cell in code_cells(path)
-        if "nbval-ignore-output" not in cell.metadata.get("tags", [])
-        for output in cell.outputs
-    ]
-    assert len(compared) >= 8
-    assert any(output.output_type in {"stream", "execute_result"} for output in compared)
-    assert not any(output.get("name") == "stderr" for output in compared)
+def test_every_output_is_there_and_compared(path):
+    """Not only in some cells: one stripped cell is one comparison less."""
+    source = "\n".join(cell.source for cell in code_cells(path))
+    helpers = set(re.findall(r"^def (\w+)", source, flags=re.MULTILINE))
+    texts = 0
+    for cell in code_cells(path):
+        if shows_something(cell.source, helpers):
+            assert cell.outputs, cell.source
+        for output in cell.outputs:
+            assert output.get("name") != "stderr", "a warning is not an output: mend its cause"
+            texts += output.output_type in {"stream", "execute_result", "error"}
+        assert "nbval-skip" not in tags(cell)
+        assert "nbval-ignore-output" not in tags(cell) or path.stem in DIFFERS
+    assert texts
+
+
+# ----------------------------------------------------------------------------- figures
+
+
+@each_notebook
+def test_every_figure_has_a_caption_and_a_name(path):
+    for cell in code_cells(path):
+        images = [
+            kind
+            for output in cell.outputs
+            for kind in output.get("data", {})
+            if kind.startswith("image/")
+        ]
+        assert len(images) == ("plt.show()" in cell.source), "a figure for each plt.show()"
+        if images:
+            assert figure(cell).get("name", "").startswith("fig-")
+            assert figure(cell).get("caption", "").rstrip().endswith(".")
+
+
+# ------------------------------------------------------------------------------ checks
+
+
+def is_check(statement):
+    """An assertion, one of numpy.testing or torch.testing, or a loop over nothing else."""
+    if isinstance(statement, ast.Expr) and is_call(statement.value):
+        return called(statement.value).split(".")[-1].startswith("assert_")
+    if isinstance(statement, ast.For | ast.With):
+        return all(map(is_check, statement.body))
+    return isinstance(statement, ast.Assert)
+
+
+def checks_in(statement):
+    return [node for node in ast.walk(statement) if isinstance(node, ast.stmt) and is_check(node)]
+
+
+def names_bound_and_read(source):
+    """(bound, read from above) by a cell or a statement; what it binds itself it does not need."""
+    table = symtable.symtable(source, "cell", "exec")
+    own = {s.get_name() for s in table.get_symbols() if s.is_assigned() or s.is_imported()}
+    read = {s.get_name() for s in table.get_symbols() if s.is_referenced()}
+    scopes = list(table.get_children())
+    while scopes:
+        scope = scopes.pop()
+        read |= {s.get_name() for s in scope.get_symbols() if s.is_global() and s.is_referenced()}
+        scopes += scope.get_children()
+    own |= {child.get_name() for child in table.get_children() if child.get_type() == "class"}
+    return own, read - own
+
+
+def what_checks_depend_on(path):
+    """Every name, with its attributes, on the way from the top of a notebook to an assertion."""
+    body = [x for cell in code_cells(path) for x in ast.parse(cell.source).body]
+    needed, found = set(), set()
+    for statement in reversed(body):
+        own, read = names_bound_and_read(ast.unparse(statement))
+        if checks_in(statement) or own & needed:
+            needed = (needed - own) | read
+            found |= needed | {x.attr for x in ast.walk(statement) if isinstance(x, ast.Attribute)}
+    return found
 
 
 @each_notebook
 def test_asserts_something(path):
-    source = "\n".join(cell.source for cell in code_cells(path))
-    asserts = [node for node in ast.walk(ast.parse(source)) if isinstance(node, ast.Assert)]
-    assert len(asserts) >= 5
-    assert not any(isinstance(node.test, ast.Constant) for node in asserts)
+    body = [x for cell in code_cells(path) for x in ast.parse(cell.source).body]
+    found = [check for x in body for check in checks_in(x)]
+    assert found
+    asserts = [check for check in found if isinstance(check, ast.Assert)]
+    assert not any(isinstance(check.test, ast.Constant) for check in asserts)
 
 
 @each_notebook
-def test_cells_are_short(path):
-    lengths = [len(lines(cell)) for cell in code_cells(path)]
-    assert 15 <= len(lengths) <= 30
-    assert statistics.median(lengths) <= 5
-    assert max(lengths) <= 20
+def test_is_checked_by_somebody_else(path):
+    """An assertion depends on CVXPY, or on the oracle that `OTHER_ORACLES` names."""
+    oracles = {OTHER_ORACLES.get(path.stem, "solve_cvxpy")}
+    if path.stem not in OTHER_ORACLES:
+        source = "\n".join(cell.source for cell in code_cells(path))
+        oracles |= set(re.findall(r"^import cvxpy as (\w+)$", source, flags=re.MULTILINE))
+    assert oracles & what_checks_depend_on(path)
+
+
+def test_no_other_oracle_is_left_over():
+    assert set(OTHER_ORACLES) <= {path.stem for path in NOTEBOOKS}
 
 
 @each_notebook
-def test_chapter_is_1500_to_3000_words(path):
-    cells = nbformat.read(path, as_version=4).cells
-    prose = "\n".join(cell.source for cell in cells if cell.cell_type == "markdown")
-    prose = re.sub(r"```\{math\}.*?```|\$\$.*?\$\$|(?<!\\)\$[^$]*\$", " ", prose, flags=re.DOTALL)
-    assert 1500 <= len(re.findall(r"\w[\w'’-]*", prose)) <= 3000
-
-
-@each_notebook
-def test_follows_the_template(path):
-    cells = nbformat.read(path, as_version=4).cells
-    prose = "\n".join(cell.source for cell in cells if cell.cell_type == "markdown")
-    for part in (
-        "By hand",
-        "prf:",
-        "can go wrong",
-        "Summary",
-        "{exercise}",
-        "{solution}",
-        "Further reading",
-    ):
-        assert part.lower() in prose.lower(), part
-    assert any("raises-exception" in cell.metadata.get("tags", []) for cell in code_cells(path))
-    assert sum("plt.show()" in cell.source for cell in code_cells(path)) >= 1
-
-
-@each_notebook
-def test_every_figure_has_a_caption(path):
+def test_cells_that_only_check_are_folded(path):
+    """The reader follows the story; the tag hide-cell keeps the check one click away."""
     for cell in code_cells(path):
-        if "plt.show()" in cell.source:
-            figure = cell.metadata.get("mystnb", {}).get("figure", {})
-            assert figure.get("caption")
-            assert figure.get("name")
+        if all(map(is_check, ast.parse(cell.source).body)):
+            assert "hide-cell" in tags(cell), cell.source
+
+
+@each_notebook
+def test_what_is_folded_is_not_needed(path):
+    """An open cell reads no name that only a folded cell has defined."""
+    folded = set()
+    for cell in code_cells(path):
+        own, read = names_bound_and_read(cell.source)
+        if "hide-cell" in tags(cell):
+            folded |= own
+        else:
+            assert not folded & read, f"{folded & read} in\n{cell.source}"
+            folded -= own
+
+
+# ------------------------------------------------------------------------------- pages
 
 
 @each_notebook
 def test_stands_on_its_own(path):
     """No downloads, no installs, no absolute paths: it must run on any machine."""
     text = []
-    for cell in nbformat.read(path, as_version=4).cells:
+    for cell in cells(path):
         text.append(cell.source)
         for output in cell.get("outputs", []):
             text += [output.get("text", ""), output.get("data", {}).get("text/plain", "")]
@@ -138,22 +290,97 @@ def test_the_readme_is_true():
     assert a.group_budget.round(1).tolist() == ast.literal_eval(budget)
     assert a.group_utility.round(1).tolist() == ast.literal_eval(utility)
     assert f"{a.price:.2g}" == re.search(r"gradient\(\)\.budget  # ([\d.]+)", code).group(1)
-    for target in re.findall(r"^make (\w+)", text, flags=re.MULTILINE):
+    titles = [cells(path)[0].source.splitlines()[0].removeprefix("# ") for path in NOTEBOOKS]
+    reading = text[text.index("## How to read the book") : text.index("## What is where")]
+    named = re.findall(r"\*([^*]+)\*", " ".join(reading.split()))
+    assert named
+    assert set(named) <= set(titles), set(named) - set(titles)
+
+
+@pytest.mark.parametrize("name", ["README.md", "CONTRIBUTING.md"])
+def test_what_a_document_names_is_there(name):
+    text = (ROOT / name).read_text()
+    paths = re.findall(r"`((?:alphafair|benchmarks|book|tests)/[\w./]*)`", text)
+    assert paths
+    for path in paths:
+        assert (ROOT / path).exists() or path in TO_COME, path
+    targets = re.findall(r"(?:^|`)make (\w+)", text, flags=re.MULTILINE)
+    assert {"book", "test"} <= set(targets)
+    for target in targets:
         assert re.search(rf"^{target}:", (ROOT / "Makefile").read_text(), flags=re.MULTILINE)
-    for path in re.findall(r"`((?:alphafair|benchmarks|book|tests)/[\w./]*)`", text):
-        assert (ROOT / path).exists(), path
+
+
+def test_the_drawing_of_the_package_is_what_its_imports_say(monkeypatch):
+    monkeypatch.syspath_prepend(str(BOOK))
+    import architecture
+
+    found = architecture.rooms()
+    cure = "run `make architecture` and look at what has changed"
+    assert architecture.PAGE.read_text() == architecture.page(found), cure
+    assert architecture.DRAWING.read_text() == architecture.drawing(found), cure
+    assert {"problem", "utility", "reference"} <= set(found)
+    assert "utility" in found["certificate"].loads
+
+
+def test_the_drawing_finds_imports_wherever_they_stand(tmp_path, monkeypatch):
+    """Three rooms and a model with wings; an import in a function, and one for type checkers."""
+    monkeypatch.syspath_prepend(str(BOOK))
+    import architecture
+
+    files = {
+        "__init__": "from .low import f",
+        "low": '"""Low.  More.\n\nText."""\ndef f():\n    from .high import g\n    import scipy',
+        "high": '"""High."""\nif TYPE_CHECKING:\n    import alphafair.far\nfrom .low import f',
+        "far": '"""Far."""\nimport alphafair.high, torch\nfrom . import low',
+        "models/__init__": "",
+        "models/plain/__init__": '"""Plain."""\nfrom ...low import f',
+        "models/plain/part": "from .. import winged",
+        "models/winged/__init__": '"""Winged."""\nfrom .wing import f',
+        "models/winged/base": '"""Base."""',
+        "models/winged/wing/__init__": '"""Wing."""',
+        "models/winged/wing/inner": "from ..base import f\nfrom . import other",
+        "models/winged/wing/other": "",
+    }
+    for name, text in files.items():
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / f"{name}.py").write_text(text)
+    monkeypatch.setattr(architecture, "PACKAGE", tmp_path)
+    found = architecture.rooms()
+    base, wing, winged = "models/winged/base", "models/winged/wing", "models/winged"
+    assert {name: (room.loads, room.later, room.libraries) for name, room in found.items()} == {
+        "far": ({"high", "low"}, set(), {"PyTorch"}),
+        "high": ({"low"}, set(), set()),
+        "low": (set(), {"high"}, {"SciPy"}),
+        "models/plain": ({winged}, set(), set()),
+        winged: (set(), set(), set()),
+        base: (set(), set(), set()),
+        wing: ({base}, set(), set()),
+    }
+    assert [found[name].line for name in ("low", "models/plain", wing)] == [
+        *("Low.  More.", "Plain.", "Wing."),
+    ]
+    core = {name: found[name] for name in ("far", "high", "low")}
+    assert architecture.layers(core) == [["low"], ["high"], ["far"]]
+    page = architecture.page(found)
+    assert "- **`far`**: Far. Imports `high`, `low`." in page
+    assert "- **`low`**: Low.  More. When asked, `high`." in page
+    assert (
+        "## `models/winged`\n\nWinged.\n\n- **`base`**: Base.\n- **`wing`**: Wing. Imports `base`."
+        in page
+    )
+    low = found["low"]._replace(loads={"high"})
+    with pytest.raises(ValueError, match="cycle"):
+        architecture.layers(core | {"low": low})
 
 
 def test_labels_are_unique():
     """Sphinx warns about a repeated label only in some builds."""
     found = {}
     for path in [*NOTEBOOKS, *BOOK.glob("*.md")]:
+        labels = re.findall(r"^:(?:label|name):\s*(\S+)\s*$", prose(path), flags=re.MULTILINE)
         if path.suffix == ".ipynb":
-            cells = nbformat.read(path, as_version=4).cells
-            text = "\n".join(c.source for c in cells if c.cell_type == "markdown")
-        else:
-            text = path.read_text()
-        for label in re.findall(r"^:(?:label|name):\s*(\S+)\s*$", text, flags=re.MULTILINE):
+            labels += [figure(cell)["name"] for cell in code_cells(path) if figure(cell)]
+        for label in labels:
             assert label not in found, f"{label} in {path.name} and {found[label]}"
             found[label] = path.name
     assert {"phi", "welfare", "equivalent-utility", "problem", "split", "price"} <= set(found)

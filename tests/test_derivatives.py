@@ -289,7 +289,7 @@ def test_a_million_people_without_a_matrix():
         (lambda j: j.jvp(alpha=np.inf), r"alpha is inf: a direction must be finite"),
         (lambda j: j.vjp(np.ones(5)), r"dose_cotangent has shape \(5,\): must broadcast"),
         (lambda j: j.jvp(alpha=1.0), r"alpha: the doses have no derivative in α at α = inf"),
-        (lambda j: j.dense("budget"), r"parameter is 'budget': must be 'benefit' or 'cost'"),
+        (lambda j: j.dense("budget"), r"parameter is 'budget': must be 'benefit', 'cost', "),
     ],
 )
 def test_refusal(call, message):

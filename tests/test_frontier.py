@@ -242,8 +242,7 @@ def test_the_table_is_what_the_allocations_say():
 
 
 def test_rows_columns_and_text():
-    import pandas as pd
-
+    pd = pytest.importorskip("pandas")
     problem = af.Problem([4.0, 1.0], 1.0, ["near", "far"], budget=5.0)
     table = af.frontier(problem)
     assert len(table) == 61
@@ -324,6 +323,7 @@ def test_bands_refuse():
 
 
 def test_progress(capsys, monkeypatch):
+    pytest.importorskip("tqdm")
     af.frontier_bands(doubled([1.0, 2.0]), [1])
     assert capsys.readouterr().err == ""
     shown = af.frontier_bands(doubled([1.0, 2.0]), iter([1]), progress=True)

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from alphafair.models.meanfield import exact_chain, steady_state, transient
-from alphafair.models.meanfield.gossip import (
+from alphafair.models.meanfield.populations.gossip import (
     PairLaw,
     gossip_coverage,
     gossip_rounds,

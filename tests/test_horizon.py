@@ -15,17 +15,17 @@ from scipy.optimize import OptimizeResult, linprog
 from scipy.signal import convolve2d
 
 from alphafair.models.bandits.arms import Arm
-from alphafair.models.bandits.horizon import (
+from alphafair.models.bandits.examples import applicant_screening
+from alphafair.models.bandits.planning.finite_horizon import (
     ACTIVE,
     EMPTY,
     PASSIVE,
     SPLIT,
     Program,
     absorber,
-    applicant_screening,
     finite_horizon_relaxation,
 )
-from alphafair.models.bandits.lp_policies import (
+from alphafair.models.bandits.planning.lp_policies import (
     LPFillingPolicy,
     LPIndexPolicy,
     LPUpdatePolicy,
@@ -402,7 +402,7 @@ def test_no_answer_of_highs_is_an_error(monkeypatch):
     def lost(*args, **keywords):
         return OptimizeResult(status=4)
 
-    monkeypatch.setattr("alphafair.models.bandits.horizon.linprog", lost)
+    monkeypatch.setattr("scipy.optimize.linprog", lost)
     with pytest.raises(RuntimeError, match="HiGHS found no solution of the linear program"):
         solved(CYCLE)
 

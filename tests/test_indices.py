@@ -9,22 +9,33 @@ import numpy as np
 import pytest
 from scipy import sparse
 
+from alphafair.kernels import numba
 from alphafair.models.bandits import (
     Arm,
     MultichainError,
     NotIndexableError,
-    elimination,
     gittins_index,
     index_residual,
     indexability,
     whittle_index,
 )
-from alphafair.models.bandits import index as index_module
+from alphafair.models.bandits.indices import index as index_module
+from alphafair.models.bandits.indices import panel
+
+NO_NUMBA = "numba is not installed, or unwanted"
 
 # Data of 27 arms; each index was found by exact enumeration and by bisection with policy iteration.
 CASES = json.loads((Path(__file__).parent / "data" / "bandit_arms.json").read_text())
 TINY = 1e-12  # up to six states and discount ≤ .99: a few dozen roundings, condition ≤ 100
 INDEX = 1e-9  # any arm, relative to rewards of order 1
+
+
+@pytest.fixture(params=["plain", "compiled"], autouse=True)
+def twin(request, monkeypatch):
+    """Everything here holds for both twins, whatever the number of states."""
+    if request.param == "compiled" and numba() is None:
+        pytest.skip(NO_NUMBA)
+    monkeypatch.setattr(panel._panel, "large", 0 if request.param == "compiled" else np.inf)
 
 
 def arm_of(case):
@@ -310,7 +321,7 @@ def test_blocks_change_nothing(size, discount, monkeypatch):
     assert index_residual(arm, index, discount=discount, ranks=range(0, size, 11)) < 1e-13
     plain = whittle_index(arm, discount=discount, check_indexability=False)
     np.testing.assert_allclose(plain, index, 0, 1e-13)
-    monkeypatch.setattr("alphafair.models.bandits.elimination.BLOCK", 7)
+    monkeypatch.setattr("alphafair.models.bandits.indices.elimination.BLOCK", 7)
     np.testing.assert_allclose(whittle_index(arm, discount=discount), index, 0, 1e-13)
 
 
@@ -481,12 +492,57 @@ def test_the_witness_lies_before_the_next_event():
     for second, expected in ((-2.0, 1.5), (-9.0, 2.5)):
         z[2] = second
         facts = np.array([0.0, 1.0, 1.0, -1.0, np.nan])
-        status = elimination._shift(
+        status = panel._shift(
             np.arange(3), np.array([0]), np.array([False]), z, slope, z < 0, 1e-12, True, facts
         )
-        assert (status, *facts[3:]) == (elimination.BROKEN, 1.0, expected)
+        assert (status, *facts[3:]) == (panel.BROKEN, 1.0, expected)
 
 
 def test_zero_has_no_sign():
     assert not np.signbit(gittins_index([[0.5, 0.5], [0, 1]], [0.5, 0], discount=0.9)).any()
     assert not np.signbit(whittle_index(Arm.rested(HALF, 0), discount=0.9)).any()
+
+
+# --- twins ----------------------------------------------------------------------------------------
+def coarse_arm(rng):
+    """2 to 5 states; chances are multiples of 1/4, or 0 and 1, and rewards whole: indices tie."""
+    size, parts = int(rng.integers(2, 6)), int(rng.choice([1, 4]))
+    P0, P1 = (
+        np.array([rng.multinomial(parts, np.full(size, 1 / size)) for _ in range(size)]) / parts
+        for _ in range(2)
+    )
+    if rng.random() < 0.3:
+        P0 = np.eye(size)
+    return Arm(P0, P1, rng.integers(0, 4, size), rng.integers(0, 4, size))
+
+
+@pytest.mark.skipif(numba() is None, reason=NO_NUMBA)
+def test_twins_end_in_the_same_way(monkeypatch):
+    """2000 coarse arms: ties, arms that are not indexable, multichain ones, infinite indices."""
+    rng, ends = np.random.default_rng(0), set()
+    for _ in range(2000):
+        arm, beta, test = coarse_arm(rng), rng.choice([0.5, 0.9, 1]), bool(rng.random() < 0.8)
+        outcomes = []
+        for large in (np.inf, 0):
+            monkeypatch.setattr(panel._panel, "large", large)
+            try:
+                column = index_module._active_x(arm, beta)
+            except MultichainError:
+                break
+            z = arm.R1 - arm.R0 + arm.R1 @ column
+            outcomes.append(index_module._finish(column, z, arm.R1, test=test))
+        if not outcomes:
+            continue
+        plain, compiled = outcomes
+        np.testing.assert_allclose(plain.index, compiled.index, rtol=0, atol=1e-11)
+        for name in ("status", "strong", "strict", "state"):
+            assert getattr(plain, name) == getattr(compiled, name), name
+        assert plain.penalty == pytest.approx(compiled.penalty, abs=1e-11, nan_ok=True)
+        ends.add((plain.status, plain.strong, plain.strict))
+    assert {status for status, *_ in ends} == {
+        panel.DONE,
+        panel.INFINITE,
+        panel.SINGULAR,
+        panel.BROKEN,
+    }
+    assert {strong for _, strong, _ in ends} == {strict for *_, strict in ends} == {False, True}

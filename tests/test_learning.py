@@ -8,10 +8,9 @@ import numpy as np
 import pytest
 from scipy.optimize import linprog
 
+from alphafair.kernels import numba
 from alphafair.models.bandits import Arm, gittins_index
-from alphafair.models.bandits import learners as learners_module
-from alphafair.models.bandits import learning as learning_module
-from alphafair.models.bandits.learners import optimistic_chain
+from alphafair.models.bandits.examples import random_rested, task_scheduling
 from alphafair.models.bandits.learning import (
     MBPSRL,
     MBUCBVI,
@@ -25,7 +24,10 @@ from alphafair.models.bandits.learning import (
     random_walk,
     run,
 )
-from alphafair.models.bandits.small import (
+from alphafair.models.bandits.learning import episodes as episodes_module
+from alphafair.models.bandits.learning import kernels as kernels_module
+from alphafair.models.bandits.learning import learners as learners_module
+from alphafair.models.bandits.learning.kernels import (
     DENSE,
     chain_value,
     first_largest,
@@ -35,7 +37,9 @@ from alphafair.models.bandits.small import (
     policy_loss,
     shifted,
 )
-from alphafair.models.bandits.zoo import random_rested, task_scheduling
+from alphafair.models.bandits.learning.learners import optimistic_chain
+
+NO_NUMBA = "numba is not installed, or unwanted"
 
 ARMWISE, PRODUCTS = (MBPSRL, MBUCBVI, MBUCRL2), (PSRL, UCBVI, UCRL2)
 # Some hundred roundings of numbers up to 1/(1 − β) ≤ 100, in systems of condition 2/(1 − β);
@@ -48,6 +52,16 @@ LP = 1e-5
 WALKS = [random_walk([0.2, 0, 0, 0.9], *p) for p in ((0.1, 0.2), (0.2, 0.2), (0.2, 0.1))]
 BIG = [random_rested(size, size) for size in (6, 5, 4, 2)]  # too many for elimination
 MIXED = [random_rested(2, 0), random_rested(3, 1), random_rested(2, 2)]
+
+
+@pytest.fixture(params=["plain", "compiled"])
+def twin(request, monkeypatch):
+    """Both twins of every loop are tested, whatever the amount of work."""
+    if request.param == "compiled" and numba() is None:
+        pytest.skip(NO_NUMBA)
+    for name in ("_gittins", "_play", "_loss", "_large_loss", "_optimistic"):
+        kernel = getattr(kernels_module, name)
+        monkeypatch.setattr(kernel, "large", 0 if request.param == "compiled" else math.inf)
 
 
 class Known:
@@ -138,6 +152,7 @@ def stopping_index(P, R, i, beta):
     return best
 
 
+@pytest.mark.usefixtures("twin")
 @pytest.mark.parametrize("beta", [0.3, 0.9, 0.99])
 def test_index_is_the_best_over_all_stopping_sets(beta):
     arms = [random_rested(size, seed) for seed, size in enumerate((1, 2, 3, 4, 5))]
@@ -150,6 +165,7 @@ def test_index_is_the_best_over_all_stopping_sets(beta):
         assert np.all(index[a, sizes[a] :] == -np.inf)
 
 
+@pytest.mark.usefixtures("twin")
 def test_index_agrees_with_the_public_one():
     arms = [random_rested(12, seed) for seed in range(20)]
     P, R, sizes, _ = padded(arms)
@@ -157,6 +173,7 @@ def test_index_agrees_with_the_public_one():
     np.testing.assert_allclose(gittins_indices(P, R, sizes, 0.99), expected, rtol=SHARP)
 
 
+@pytest.mark.usefixtures("twin")
 def test_index_of_rewards_above_one_and_of_ties():
     """Bonuses leave [0, 1]; an arm that pays c in all states has index c in all states."""
     P = np.stack([random_rested(4, 0).P1] * 2)
@@ -171,6 +188,7 @@ def test_largest_index_wins_and_the_first_if_tied():
     assert first_largest(index, np.array([2, 2]), np.array([2, 1]), 4).tolist() == [1, 1, 0, 0]
 
 
+@pytest.mark.usefixtures("twin")
 def test_an_episode_moves_pays_and_counts():
     """Arm 0 goes 0 → 1 → 2 and stays, arm 1 stays at 0; priorities switch to arm 1 at state 2."""
     go = Arm.rested([[0, 1, 0], [0, 0, 1], [0, 0, 1]], [0, 0.5, 1])
@@ -194,6 +212,7 @@ def test_an_episode_moves_pays_and_counts():
     assert joint[1].tolist() == [[0, 0], [0, 0], [0, 4]]
 
 
+@pytest.mark.usefixtures("twin")
 def test_transitions_are_drawn_with_their_probabilities():
     """The frequencies of 20 000 moves from each state, within 4.5 standard errors."""
     arm = random_rested(4, 3)
@@ -221,7 +240,18 @@ def test_chain_value_solves_the_linear_system(size):
     reward, P = rng.random(size), np.zeros((size, size))
     np.add.at(P, (np.arange(size)[:, None], successor), row)
     expected = np.linalg.solve(np.eye(size) - 0.95 * P, reward)
-    got = chain_value(successor, row, reward, 0.95, rng.random(size))
+    for values in (chain_value, kernels_module._chain_rows):
+        got = values(successor, row, reward, 0.95, rng.random(size))
+        np.testing.assert_allclose(got, expected, rtol=1e-11)
+
+
+def test_chain_value_of_very_many_states(monkeypatch):
+    """Sweeps over all states at a time, where a linear system would be too large."""
+    rng = np.random.default_rng(0)
+    parts = rng.integers(0, 40, (40, 3)), rng.dirichlet(np.ones(3), 40), rng.random(40), 0.95
+    expected = kernels_module._chain_rows(*parts, np.zeros(40))
+    monkeypatch.setattr(kernels_module, "DIRECT", 0)
+    got = kernels_module._chain_rows(*parts, rng.random(40))
     np.testing.assert_allclose(got, expected, rtol=1e-11)
 
 
@@ -230,11 +260,73 @@ def test_best_distribution_near_another(radius):
     rng = np.random.default_rng(1)
     for _ in range(5):
         p, V = rng.dirichlet(np.ones(5)), rng.normal(size=5)
-        q = shifted(p, V, radius)
-        assert np.abs(q - p).sum() <= radius + 1e-12
-        assert q.min() >= 0
-        assert q.sum() == pytest.approx(1, abs=1e-12)
-        assert q @ V == pytest.approx(best_near(p, V, radius), abs=LP)
+        for q in (shifted(p, V, radius), kernels_module._shifted_rows(p, V, np.array(radius))):
+            assert np.abs(q - p).sum() <= radius + 1e-12
+            assert q.min() >= 0
+            assert q.sum() == pytest.approx(1, abs=1e-12)
+            assert q @ V == pytest.approx(best_near(p, V, radius), abs=LP)
+
+
+# --- twins ----------------------------------------------------------------------------------------
+def arms_with_ties(seed):
+    """Three arms of 2 to 4 states whose chances and rewards are multiples of 1/4; all can tie."""
+    rng = np.random.default_rng(seed)
+    arms = []
+    for size in rng.integers(2, 5, 3):
+        P = np.array([rng.multinomial(4, np.full(size, 1 / size)) for _ in range(size)]) / 4
+        arms.append(Arm.rested(P, rng.integers(0, 5, size) / 4))
+    arms[1 + seed % 2] = arms[0]  # two are the same
+    return rng, padded(arms)
+
+
+@pytest.mark.skipif(numba() is None, reason=NO_NUMBA)
+@pytest.mark.parametrize("seed", range(30))
+def test_twins_agree_to_the_last_digit_where_they_decide(seed):
+    rng, (P, R, sizes, strides) = arms_with_ties(seed)
+    index = kernels_module._gittins.plain(P, R, sizes, 0.9)
+    np.testing.assert_array_equal(kernels_module._gittins.compiled(P, R, sizes, 0.9), index)
+    choice = first_largest(index, sizes, strides, math.prod(sizes.tolist()))
+    luck = np.zeros(3, int), rng.random((3, 60)), rng.random(60), True
+    told = []
+    for way in (kernels_module._play.plain, kernels_module._play.compiled):
+        for rule in (choice, choice[:0]):
+            seen = np.zeros(P.shape, int), np.zeros(R.shape, int)
+            joint = np.zeros((choice.size, 3, choice.size), int), np.zeros((choice.size, 3), int)
+            told.append((way(rule, index, P, R, sizes, strides, *luck, seen, joint), *seen, *joint))
+    for other in told[1:]:
+        for one, another in zip(told[0], other, strict=True):
+            np.testing.assert_array_equal(one, another)
+
+
+@pytest.mark.skipif(numba() is None, reason=NO_NUMBA)
+@pytest.mark.parametrize("seed", range(30))
+def test_twins_plan_the_same(seed):
+    """Rewards and chances that tie, radii of 0 to 1: the same arms, and values to rounding."""
+    rng, (P, R, sizes, strides) = arms_with_ties(seed)
+    radius = np.tile(rng.integers(0, 5, R.shape[1]) / 4, (3, 1))
+    start = np.zeros(math.prod(sizes.tolist()))
+    arguments = P, R, radius, sizes, strides, 0.9, start, 1e-12
+    (plain, value), (compiled, same) = (
+        twin(*arguments)
+        for twin in (kernels_module._optimistic.plain, kernels_module._optimistic.compiled)
+    )
+    np.testing.assert_array_equal(plain, compiled)
+    np.testing.assert_allclose(value, same, rtol=SHARP)
+
+
+@pytest.mark.skipif(numba() is None, reason=NO_NUMBA)
+@pytest.mark.parametrize("seed", range(30))
+def test_twins_lose_the_same(seed):
+    rng, (P, _, sizes, strides) = arms_with_ties(seed)
+    count = math.prod(sizes.tolist())
+    gap = np.maximum(rng.integers(-6, 3, (count, 3)), 0) / 2
+    gap -= gap.min(axis=1, keepdims=True)  # somebody loses nothing
+    rules = rng.integers(0, 3, count), gap.argmin(axis=1)
+    for choice in rules:
+        arguments = choice, gap, P, sizes, strides, int(rng.integers(count)), 0.9
+        expected = kernels_module._loss.compiled(*arguments)
+        assert kernels_module._loss.plain(*arguments) == expected
+    assert expected == 0  # where nothing is lost on the way, nothing is solved
 
 
 # --- plans on the joint states --------------------------------------------------------------------
@@ -272,6 +364,7 @@ def test_optimistic_chain_does_not_depend_on_where_it_starts():
         np.testing.assert_array_equal(plan.choice, plans[0].choice)
 
 
+@pytest.mark.usefixtures("twin")
 @pytest.mark.parametrize("radius", [0.0, 0.3, 1.2])
 def test_optimistic_arms_are_the_fixed_point_of_their_linear_programs(radius):
     """Arms of 2, 3 and 2 states: each activation is a linear program over its arm's next state."""
@@ -288,6 +381,7 @@ def test_optimistic_arms_are_the_fixed_point_of_their_linear_programs(radius):
         assert Q[choice[x]] == pytest.approx(max(Q), abs=LP)
 
 
+@pytest.mark.usefixtures("twin")
 @pytest.mark.parametrize("arms", [MIXED, WALKS, BIG])
 def test_optimistic_arms_without_radius_know_the_optimum(arms):
     """12, 64 (elimination) and 240 (sweeps) joint states, against policy iteration."""
@@ -321,7 +415,7 @@ def test_optimism(seed):
 @pytest.mark.parametrize("beta", [0.5, 0.9, 0.99])
 @pytest.mark.parametrize("arms", [MIXED, WALKS, BIG])
 def test_gaps_and_regret_are_those_of_the_product_chain(arms, beta):
-    world = learning_module._world(arms, beta, None, None)
+    world = episodes_module._world(arms, beta, None, None)
     P, R = product(arms)
     V = best_value(P, R, beta)
     np.testing.assert_allclose(world.gap, V[:, None] - R - beta * P @ V, atol=SHARP)
@@ -655,7 +749,7 @@ def test_sparse_arms():
         (lambda: UCRL2(discount=0), r"discount is 0\.0: must be in \(0, 1\)"),
         (lambda: run(Known(1.5), MIXED, 1), r"discount is 1\.5: must be in \(0, 1\)"),
         (lambda: run(MBPSRL(0.9), [], 1), "arms is empty: at least one arm"),
-        (lambda: run(MBPSRL(0.9), MIXED, 0), r"episodes is 0.*: must be a whole number, 1 or more"),
+        (lambda: run(MBPSRL(0.9), MIXED, 0), r"episodes is 0.*: must be a whole number ≥ 1"),
         (lambda: run(MBPSRL(0.9), MIXED, 1, runs=0), r"runs is 0.*: must be a whole number"),
         (
             lambda: run(MBPSRL(0.9), [MIXED[0], MOVING], 1),

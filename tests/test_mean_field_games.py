@@ -9,8 +9,6 @@ from hypothesis import strategies as st
 from scipy.integrate import quad
 from scipy.linalg import expm
 
-from alphafair.models.meanfield import homotopy
-from alphafair.models.meanfield.equilibrium import euler
 from alphafair.models.meanfield.games import (
     ContinuousGame,
     DiscreteGame,
@@ -20,6 +18,7 @@ from alphafair.models.meanfield.games import (
     exploitability,
     fictitious_play,
     grim,
+    homotopy,
     mass_flow,
     n_player_costs,
     n_player_gap,
@@ -35,6 +34,7 @@ from alphafair.models.meanfield.games import (
     uniform,
     values,
 )
+from alphafair.models.meanfield.games.equilibrium import euler
 
 # The differential equations are solved to 1e−11 in each step.
 SOLVED = 1e-9
@@ -455,7 +455,10 @@ def two(**changes):
         (lambda: values(susceptible_infected(), uniform(roads()), [0]), "policy has"),
         (lambda: mass_flow(roads(), uniform(roads()), [0.5]), "whole numbers"),
         (lambda: n_player_gap(sir_vaccination(), uniform(sir_vaccination()), 6), "whole numbers"),
-        (lambda: n_player_gap(sir_vaccination(), uniform(sir_vaccination()), 1), "2 or more"),
+        (
+            lambda: n_player_gap(sir_vaccination(), uniform(sir_vaccination()), 1),
+            "n_players is 1.0: .* ≥ 2",
+        ),
         (lambda: n_player_gap(susceptible_infected(), grim, 50_000), "players would fit"),
         (lambda: n_player_gap(two(), lambda m: [[1, 1], [1, 0]], 2), "strategy"),
         (lambda: threshold_policy(sir_vaccination(), 0.1, state="X"), "state is 'X'"),

@@ -232,7 +232,6 @@ def changed(array, index, value):
         ({"cap": changed(B, (1, 0), NAN)}, ValueError, r"cap\[1, 0\] is nan: must be ≥ 0"),
         ({"cap": "all"}, TypeError, r"cap must hold real numbers"),
         ({"cap": np.ones((3, 5))}, ValueError, r"cap has shape \(3, 5\): must be a scalar"),
-        ({"cap": 1.0, "within": 0.5}, ValueError, r"cap is given and within is 0.5: caps need"),
         ({"cap": 0.0}, ValueError, r"no item with a positive benefit and cap: no budget"),
         (
             {"benefit": changed(B * 1e-250, (0, 0), 1e250), "cost": 1e-100},

@@ -442,22 +442,23 @@ def test_parity_first_can_harm_the_final_set():
 def test_simulation_within_three_standard_errors(population, policy):
     result = gamma_rule(policy(population, 0.2), 0.5)
     run = simulate(result, candidates=20_000, runs=60, seed=5)
-    assert abs(run.utility - result.utility) < 3 * run.standard_error
-    assert run.standard_error < 0.005
+    quality = run.quality
+    assert abs(quality.mean - result.utility) < 3 * quality.standard_error
+    assert quality.standard_error < 0.005
     assert (run.selected.sum(axis=1) == 4000).all()
     assert (run.size.sum(axis=1) == 20_000).all()
     rates = run.selected.sum(axis=0) / run.size.sum(axis=0)
     np.testing.assert_allclose(rates, result.rates, rtol=0, atol=2e-3)
-    low, high = run.interval
-    assert low < run.utility < high
+    low, high = quality.interval
+    assert low < quality.mean < high
 
 
 def test_simulation_repeats_itself():
     chosen = bayes_optimal(A, 0.2)
     first, again, other = (simulate(chosen, 100, 5, seed=seed) for seed in (1, 1, 2))
-    np.testing.assert_array_equal(first.utilities, again.utilities)
-    assert (first.utilities != other.utilities).any()
-    assert simulate(chosen, 100, 1).interval == (-np.inf, np.inf)
+    np.testing.assert_array_equal(first.quality.values, again.quality.values)
+    assert (first.quality.values != other.quality.values).any()
+    assert simulate(chosen, 100, 1).quality.interval == (-np.inf, np.inf)
 
 
 @given(
@@ -654,7 +655,7 @@ ERRORS = [
     (lambda: simulate(bayes_optimal(A), 10.5), ValueError, r"candidates is 10.5: must be a whole"),
     (lambda: simulate(bayes_optimal(A), runs=0), ValueError, r"runs is 0.0: must be a whole"),
     (lambda: simulate(bayes_optimal(A), np.inf), ValueError, r"candidates is inf: must be a whole"),
-    (lambda: exam_scores(1), ValueError, r"candidates is 1.0: must be a whole number, 2 or more"),
+    (lambda: exam_scores(1), ValueError, r"candidates is 1.0: must be a whole number ≥ 2"),
     (lambda: quotas([0.5], [3], 4), ValueError, r"total is 4: must be between 0 and 3"),
     (lambda: quotas([0.0, 1.0], [3, 0], 1), ValueError, r"rates are 0 in every group"),
     (select_error(score=[1.0, np.nan, 2.0, 3.0]), ValueError, r"score\[1\] is nan: must be finite"),
@@ -721,7 +722,7 @@ def test_public_names():
 def test_a_short_simulation_is_silent(installed, monkeypatch, capsys):
     if not installed:
         monkeypatch.setitem(sys.modules, "tqdm", None)
-    assert simulate(bayes_optimal(A), 100, 3).utilities.shape == (3,)
+    assert simulate(bayes_optimal(A), 100, 3).quality.values.shape == (3,)
     assert capsys.readouterr() == ("", "")
 
 

@@ -9,15 +9,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import sparse
 
-from alphafair.models.bandits import Arm, NotIndexableError, relaxation, whittle_index, zoo
-from alphafair.models.bandits.fluid import (
+from alphafair.models.bandits import Arm, NotIndexableError, examples, whittle_index
+from alphafair.models.bandits.planning import stationary as relaxation
+from alphafair.models.bandits.planning.mean_map import (
     affine_piece,
     fixed_point,
     limit_cycle,
     mean_map,
     orbit,
 )
-from alphafair.models.bandits.relaxation import stationary_relaxation
+from alphafair.models.bandits.planning.stationary import stationary_relaxation
 
 # One linear system of at most 8 unknowns, condition numbers to 1e3.
 BALANCE = 1e-12
@@ -28,11 +29,19 @@ CONE = 1e-7
 # with a linear program solver and by iteration, to the digits that are given.  The arms of the
 # cycles are those of Gast, Gaujal & Yan (arXiv:2012.09064), the first is Niño-Mora's of 2001.
 VALUES = [
-    (zoo.indexable_without_pcl(), 0.5, 0.40165, [0.13909, 0.6681, 0.19281], None, None, None),
-    (zoo.singular_example(), 0.5, 0.5, [0.5, 0.3, 0.2], None, None, None),
-    (zoo.cycle_example(1), 0.4, 0.247597, [0.32258, 0.30317, 0.37425], [-1.0268], 0.246636, None),
+    (examples.indexable_without_pcl(), 0.5, 0.40165, [0.13909, 0.6681, 0.19281], None, None, None),
+    (examples.singular_example(), 0.5, 0.5, [0.5, 0.3, 0.2], None, None, None),
     (
-        zoo.cycle_example(2),
+        examples.cycle_example(1),
+        0.4,
+        0.247597,
+        [0.32258, 0.30317, 0.37425],
+        [-1.0268],
+        0.246636,
+        None,
+    ),
+    (
+        examples.cycle_example(2),
         0.4,
         0.12380017,
         [0.29943, 0.33825, 0.36232],
@@ -40,7 +49,7 @@ VALUES = [
         0.114202,
         [[0.12779, 0.24747, 0.62473], [0.47988, 0.42054, 0.09957]],
     ),
-    (zoo.cycle_example(3), 0.4, 0.363776, None, [-1.108], 0.361531, None),
+    (examples.cycle_example(3), 0.4, 0.363776, None, [-1.108], 0.361531, None),
 ]
 NAMES = ["exponential", "singular", "cycle-1", "cycle-2", "cycle-3"]
 
@@ -88,7 +97,7 @@ def test_cycles(k):
 
 def test_singular_example_by_hand():
     """With a = 1/2 state 0 alone is active, and all rows in use are (1/2, 3/10, 1/5)."""
-    solution = stationary_relaxation(zoo.singular_example(), 0.5)
+    solution = stationary_relaxation(examples.singular_example(), 0.5)
     exact = [[0, 0.5], [0.3, 0], [0.2, 0]]
     assert solution.occupation == pytest.approx(np.array(exact), abs=1e-15)
     assert solution.value == pytest.approx(0.5, abs=1e-15)
@@ -124,7 +133,7 @@ def cvxpy_program(arm, a):
 @pytest.mark.parametrize("seed", range(100))
 def test_against_cvxpy(seed):
     rng = np.random.default_rng(seed)
-    arm = zoo.random_dense(int(rng.integers(2, 9)), seed, ("exponential", "uniform")[seed % 2])
+    arm = examples.random_dense(int(rng.integers(2, 9)), seed, ("exponential", "uniform")[seed % 2])
     a = rng.uniform(0.05, 0.95)
     solution = stationary_relaxation(arm, a)
     assert solution.value == pytest.approx(cvxpy_program(arm, a), abs=CONE)
@@ -143,7 +152,7 @@ def test_against_cvxpy(seed):
 @pytest.mark.parametrize("a", [0.1, 0.4, 0.45, 0.7, 0.95])
 def test_not_indexable(example, a):
     """No index: order and value come from the program."""
-    arm = zoo.nonindexable(example)
+    arm = examples.nonindexable(example)
     with pytest.raises(NotIndexableError):
         whittle_index(arm, discount=1)
     solution = stationary_relaxation(arm, a)
@@ -250,18 +259,18 @@ def test_refusal(arm, a):
 
 
 def test_refusal_says_which_states():
-    two = Arm.of_classes([zoo.circulant(), zoo.restart()])
+    two = Arm.of_classes([examples.circulant(), examples.restart()])
     with pytest.raises(ValueError, match="from state 0 it never reaches state 4, whatever is done"):
         stationary_relaxation(two, 0.5)
     with pytest.raises(ValueError, match="from state 2 it never reaches state 0, whatever is done"):
-        stationary_relaxation(zoo.task_scheduling([0.5, 0.25]), 0.5)
+        stationary_relaxation(examples.task_scheduling([0.5, 0.25]), 0.5)
 
 
 CURVES = [
-    zoo.cycle_example(1),
-    zoo.nonindexable(1),
-    zoo.singular_example(),
-    zoo.age_of_information(5),
+    examples.cycle_example(1),
+    examples.nonindexable(1),
+    examples.singular_example(),
+    examples.age_of_information(5),
 ]
 
 
@@ -282,7 +291,10 @@ def test_multiplier_is_the_slope(arm):
 def test_kinks_of_the_program_without_an_index(monkeypatch):
     """The same slopes from the dual program alone, at kinks and at both ends."""
     expected = {}
-    for name, arm in (("singular", zoo.singular_example()), ("age", zoo.age_of_information(4))):
+    for name, arm in (
+        ("singular", examples.singular_example()),
+        ("age", examples.age_of_information(4)),
+    ):
         for a in (0, 0.25, 0.5, 1):
             expected[name, a] = stationary_relaxation(arm, a)
 
@@ -290,7 +302,10 @@ def test_kinks_of_the_program_without_an_index(monkeypatch):
         raise NotIndexableError
 
     monkeypatch.setattr(relaxation, "whittle_index", no_index)
-    for name, arm in (("singular", zoo.singular_example()), ("age", zoo.age_of_information(4))):
+    for name, arm in (
+        ("singular", examples.singular_example()),
+        ("age", examples.age_of_information(4)),
+    ):
         for a in (0, 0.25, 0.5, 1):
             solution = stationary_relaxation(arm, a)
             assert not solution.by_index
@@ -306,7 +321,7 @@ def test_kinks_of_the_program_without_an_index(monkeypatch):
 
 def test_a_wrong_index_is_noticed(monkeypatch):
     """The order of an index is used if it is optimal, not because it is one."""
-    arm = zoo.cycle_example(2)
+    arm = examples.cycle_example(2)
     true = stationary_relaxation(arm, 0.4)
     index = whittle_index(arm, discount=1)
     for wrong in (index[::-1], index - 0.01, index + 0.01):  # the order; λ
@@ -319,7 +334,7 @@ def test_a_wrong_index_is_noticed(monkeypatch):
 
 
 def test_ends_and_a_single_state():
-    arm = zoo.indexable_without_pcl()
+    arm = examples.indexable_without_pcl()
     for a, P in ((0, arm.P0), (1, arm.P1)):
         solution = stationary_relaxation(arm, a)
         law = np.linalg.matrix_power(P, 200)[0]  # second eigenvalue 0.55
@@ -329,10 +344,10 @@ def test_ends_and_a_single_state():
         assert not solution.singular
         assert solution.locally_stable
     # Where nobody is in the states served first, or last, a = Σ m* too, and φ is linear still.
-    idle = stationary_relaxation(zoo.age_of_information(4), 0)
+    idle = stationary_relaxation(examples.age_of_information(4), 0)
     assert not idle.singular
     assert idle.by_index
-    assert not stationary_relaxation(zoo.gilbert_elliott(0.2, 0.8, 3), 1).singular
+    assert not stationary_relaxation(examples.gilbert_elliott(0.2, 0.8, 3), 1).singular
     alone = stationary_relaxation(Arm([[1]], [[1]], 2, 5), 0.25)
     assert (alone.value, alone.multiplier, alone.eigenvalues.size) == (2.75, 3, 0)
     assert alone.locally_stable
@@ -355,7 +370,7 @@ def next_fractions(arm, order, active, arms_by_state):
 @pytest.mark.parametrize("order", [[0, 1, 2], [2, 0, 1]])
 @pytest.mark.parametrize(("n_arms", "active"), [(3, 1), (4, 2), (5, 0), (4, 4)])
 def test_mean_map_is_the_expectation(order, n_arms, active):
-    arm = zoo.nonindexable(2)
+    arm = examples.nonindexable(2)
     phi = mean_map(arm, order, active / n_arms)
     for counts in itertools.product(range(n_arms + 1), repeat=3):
         if sum(counts) == n_arms:
@@ -364,7 +379,7 @@ def test_mean_map_is_the_expectation(order, n_arms, active):
 
 
 def test_mean_map_of_many_points_and_sparse_arms():
-    arm = zoo.random_dense(4, 3)
+    arm = examples.random_dense(4, 3)
     thin = Arm(sparse.csr_array(arm.P0), sparse.csr_array(arm.P1), arm.R0, arm.R1)
     points = np.random.default_rng(0).dirichlet(np.ones(4), size=(2, 3))
     order = [2, 0, 3, 1]
@@ -384,7 +399,7 @@ def test_mean_map_of_many_points_and_sparse_arms():
 
 def test_affine_pieces():
     """Each agrees with the map in its region, differs outside, and keeps the mass."""
-    arm, order, a = zoo.random_dense(5, 1), np.array([3, 0, 4, 2, 1]), 0.35
+    arm, order, a = examples.random_dense(5, 1), np.array([3, 0, 4, 2, 1]), 0.35
     phi, rng, seen = mean_map(arm, order, a), np.random.default_rng(1), set()
     pieces = [affine_piece(arm, order, a, i) for i in range(5)]
     for K, offset in pieces:
@@ -403,7 +418,7 @@ def test_affine_pieces():
 @pytest.mark.parametrize("seed", range(30))
 def test_the_only_fixed_point_in_the_order_of_an_index(seed):
     """Of the S affine fixed points exactly one lies in its own region."""
-    arm, a = zoo.random_dense(5, seed), 0.1 + 0.025 * seed
+    arm, a = examples.random_dense(5, seed), 0.1 + 0.025 * seed
     order = np.argsort(-whittle_index(arm, discount=1))
     found = []
     for i in range(5):
@@ -431,7 +446,7 @@ def test_fixed_point_in_any_order(arm, random, a):
 @pytest.mark.parametrize("seed", range(20))
 def test_eigenvalues_are_those_of_the_map(seed):
     """Differences of φ around m*, in directions that keep the mass."""
-    arm, a = zoo.random_dense(4, seed), 0.4
+    arm, a = examples.random_dense(4, seed), 0.4
     solution = stationary_relaxation(arm, a)
     phi, m, step = mean_map(arm, solution.order, a), solution.fixed_point, 1e-7
     directions = np.eye(4)[:3] - np.eye(4)[3]
@@ -446,7 +461,7 @@ def test_eigenvalues_are_those_of_the_map(seed):
 
 
 def test_orbit():
-    arm, order, a = zoo.cycle_example(1), [0, 1, 2], 0.4
+    arm, order, a = examples.cycle_example(1), [0, 1, 2], 0.4
     points = orbit(arm, order, a, [1, 0, 0], 3)
     phi = mean_map(arm, order, a)
     expected = [np.array([1.0, 0, 0])]
@@ -457,7 +472,7 @@ def test_orbit():
 
 
 def test_an_orbit_leaves_an_unstable_fixed_point():
-    arm = zoo.cycle_example(2)
+    arm = examples.cycle_example(2)
     m = fixed_point(arm, [0, 1, 2], 0.4)
     assert limit_cycle(arm, [0, 1, 2], 0.4, m).period == 2
     with pytest.raises(ValueError, match="it is near one that repels"):
@@ -471,14 +486,14 @@ def test_a_cycle_is_told_once_around(a, start, period):
     """Where the map turns (eigenvalue −.8) two steps come back before one does."""
     rng = np.random.default_rng(0)
     for m in [start] if start else rng.dirichlet(np.ones(3), 20):
-        cycle = limit_cycle(zoo.cycle_example(2), [0, 1, 2], a, m)
+        cycle = limit_cycle(examples.cycle_example(2), [0, 1, 2], a, m)
         assert cycle.period == period
         assert cycle.attracting
 
 
 def test_a_slow_cycle_is_solved_exactly():
     """Example 1 turns away from m* by 1.027 a step; close to it nothing is taken for the end."""
-    arm = zoo.cycle_example(1)
+    arm = examples.cycle_example(1)
     m = fixed_point(arm, [0, 1, 2], 0.4)
     near = limit_cycle(arm, [0, 1, 2], 0.4, 0.999 * m + 0.001 / 3)
     far = limit_cycle(arm, [0, 1, 2], 0.4)
@@ -490,7 +505,7 @@ def test_a_slow_cycle_is_solved_exactly():
 
 def test_an_orbit_that_creeps():
     """Steps of 1e−9: it looks closed, but where it is heading it will not stay."""
-    arm, slow = zoo.cycle_example(1), 1.5e-9
+    arm, slow = examples.cycle_example(1), 1.5e-9
     P0, P1 = ((1 - slow) * np.eye(3) + slow * P for P in (arm.P0, arm.P1))
     with pytest.raises(ValueError, match="has not come to a cycle"):
         limit_cycle(Arm(P0, P1, arm.R0, arm.R1), [0, 1, 2], 0.4, [0.5, 0.25, 0.25], steps=50)
@@ -509,7 +524,7 @@ def test_an_orbit_that_turns_without_contracting():
 
 def test_conveyor_has_two_ends():
     """Hong et al. (2023): a solution of the program is not an attractor, in one order."""
-    arm, bad = zoo.conveyor(), [1, 2, 3, 0, 7, 6, 5, 4]
+    arm, bad = examples.conveyor(), [1, 2, 3, 0, 7, 6, 5, 4]
     solution = stationary_relaxation(arm, 0.5)
     assert solution.value == pytest.approx(0.1 / 8, abs=1e-15)
     assert solution.fixed_point == pytest.approx(np.full(8, 1 / 8), abs=1e-14)
@@ -529,7 +544,7 @@ def test_conveyor_has_two_ends():
 @pytest.mark.parametrize("seed", range(10))
 def test_names_and_units_do_not_matter(seed):
     rng = np.random.default_rng(seed)
-    arm, a = zoo.random_dense(5, seed), rng.random()
+    arm, a = examples.random_dense(5, seed), rng.random()
     plain = stationary_relaxation(arm, a)
     name = rng.permutation(5)  # new state i is old state name[i]
     P0, P1 = (P[np.ix_(name, name)] for P in (arm.P0, arm.P1))
@@ -543,7 +558,7 @@ def test_names_and_units_do_not_matter(seed):
 
 def test_rows_printed_to_eight_digits():
     """Rows that sum to 1 ± 1e−8 lose no mass on the way."""
-    exact = zoo.cycle_example(2)
+    exact = examples.cycle_example(2)
     short = Arm(exact.P0 * (1 - 2e-8), exact.P1 * (1 + 1e-8), exact.R0, exact.R1)
     solution = stationary_relaxation(short, 0.4)
     assert solution.by_index
@@ -553,7 +568,7 @@ def test_rows_printed_to_eight_digits():
     assert far.sum() == pytest.approx(1, abs=1e-11)
 
 
-ARM = zoo.cycle_example(1)
+ARM = examples.cycle_example(1)
 
 
 @pytest.mark.parametrize(

@@ -1,5 +1,6 @@
 """The companions of Part II: models in which fairness meets uncertainty, learning and incentives.
 
-Each module states a model in its docstring, takes a dataclass and returns a NamedTuple.  They may
-use the core; the core does not know them.
+Each wing states its model in its docstring, takes dataclasses and returns NamedTuples.  What all
+of them share is in `common`.  They use a few tools of the core, such as its checks; the core does
+not know them.
 """

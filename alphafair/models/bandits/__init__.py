@@ -1,7 +1,7 @@
 """Who is activated next, when arms change state whether or not they are.
 
 N arms, at each step a part of them can be activated: patients and visits, machines and services,
-channels and probes.  `Arm` says how one arm moves and what it pays; `zoo` has textbook ones.
+channels and probes.  `Arm` says how one arm moves and what it pays; `examples` has textbook ones.
 
 - An **index** gives each state a number so that the arms with the largest are activated:
   `gittins_index` for arms that wait, `whittle_index` for arms that do not, with its test of
@@ -16,17 +16,11 @@ channels and probes.  `Arm` says how one arm moves and what it pays; `zoo` has t
 - Where the arms are not known, `learning` has rules that learn them while they allocate.
 """
 
-from . import zoo
+from . import examples
 from .arms import Arm
-from .evaluate import discounted_reward, optimal_value, policy_value, stationary_reward
-from .fluid import LimitCycle, affine_piece, fixed_point, limit_cycle, mean_map, orbit
-from .horizon import (
-    FiniteHorizonRelaxation,
-    Screening,
-    applicant_screening,
-    finite_horizon_relaxation,
-)
-from .index import (
+from .exact import discounted_reward, optimal_value, policy_value, stationary_reward
+from .examples import Screening, applicant_screening
+from .indices import (
     Indexability,
     MultichainError,
     NotIndexableError,
@@ -37,9 +31,22 @@ from .index import (
     indexability,
     whittle_index,
 )
-from .lp_policies import LPFillingPolicy, LPIndexPolicy, LPUpdatePolicy
+from .planning import (
+    FiniteHorizonRelaxation,
+    LimitCycle,
+    LPFillingPolicy,
+    LPIndexPolicy,
+    LPUpdatePolicy,
+    StationaryRelaxation,
+    affine_piece,
+    finite_horizon_relaxation,
+    fixed_point,
+    limit_cycle,
+    mean_map,
+    orbit,
+    stationary_relaxation,
+)
 from .policies import Policy, PriorityPolicy, whittle_policy
-from .relaxation import StationaryRelaxation, stationary_relaxation
 from .simulate import (
     Simulation,
     simulate_average,
@@ -68,6 +75,7 @@ __all__ = [
     "affine_piece",
     "applicant_screening",
     "discounted_reward",
+    "examples",
     "finite_horizon_relaxation",
     "fixed_point",
     "gittins_index",
@@ -86,5 +94,4 @@ __all__ = [
     "trajectory",
     "whittle_index",
     "whittle_policy",
-    "zoo",
 ]

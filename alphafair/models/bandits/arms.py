@@ -19,9 +19,9 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike
-from scipy import sparse
 
-from ...problem import Floats, number
+from ...checks import Floats, number, refuse_first
+from .sparse import as_dense, block_diagonal, is_sparse, scipy
 
 _DISCOUNTED = "in (0, 1); without a discount the order in which rested arms begin does not matter"
 ROUNDING = 1e-7  # rows of probabilities printed with eight digits sum to 1 within this
@@ -88,14 +88,17 @@ class Arm:
         """
         matrix = transitions("P", P)
         size = matrix.shape[0]
-        still = sparse.eye_array(size, format="csr") if sparse.issparse(matrix) else np.eye(size)
+        still: Any = np.eye(size)
+        if is_sparse(matrix):
+            still = scipy().sparse.eye_array(size, format="csr")
         return cls(still, matrix, 0.0, rewards("R", R, size))
 
     @classmethod
     def of_classes(cls, arms: Sequence[Arm]) -> Arm:
-        """Arms of several kinds as one arm: block-diagonal transitions (sparse), rewards in a row.
+        """Arms of several kinds as one arm: block-diagonal transitions, rewards in a row.
 
-        The states of the first kind come first.  How many arms there are of each kind is said by
+        The states of the first kind come first; the matrices are sparse where scipy is installed.
+        How many arms there are of each kind is said by
         the initial state.
 
         Example:
@@ -106,9 +109,9 @@ class Arm:
         """
         if not arms:
             raise ValueError("arms is empty: at least one arm is needed")
-        blocks = [sparse.block_diag([getattr(arm, P) for arm in arms], "csr") for P in ("P0", "P1")]
+        P0, P1 = (block_diagonal([getattr(arm, P) for arm in arms]) for P in ("P0", "P1"))
         paid = [np.concatenate([getattr(arm, R) for arm in arms]) for R in ("R0", "R1")]
-        return cls(sparse.csr_array(blocks[0]), sparse.csr_array(blocks[1]), *paid)
+        return cls(P0, P1, *paid)
 
     @property
     def n_states(self) -> int:
@@ -123,26 +126,19 @@ class Arm:
         return f"Arm(S={self.n_states})"
 
 
-def as_dense(matrix: Any) -> Floats:
-    """The matrix as an array."""
-    array: Floats = matrix.toarray() if sparse.issparse(matrix) else matrix
-    return array
-
-
 def transitions(name: str, value: Any) -> Any:
     """A stochastic matrix, checked: a float array, read-only, or csr_array."""
     matrix: Any
-    if sparse.issparse(value):
-        matrix = sparse.csr_array(value, dtype=float, copy=True)
+    if is_sparse(value):
+        matrix = scipy().sparse.csr_array(value, dtype=float, copy=True)
         matrix.sum_duplicates()
         entries = matrix.data
     else:
         entries = matrix = _real(name, value)
     if matrix.ndim != 2 or matrix.shape[0] != matrix.shape[1] or matrix.shape[0] == 0:
         raise ValueError(f"{name} has shape {matrix.shape}: must be (S, S), one row for each state")
-    least = entries.min(initial=np.inf)  # NaN if there is one
-    if not least >= 0:
-        i, j = _first(matrix, lambda entry: ~(entry >= 0))
+    if not entries.min(initial=np.inf) >= 0:  # NaN if there is one
+        i, j = _first(matrix, ~(entries >= 0))
         raise ValueError(
             f"{name}[{i}, {j}] is {matrix[i, j]}: must be a probability, finite and ≥ 0"
         )
@@ -168,9 +164,7 @@ def rewards(name: str, value: ArrayLike, size: int) -> Floats:
             f"{name} has shape {array.shape}: must be a scalar or ({size},), one for each state"
         )
     vector = np.ascontiguousarray(np.broadcast_to(array, size))
-    bad = np.flatnonzero(~np.isfinite(vector))
-    if bad.size:
-        raise ValueError(f"{name}[{bad[0]}] is {vector[bad[0]]}: must be finite")
+    refuse_first(name, vector, np.isfinite(vector), "finite")
     vector.flags.writeable = False
     return vector
 
@@ -189,11 +183,9 @@ def _real(name: str, value: Any) -> Floats:
     return np.array(array, dtype=float)
 
 
-def _first(matrix: Any, bad: Any) -> tuple[int, int]:
-    """Row and column of the first bad entry."""
-    if sparse.issparse(matrix):
-        table = matrix.tocoo()
-        position = int(np.flatnonzero(bad(table.data))[0])
-        return int(table.row[position]), int(table.col[position])
-    row, column = np.argwhere(bad(matrix))[0]
-    return int(row), int(column)
+def _first(matrix: Any, bad: Any) -> Any:
+    """Row and column of the first bad entry, stored or not."""
+    if not is_sparse(matrix):
+        return np.argwhere(bad)[0]
+    table = matrix.tocoo()
+    return [place[bad][0] for place in (table.row, table.col)]

@@ -19,11 +19,10 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import ArrayLike
 
-from ...problem import Floats, Integers, number
+from ...checks import Floats, Integers, number
 from .arms import Arm
-from .index import whittle_index
-
-COUNT = 1e-9  # a N this close to a whole number, relative to N, is that number: rounding
+from .counts import COUNT
+from .indices import whittle_index
 
 
 class Policy(Protocol):

@@ -24,9 +24,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike
-from scipy.special import stdtrit
 
-from ...problem import Floats, Integers
+from ...checks import Floats, Integers
 from ...progress import watched
 from .arms import Arm, discount_factor
 from .counts import (
@@ -38,25 +37,40 @@ from .counts import (
     whole,
 )
 from .policies import Policy
+from .sparse import scipy
 
 REMAINDER = 1e-8  # of the discounted reward: what comes after the last step, at most
 Batch = list[tuple[Integers, Floats]]
 
 
 class Simulation(NamedTuple):
-    """What happened in R runs; rewards are per arm.
+    """What R independent runs say of a mean, per arm.
 
     Attributes:
         mean: over all runs.
-        standard_error: of ``mean``.
-        interval: its 95 % confidence interval (Student's t; infinite for one run).
-        values: (R,) result of each run.
+        standard_error: of ``mean``; infinite for one run.
+        runs: R.
+        values: (R,) the result of each run.
     """
 
     mean: float
     standard_error: float
-    interval: tuple[float, float]
+    runs: int
     values: Floats
+
+    @classmethod
+    def of(cls, values: Floats) -> Simulation:
+        """The summary of the results of all runs, (R,)."""
+        runs = values.size
+        error = float(values.std(ddof=1) / np.sqrt(runs)) if runs > 1 else np.inf
+        return cls(float(values.mean()), error, runs, values)
+
+    @property
+    def interval(self) -> tuple[float, float]:
+        """Limits of the 95 % confidence interval, by Student's law; infinite for one run."""
+        quantile = scipy("Student's law").special.stdtrit(max(self.runs - 1, 1), 0.975)
+        reach = float(quantile) * self.standard_error
+        return self.mean - reach, self.mean + reach
 
 
 def simulate_average(
@@ -112,7 +126,7 @@ def simulate_average(
     for time, (counts, active, _) in enumerate(_walk(policy, arm, start, skipped + steps, rng)):
         if time >= skipped:
             total += _earned(arm, counts, active)
-    return _summary(total / steps / n_arms)
+    return Simulation.of(total / steps / n_arms)
 
 
 def simulate_discounted(
@@ -256,7 +270,7 @@ def _sum(
     walk = _walk(policy, arm, start, weight.size, rng)
     for each, (counts, active, _) in zip(weight, walk, strict=True):
         total += each * _earned(arm, counts, active)
-    return _summary(total / n_arms)
+    return Simulation.of(total / n_arms)
 
 
 def _start(
@@ -305,10 +319,3 @@ def _earned(arm: Arm, counts: Integers, active: Integers) -> Floats:
     """(R,) rewards of all arms in one step."""
     paid: Floats = active @ arm.R1 + (counts - active) @ arm.R0
     return paid
-
-
-def _summary(values: Floats) -> Simulation:
-    error = float(values.std(ddof=1) / np.sqrt(values.size)) if values.size > 1 else np.inf
-    reach = float(stdtrit(max(values.size - 1, 1), 0.975)) * error
-    mean = float(values.mean())
-    return Simulation(mean, error, (mean - reach, mean + reach), values)

@@ -17,16 +17,37 @@ state follow a differential equation, the mean field x; what is left over is com
 """
 
 from . import games
-from .cache import RandomCache, exact_occupancy, random_cache
-from .chain import Chain, exact_chain
-from .gossip import PairLaw, gossip_coverage, gossip_rounds, gossip_shuffle
-from .heterogeneous import FieldRates, Heterogeneous
-from .models import heterogeneous_supermarket, seir, sir, sis, supermarket
-from .population import Model, Population, SynchronousPopulation
-from .refined import Refined, fixed_point, mean_field, steady_state, transient
-from .second_order import second_order
-from .simulate import Simulation, simulate, simulate_average
-from .smooth import Smooth
+from .populations import (
+    Chain,
+    FieldRates,
+    Heterogeneous,
+    Model,
+    PairLaw,
+    Population,
+    RandomCache,
+    Refined,
+    Simulation,
+    Smooth,
+    SynchronousPopulation,
+    exact_chain,
+    exact_occupancy,
+    fixed_point,
+    gossip_coverage,
+    gossip_rounds,
+    gossip_shuffle,
+    heterogeneous_supermarket,
+    mean_field,
+    random_cache,
+    second_order,
+    seir,
+    simulate,
+    simulate_average,
+    sir,
+    sis,
+    steady_state,
+    supermarket,
+    transient,
+)
 
 __all__ = [
     "Chain",

@@ -11,9 +11,10 @@ of it; `candidates` has finite sets of them: simulation, and the same policies f
 people.
 """
 
+from ..common import Simulation
 from .candidates import (
     Candidates,
-    Simulation,
+    SelectionRuns,
     estimate_population,
     exam_scores,
     quotas,
@@ -39,6 +40,7 @@ __all__ = [
     "Candidates",
     "Population",
     "Selection",
+    "SelectionRuns",
     "Simulation",
     "TwoStage",
     "bayes_optimal",

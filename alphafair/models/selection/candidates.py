@@ -18,10 +18,10 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy.special import stdtrit
 
-from ...problem import Floats, Groups, Integers, number
-from ...progress import watched
+from ...checks import Floats, Integers, refuse_first
+from ...groups import Groups
+from ..common import Simulation, watched, whole
 from .population import (
     Belief,
     Population,
@@ -37,22 +37,16 @@ SELECTED = "selected"
 COUNT = 1e-9  # a count this far below a whole number, relative to it, is that number: rounding
 
 
-class Simulation(NamedTuple):
+class SelectionRuns(NamedTuple):
     """What happened in R runs with n candidates each.
 
     Attributes:
-        utility: mean quality of the selected, over all runs.
-        standard_error: of ``utility``.
-        interval: its 95 % confidence interval (Student's t; infinite for one run).
-        utilities: (R,) mean quality of the selected in each run.
+        quality: mean quality of the selected, a `Simulation`.
         size: (R, K) candidates n_g in each group.
         selected: (R, K) of them selected.
     """
 
-    utility: float
-    standard_error: float
-    interval: tuple[float, float]
-    utilities: Floats
+    quality: Simulation[float]
     size: Integers
     selected: Integers
 
@@ -75,7 +69,7 @@ class Candidates(NamedTuple):
 
 def simulate(
     selection: Selection, candidates: int = 1000, runs: int = 100, seed: int = 0
-) -> Simulation:
+) -> SelectionRuns:
     """Draw candidates, select by quotas, look at their quality.
 
     In each run the groups are multinomial, quality and noise normal, and the best q_g of each group
@@ -88,7 +82,7 @@ def simulate(
         seed: of `numpy.random.default_rng`.
 
     Returns:
-        `Simulation`.  A progress bar appears after three seconds, if tqdm is installed.
+        `SelectionRuns`.  A progress bar appears after three seconds, if tqdm is installed.
 
     Raises:
         ValueError: no run, or so few candidates that none is selected.
@@ -96,24 +90,20 @@ def simulate(
     Example:
         >>> from alphafair.models.selection import Population, bayes_optimal
         >>> selection = bayes_optimal(Population([0.4, 0.6], noise=[2.0, 0.5]), budget=0.2)
-        >>> result = simulate(selection, candidates=10_000, runs=25)
-        >>> low, high = result.interval
+        >>> quality = simulate(selection, candidates=10_000, runs=25).quality
+        >>> low, high = quality.interval
         >>> low < selection.utility < high
         True
     """
-    n = _whole("candidates", candidates)
-    runs = _whole("runs", runs)
+    n = whole("candidates", candidates, 1)
+    runs = whole("runs", runs, 1)
     total = _total(selection.budget, n)
     rng = np.random.default_rng(seed)
     size = rng.multinomial(n, selection.population.fraction, size=runs)
     selected = np.array([quotas(selection.rates, n_g, total) for n_g in size])
     pairs = watched(list(zip(size, selected, strict=True)), "runs")
     totals = [_one_run(selection.population, n_g, q_g, rng) for n_g, q_g in pairs]
-    utilities = np.array(totals) / total
-    error = float(utilities.std(ddof=1) / np.sqrt(runs)) if runs > 1 else np.inf
-    mean = float(utilities.mean())
-    reach = float(stdtrit(max(runs - 1, 1), 0.975)) * error
-    return Simulation(mean, error, (mean - reach, mean + reach), utilities, size, selected)
+    return SelectionRuns(Simulation.of(np.array(totals) / total), size, selected)
 
 
 def _one_run(population: Population, size: Integers, chosen: Integers, rng: Any) -> float:
@@ -190,7 +180,7 @@ def exam_scores(candidates: int = 1000, seed: int = 0) -> Candidates:
         >>> [int(exam.noise_variance[exam.group == g].mean() ** 0.5) for g in ("few", "many")]
         [179, 96]
     """
-    n = _whole("candidates", candidates, 2)
+    n = whole("candidates", candidates, 2)
     rng = np.random.default_rng(seed)
     few = rng.random(n) < 0.4
     papers = np.where(few, rng.integers(2, 5, n), rng.integers(8, 13, n))
@@ -401,9 +391,6 @@ def _select_in_frame(data: Any, score: str, group: str, noise_variance: Any, *se
 
 
 # --- conversions ----------------------------------------------------------------------------------
-def _whole(name: str, value: Any, least: int = 1) -> int:
-    expected = f"a whole number, {least} or more"
-    return int(number(name, value, expected, lambda v: v >= least and v.is_integer()))
 
 
 def _total(budget: float, n: int) -> int:
@@ -423,19 +410,12 @@ def _numbers(name: str, value: Any, size: int) -> Floats:
         raise TypeError(f"{name} must hold real numbers, not {array.dtype}")
     if array.shape != (size,):
         raise ValueError(f"{name} has shape {array.shape}: must be ({size},), that of group")
-    bad = ~np.isfinite(array)
-    if bad.any():
-        i = int(np.argmax(bad))
-        raise ValueError(f"{name}[{i}] is {array[i]}: must be finite; drop that row or impute it")
+    refuse_first(name, array, np.isfinite(array), "finite", "drop that row or impute it")
     return array.astype(float)
 
 
 def _variances(value: Any, size: int) -> Floats:
     scalar = np.ndim(value) == 0
     v = _numbers("noise_variance", np.full(size, value) if scalar else value, size)
-    if (v < 0).any():
-        i = int(np.argmax(v < 0))
-        raise ValueError(
-            f"noise_variance[{i}] is {v[i]}: must be ≥ 0; a negative estimate is to be set to 0"
-        )
+    refuse_first("noise_variance", v, v >= 0, "≥ 0", "a negative estimate is to be set to 0")
     return v

@@ -27,14 +27,13 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike
-from scipy.special import ndtr, ndtri
 
-from ...problem import Floats, number
+from ...checks import Floats, number, refuse_first
+from ..common import bisect, scipy
 
 SUM_TO_ONE = 1e-9  # fractions typed with nine decimals pass; they are then divided by their sum
 LARGEST = 1e200  # of a mean or a standard deviation: products and squares stay in range
 FAR = 40.0  # standard deviations: Φ(−40) is 0 in double precision
-HALVINGS = 200  # of an interval: 2⁻²⁰⁰ of it is beyond double precision unless the root is 0
 
 
 @dataclass(frozen=True, init=False, eq=False, repr=False)
@@ -84,7 +83,7 @@ class Population:
         labels: Sequence[Any] | None = None,
     ) -> None:
         p = _vector("fraction", fraction, None)
-        _require("fraction", p, p > 0, "> 0", "leave out groups without candidates")
+        refuse_first("fraction", p, p > 0, "> 0", "leave out groups without candidates")
         if not abs(p.sum() - 1) <= SUM_TO_ONE:
             raise ValueError(
                 f"fraction sums to {p.sum():.10g}: must sum to 1; divide counts by their sum"
@@ -92,8 +91,12 @@ class Population:
         values = {"mean": mean, "spread": spread, "bias": bias, "noise": noise}
         fields = {name: _vector(name, value, p.size) for name, value in values.items()}
         eta, sigma = fields["spread"], fields["noise"]
-        _require("spread", eta, eta > 0, "> 0", "without spread there is nobody better to select")
-        _require("noise", sigma, sigma >= 0, "≥ 0", "it is a standard deviation, not a variance")
+        refuse_first(
+            "spread", eta, eta > 0, "> 0", "without spread there is nobody better to select"
+        )
+        refuse_first(
+            "noise", sigma, sigma >= 0, "≥ 0", "it is a standard deviation, not a variance"
+        )
         for name, value in {"fraction": p / p.sum(), **fields}.items():
             value.setflags(write=False)
             object.__setattr__(self, name, value)
@@ -247,7 +250,7 @@ def with_rates(population: Population, rates: ArrayLike, budget: float | None = 
         0.2
     """
     x = _vector("rates", rates, len(population))
-    _require("rates", x, (x >= 0) & (x <= 1), "between 0 and 1", "they are parts of each group")
+    refuse_first("rates", x, (x >= 0) & (x <= 1), "between 0 and 1", "they are parts of each group")
     used = float(population.fraction @ x)
     alpha = _budget(used if budget is None else budget)
     if abs(used - alpha) > SUM_TO_ONE * alpha:
@@ -255,7 +258,7 @@ def with_rates(population: Population, rates: ArrayLike, budget: float | None = 
             f"rates select {used:.10g} of all candidates (Σ fraction·rates): must be the budget, "
             f"{alpha:.10g}; multiply them by {alpha / used if used else np.inf:.10g}"
         )
-    scores = -ndtri(x)
+    scores = -scipy().special.ndtri(x)
     belief = Belief(-np.clip(scores, -FAR, FAR), np.ones(x.size))
     return _selection(population, alpha, x, scores, belief)
 
@@ -300,7 +303,7 @@ def gamma_rule(selection: Selection, gamma: float = 0.8) -> Selection:
         x = np.where(upper, 1.0, gamma) * (alpha / (p @ np.where(upper, 1.0, gamma)))
     else:
         x = _best_in_band(p, belief, alpha, gamma)
-    return _selection(population, alpha, x, -ndtri(x), belief)
+    return _selection(population, alpha, x, -scipy().special.ndtri(x), belief)
 
 
 # --- what can be said without solving -----------------------------------------------------------
@@ -342,7 +345,7 @@ def equal_rate_budget(
     if s == r:
         return None
     with np.errstate(over="ignore"):
-        return float(ndtr((c - d) / (s - r)))
+        return float(scipy().special.ndtr((c - d) / (s - r)))
 
 
 def loss_bound(population: Population, gamma: float = 1.0) -> float:
@@ -380,7 +383,9 @@ def loss_bound(population: Population, gamma: float = 1.0) -> float:
     """
     gamma = number("gamma", gamma, "between 0 and 1 (1 is demographic parity)", _is_part)
     mu = population.mean
-    _require("mean", mu, mu == mu[0], f"{mu[0]}, that of group 0", "the bound needs a common mean")
+    refuse_first(
+        "mean", mu, mu == mu[0], f"{mu[0]}, that of group 0", "the bound needs a common mean"
+    )
     s = population.posterior_spread
     return float(gamma * (population.fraction @ (s / s.max())))
 
@@ -397,7 +402,7 @@ def _selection(
     with np.errstate(over="ignore"):  # under enormous noise a threshold may be infinite
         thresholds = population.observed_mean + population.observed_spread * scores
     x = np.array(rates)
-    gain = population.mean * x + population.posterior_spread * density(ndtri(x))
+    gain = population.mean * x + population.posterior_spread * density(scipy().special.ndtri(x))
     utility = float(population.fraction @ gain) / alpha
     return Selection(x, thresholds, utility, population, alpha, belief)
 
@@ -417,33 +422,20 @@ def _common_threshold(
     interpolated: where s is tiny beside c, no double t meets the budget.
     """
     c, s = belief
+    ndtr, ndtri = scipy().special.ndtr, scipy().special.ndtri
 
     def rates(t: float) -> Floats:
         return np.asarray(ndtr((c - t) / s).clip(low, high))
 
     alone = c - s * ndtri(alpha)
     with np.errstate(over="ignore"):
-        t, above = bisect(lambda t: p @ rates(t) - alpha, alone.min(), alone.max())
+        t, above = bisect(lambda t: p @ rates(t) < alpha, float(alone.min()), float(alone.max()))
         more, less = rates(t), rates(above)
         scores = (t - c) / s, (above - c) / s
     excess, width = p @ more - alpha, p @ (more - less)
     part = float(np.clip(excess / width, 0, 1)) if width > 0 else 0.0
     x = more + (less - more) * part
     return x, np.clip(-ndtri(x), *scores), t
-
-
-def bisect(function: Callable[[float], Any], low: float, high: float) -> tuple[float, float]:
-    """Neighbouring doubles between which a falling function crosses 0."""
-    low, high = float(low), float(high)
-    for _ in range(HALVINGS):
-        middle = low + (high - low) / 2
-        if not low < middle < high:
-            break
-        if function(middle) >= 0:
-            low = middle
-        else:
-            high = middle
-    return low, high
 
 
 # --- the γ-rule for any number of groups ----------------------------------------------------------
@@ -455,15 +447,15 @@ def bisect(function: Callable[[float], Any], low: float, high: float) -> tuple[f
 # u' = c + s Φ⁻¹(1 − x): what those at the top gain as it rises, and those at the bottom lose.
 # Above M = α it is sought where it changes sign.  u'(1) = −∞ keeps M below 1.
 def _best_in_band(p: Floats, belief: Belief, alpha: float, gamma: float) -> Floats:
-    c, s = belief
+    (c, s), ndtri = belief, scipy().special.ndtri
 
-    def slope(top: float) -> float:
+    def falls(top: float) -> bool:
         tau = _common_threshold(p, belief, alpha, gamma * top, top)[2]
         gain = np.maximum(c - s * ndtri(top) - tau, 0)
         loss = np.minimum(c - s * ndtri(gamma * top) - tau, 0)
-        return float(p @ (gain + gamma * loss))
+        return bool(p @ (gain + gamma * loss) < 0)
 
-    top, _ = bisect(slope, alpha, min(1.0, alpha / gamma))
+    top, _ = bisect(falls, alpha, min(1.0, alpha / gamma))
     return _common_threshold(p, belief, alpha, gamma * top, top)[0]
 
 
@@ -488,16 +480,10 @@ def _vector(name: str, value: ArrayLike, size: int | None) -> Floats:
         expected = "(K,), a number for each group" if size is None else f"({size},) or a number"
         raise ValueError(f"{name} has shape {array.shape}: must be {expected}")
     array = array.astype(float)
-    _require(
+    refuse_first(
         name, array, np.abs(array) < LARGEST, f"finite, below {LARGEST:g}", "estimate it from data"
     )
     return array
-
-
-def _require(name: str, array: Floats, good: Any, expected: str, cure: str) -> None:
-    if not np.all(good):
-        g = int(np.argmin(good))
-        raise ValueError(f"{name}[{g}] is {array[g]}: must be {expected}; {cure}")
 
 
 def _labels(labels: Sequence[Any] | None, size: int) -> tuple[Any, ...]:

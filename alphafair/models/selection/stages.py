@@ -5,10 +5,10 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import numpy as np
-from scipy.special import ndtr, ndtri, owens_t
 
-from ...problem import Floats, number
-from .population import FAR, Selection, bisect, density
+from ...checks import Floats, number
+from ..common import bisect, scipy
+from .population import FAR, Selection, density
 
 
 class TwoStage(NamedTuple):
@@ -63,13 +63,13 @@ def two_stage(selection: Selection, budget: float = 0.1) -> TwoStage:
         lambda v: 0 < v < selection.budget,
     )
     population, p = selection.population, selection.population.fraction
-    mu, eta = population.mean, population.spread
+    mu, eta, ndtri = population.mean, population.spread, scipy().special.ndtri
     # P_g(t) ≤ P(W > t), and P_g(t) ≥ x_g − P(W ≤ t).
     ends = (
-        np.min(mu + eta * ndtri(selection.budget - alpha)),
-        np.max(mu - eta * ndtri(alpha)),
+        float(np.min(mu + eta * ndtri(selection.budget - alpha))),
+        float(np.max(mu - eta * ndtri(alpha))),
     )
-    low, high = bisect(lambda t: p @ passing(selection, t)[0] - alpha, *ends)
+    low, high = bisect(lambda t: p @ passing(selection, t)[0] < alpha, *ends)
     t = (low + high) / 2
     rates, quality = passing(selection, t)
     return TwoStage(float(p @ quality) / alpha, rates, t, selection, alpha)
@@ -82,7 +82,7 @@ def passing(selection: Selection, t: float) -> tuple[Floats, Floats]:
 
         E[Z; Z > k, Y > h] = φ(k) Φ((ρk − h)/r) + ρ φ(h) Φ((ρh − k)/r)
     """
-    population = selection.population
+    population, ndtr = selection.population, scipy().special.ndtr
     s = population.observed_spread
     rho = population.spread / s
     r = np.maximum(population.noise / s, 1e-200)  # σ = 0: the quotients become ±∞, or 0 if k = h
@@ -100,6 +100,7 @@ def both_above(h: Floats, k: Floats, rho: Floats, r: Floats) -> Floats:
     Owen (1956): Φ₂ = ½Φ(−h) + ½Φ(−k) − T(h, (k − ρh)/(hr)) − T(k, (h − ρk)/(kr)) − ½ [hk < 0].
     At h = 0 or k = 0 the limit from above, which a denormal step takes without a special case.
     """
+    ndtr, owens_t = scipy().special.ndtr, scipy().special.owens_t
     h, k = (np.where(np.abs(z) < 1e-100, 1e-100, z) for z in (h, k))
     wings = owens_t(h, (k - rho * h) / h / r) + owens_t(k, (h - rho * k) / k / r)
     chance = (ndtr(-h) + ndtr(-k)) / 2 - wings - np.where((h < 0) != (k < 0), 0.5, 0.0)

@@ -8,7 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from ...problem import Floats, number
+from ...checks import Floats, number
+from ..common import bisect_each
 
 Function = Callable[[Floats], Any]
 LARGEST, SMALLEST = np.finfo(float).max, np.finfo(float).tiny
@@ -62,7 +63,7 @@ class Cost:
         with np.errstate(all="ignore"):
             if self.inverse_slope is not None:
                 return np.asarray(self.inverse_slope(worth), float)
-            found = bisect(lambda x: self.slope(x) >= worth, worth.shape)
+            found = bisect_each(lambda x: self.slope(x) >= worth, worth.shape)
             found = np.where(found >= LARGEST, np.inf, found)
             return np.asarray(np.where(worth <= self.least_slope, 0.0, found))
 
@@ -135,15 +136,3 @@ def linear() -> Cost:
         inverse_slope=lambda s: np.where(s <= 1, 0.0, np.inf),
         degree=1.0,
     )
-
-
-def bisect(enough: Callable[[Floats], Any], shape: tuple[int, ...]) -> Floats:
-    """The least positive double at which ``enough`` (monotone) holds: their bits are in order."""
-    low = np.zeros(shape, np.int64)
-    high = np.full(shape, np.float64(LARGEST).view(np.int64))
-    for _ in range(63):
-        middle = low + (high - low) // 2
-        with np.errstate(over="ignore"):
-            holds = enough(middle.view(np.float64))
-        low, high = np.where(holds, low, middle), np.where(holds, middle, high)
-    return high.view(np.float64)

@@ -9,7 +9,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike
 
-from ...problem import Floats
+from ...checks import Floats
 from .costs import SMALLEST, Cost
 
 ROUNDING = 2.0**-48

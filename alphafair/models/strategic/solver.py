@@ -5,11 +5,10 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
-from scipy.optimize import linprog
 
-from ...problem import Floats
-from .costs import bisect
+from ...checks import Floats
+from ..common import bisect, scipy
+from .costs import LARGEST
 from .game import Game, Place
 
 CENTRED = 1e-12  # the barrier ends here, relative to what an average agent spends
@@ -37,22 +36,28 @@ def settle(game: Game) -> Solution:
         RuntimeError: neither is one.
     """
     if game.partial and game.cost.degree == 1:
-        found = elfving(game)
-        if found.residual <= ACCEPTED:
-            return found
-    precision, slack, shadow, steps = interior(game)
-    residual, polished, place, more = polish(game, precision, slack, shadow)
+        vertex = elfving(game)
+        if vertex.residual <= ACCEPTED:
+            return vertex
+    inside, slack, shadow, steps = interior(game)
+    residual, polished, place, more = polish(game, inside, slack, shadow)
     found = Solution(polished, place, residual, game.gap(polished, place), steps + more)
-    if residual > ACCEPTED and max(found.gap / game.effort(polished), place.unmet) > ACCEPTED:
-        place = game.at(precision)
-        residual = float(np.abs(game.excess(precision, place.marginal)).max())
-        found = Solution(precision, place, residual, game.gap(precision, place), steps)
-        if not found.gap <= ACCEPTED * game.effort(precision):
-            raise RuntimeError(
-                f"no equilibrium to working precision (relative residual {residual:.1e}, gap "
-                f"{found.gap:.1e}): attributes or weights span too many orders of magnitude, or "
-                f"the slope of the cost jumps; rescale them or smooth the cost"
-            )
+    if residual <= ACCEPTED or max(found.gap / game.effort(polished), place.unmet) <= ACCEPTED:
+        return found
+    return _unpolished(game, inside, steps)
+
+
+def _unpolished(game: Game, precision: Floats, steps: int) -> Solution:
+    """The interior point, if its gap proves it."""
+    place = game.at(precision)
+    residual = float(np.abs(game.excess(precision, place.marginal)).max())
+    found = Solution(precision, place, residual, game.gap(precision, place), steps)
+    if not found.gap <= ACCEPTED * game.effort(precision):
+        raise RuntimeError(
+            f"no equilibrium to working precision (relative residual {residual:.1e}, gap "
+            f"{found.gap:.1e}): attributes or weights span too many orders of magnitude, or "
+            f"the slope of the cost jumps; rescale them or smooth the cost"
+        )
     return found
 
 
@@ -69,7 +74,9 @@ def elfving(game: Game) -> Solution:
     x, v = game.points / np.sqrt(game.weight)[:, None], game.target[:, 0] / unit
     options = dict.fromkeys(("primal_feasibility_tolerance", "dual_feasibility_tolerance"), 1e-10)
     both = np.concatenate([x.T, -x.T], axis=1)
-    plan = linprog(np.ones(2 * len(x)), A_eq=both, b_eq=v, method="highs", options=options)
+    plan = scipy("a linear cost with a direction").optimize.linprog(
+        np.ones(2 * len(x)), A_eq=both, b_eq=v, method="highs", options=options
+    )
     precision = np.abs(plan.x[: len(x)] - plan.x[len(x) :]) * unit / price / np.sqrt(game.weight)
     place = game.at(precision, plan.eqlin.marginals[:, None])
     excess = np.abs(game.excess(precision, place.marginal))
@@ -80,12 +87,14 @@ def elfving(game: Game) -> Solution:
 def _start(game: Game) -> float:
     """The best common precision t: there t Σ w c'(t) = t Σ g."""
     total = float(len(game.root)) if game.target is None else float((game.target**2).sum())
+    share = float(game.mass @ game.weight)
 
-    def enough(t: Floats) -> NDArray[np.bool_]:
-        spent = t * np.asarray(game.cost.slope(t), float) * (game.mass @ game.weight)
-        return np.asarray(spent >= (total if game.target is None else total / t))
+    def enough(t: float) -> bool:
+        slope = float(game.cost.slope(np.array([t]))[0])
+        return t * slope * share >= (total if game.target is None else total / t)
 
-    return float(bisect(enough, (1,))[0])
+    with np.errstate(over="ignore"):
+        return bisect(enough, 0.0, LARGEST)[1]
 
 
 def interior(game: Game) -> tuple[Floats, Floats, Floats, int]:

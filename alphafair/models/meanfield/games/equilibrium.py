@@ -1,0 +1,414 @@
+"""Mean field equilibria: policies that are best responses to the crowd that follows them.
+
+Three ways there.  `repeated_best_response` answers the crowd until nothing changes.
+`fictitious_play` answers the average of all answers so far, and gets there if the game is monotone
+(who does as the crowd does pays for it).  `equilibrium` follows the players from confusion to
+reason (`homotopy`): fast and to all digits, and in games that are not monotone farther than both.
+
+A game in continuous time is first solved in small Euler steps.  That says who changes from which
+action to which, and about when; the moments are then found by Newton's method on the exact flow:
+each is where the two actions are equally good.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from ....checks import Floats, number
+from ...common import scipy, watched, whole
+from .game import ContinuousGame, DiscreteGame, Game, Policy
+from .homotopy import COLDEST, homotopy
+from .response import (
+    backward,
+    best_response,
+    exploitability,
+    forward,
+    hamiltonian,
+    social_cost,
+    solve,
+    tail,
+)
+
+STEPS = 500  # Euler steps of a game in continuous time
+PURE = 1e-6  # an action that is taken less than this is not taken
+
+
+class Equilibrium(NamedTuple):
+    """A policy, and how far it is from an equilibrium.
+
+    Attributes:
+        policy: π.
+        cost: what each player pays when all use it, m⁰·v(0).
+        exploitability: what one of them could save.
+        history: exploitability after each round, or (homotopy) for each η, of the game that was
+            solved: in continuous time that of the Euler steps.
+    """
+
+    policy: Policy
+    cost: float
+    exploitability: float
+    history: Floats
+
+
+# --- answers --------------------------------------------------------------------------------------
+def repeated_best_response(
+    game: Game, *, start: Policy | None = None, rounds: int = 100, tolerance: float = 1e-8
+) -> Equilibrium:
+    """Best responses to best responses, until one is exploitable by no more than the tolerance.
+
+    Args:
+        game: in discrete or continuous time.
+        start: the first policy; default uniform.
+        rounds: how many at most.
+        tolerance: of the exploitability.
+
+    Returns:
+        `Equilibrium`.
+
+    Raises:
+        ValueError: not there after so many rounds; answers that jump back and forth never are.
+
+    Example:
+        >>> from alphafair.models.meanfield.games import prisoners_dilemma
+        >>> round(repeated_best_response(prisoners_dilemma(0.5)).cost, 6)
+        3.333333
+    """
+    policy, history = uniform(game) if start is None else game.policy_of(start), []
+    for _ in watched(range(whole("rounds", rounds, 1)), "best responses"):
+        answer = best_response(game, policy)
+        history.append(answer.crowd_cost - answer.cost)
+        if history[-1] <= tolerance:
+            return Equilibrium(policy, answer.crowd_cost, history[-1], np.array(history))
+        policy = answer.policy
+    raise ValueError(
+        f"rounds is {rounds} and the best responses are still exploitable by {min(history):.3g} or "
+        f"more; try equilibrium(game), or more rounds"
+    )
+
+
+def fictitious_play(game: Game, *, rounds: int = 100, steps: int = STEPS) -> Equilibrium:
+    """Best responses to the average of all best responses so far.
+
+    The average is over players, as if a k-th of the crowd used each of k policies: π_t(i, ·) is the
+    mean of theirs, weighted by how many of each are in i.
+
+    Args:
+        game: in discrete or continuous time.
+        rounds: how many.
+        steps: in continuous time, the Euler steps that are taken.
+
+    Returns:
+        `Equilibrium`: the last average, whatever its exploitability is.
+
+    Example:
+        >>> from alphafair.models.meanfield.games import susceptible_infected
+        >>> bool(fictitious_play(susceptible_infected(), rounds=50).exploitability > 0.1)
+        True
+    """
+    inner = game if isinstance(game, DiscreteGame) else euler(game, steps)
+    h = 1.0 if inner is game else game.span / steps
+    T, history = inner.span, []
+    rows = uniform(inner).at(np.arange(T))
+    weight = forward(inner, rows)[:-1]
+    for k in watched(range(1, whole("rounds", rounds, 1) + 1), "fictitious play"):
+        crowd = forward(inner, rows)
+        P, c = inner.moves(crowd[:-1]), inner.pays(crowd[:-1])
+        ends = [tail(inner, crowd[-1], row) for row in (rows[-1], None)]
+        v, _ = backward(P, c, inner.discount, rows, ends[0])
+        u, H = backward(P, c, inner.discount, None, ends[1])
+        history.append(float(inner.initial @ (v[0] - u[0])))
+        answer = np.eye(inner.shape[1])[H.argmin(axis=-1)]
+        mass = forward(inner, answer)[:-1]
+        share = _divide(mass, k * weight + mass)[..., None]
+        rows, weight = rows + share * (answer - rows), (k * weight + mass) / (k + 1)
+    return _result(game, Policy(h * np.arange(T), rows), history)
+
+
+def _divide(top: Floats, bottom: Floats) -> Floats:
+    """0 where no one is."""
+    ratio: Floats = np.divide(top, bottom, out=np.zeros_like(top), where=bottom > 0)
+    return ratio
+
+
+# --- homotopy -------------------------------------------------------------------------------------
+def equilibrium(game: Game, *, steps: int = STEPS, coldest: float = COLDEST) -> Equilibrium:
+    """An equilibrium by homotopy, and in continuous time exact moments of change.
+
+    Args:
+        game: in discrete or continuous time.
+        steps: Euler steps of a game in continuous time.
+        coldest: the last η, in units of the largest difference between two actions.
+
+    Returns:
+        `Equilibrium`.  In discrete time its exploitability is about T times ``coldest``.  In
+        continuous time it is at the accuracy of the differential equations (1e−10) if players use
+        one action at a time, and of the order of a step where they mix for a while.
+
+    Raises:
+        ValueError: no solution was found for some η (games that are not monotone).
+
+    Example:
+        >>> from alphafair.models.meanfield.games import susceptible_infected
+        >>> found = equilibrium(susceptible_infected())
+        >>> found.exploitability < 1e-8, round(found.cost, 3)
+        (True, 8.615)
+    """
+    if isinstance(game, DiscreteGame):
+        rows, history = homotopy(game, coldest)
+        clean = np.where(rows < PURE, 0, rows)
+        tables = (clean / clean.sum(axis=-1, keepdims=True), rows)
+        steps_of = np.arange(game.span)
+        return min(
+            (_result(game, Policy(steps_of, table), history) for table in tables),
+            key=lambda found: found.exploitability,
+        )
+    inner = euler(game, steps)
+    assert isinstance(game, ContinuousGame)
+    rows, history = homotopy(inner, coldest)
+    pieces = _pieces(rows, game.span / steps)
+    return min(
+        (_result(game, p, history) for p in (_sharpened(game, pieces), _policy(pieces))),
+        key=lambda found: found.exploitability,
+    )
+
+
+def euler(game: Game, steps: int) -> DiscreteGame:
+    """The game in steps of length h: P = 1 + h Q, cost h c, δ = 1 − h β.
+
+    Raises:
+        ValueError: a rate so large that 1 + h Q is negative; take more steps.
+    """
+    if not isinstance(game, ContinuousGame):
+        raise TypeError(f"game must be a ContinuousGame, not {type(game).__name__}")
+    h, size = game.span / whole("steps", steps, 1), game.shape[0]
+    stay = np.eye(size)[:, None, :]
+
+    crowds = np.concatenate([game.initial[None], np.eye(size)])
+    fastest = -float(game.moves(crowds)[:, np.arange(size), :, np.arange(size)].min())
+    if h * max(fastest, game.discount) > 1:
+        raise ValueError(f"steps is {steps}: rates to {fastest:.3g} need {h * steps * fastest:.0f}")
+
+    def moves(m: Floats) -> Floats:
+        P: Floats = stay + h * game.moves(np.moveaxis(m, 0, -1))
+        return np.moveaxis(P, (-3, -2, -1), (0, 1, 2))
+
+    def pays(m: Floats) -> Floats:
+        return np.moveaxis(h * game.pays(np.moveaxis(m, 0, -1)), (-2, -1), (0, 1))
+
+    return DiscreteGame(
+        game.states,
+        game.actions,
+        moves,
+        pays,
+        game.initial,
+        None if game.horizon is None else steps,
+        1 - h * game.discount,
+    )
+
+
+# --- from steps to moments ------------------------------------------------------------------------
+class _Piece(NamedTuple):
+    """In a state, from a time on, these probabilities.
+
+    ``change`` is (a, b) if a is left for b here, at a time that can be found better than h.
+    """
+
+    start: float
+    state: int
+    row: Floats
+    change: tuple[int, int] | None
+
+
+def _pieces(rows: Floats, h: float) -> list[_Piece]:
+    """A policy in steps of length h, where a mixed step between two pure ones is a change in it."""
+    steps, size, choices = rows.shape
+    rows = np.where(rows < PURE, 0, rows)
+    taken, pure, found = rows.argmax(axis=-1), rows.max(axis=-1) > 1 - 2 * choices * PURE, []
+    for i in range(size):
+        row, k = np.full(choices, -1.0), 0
+        while k < steps:
+            mixed = 0 < k < steps - 1 and not pure[k, i] and pure[k - 1, i] and pure[k + 1, i]
+            after = k + bool(mixed)
+            if np.abs(rows[after, i] - row).max() > PURE:
+                a, b = int(row.argmax()), int(taken[after, i])
+                exact = k > 0 and pure[k - 1, i] and pure[after, i]
+                start = h * (k + rows[k, i, a] * (after - k))
+                row = np.eye(choices)[b] if pure[after, i] else rows[after, i]
+                found.append(_Piece(start, i, row, (a, b) if exact else None))
+            k = after + 1
+    return found
+
+
+def _policy(pieces: list[_Piece]) -> Policy:
+    """The pieces of all states together."""
+    starts = np.unique([piece.start for piece in pieces])
+    size = 1 + max(piece.state for piece in pieces)
+    table = np.zeros((starts.size, size, pieces[0].row.size))
+    for piece in pieces:  # those of a state are in the order of time
+        table[starts >= piece.start, piece.state] = piece.row
+    return Policy(starts, table / table.sum(axis=-1, keepdims=True)).merged()
+
+
+def _sharpened(game: ContinuousGame, pieces: list[_Piece]) -> Policy:
+    """The policy with each change moved to where both actions are equally good."""
+    moving = [k for k, piece in enumerate(pieces) if piece.change]
+
+    def moved(times: Floats) -> Policy:
+        new = list(pieces)
+        for k, time in zip(moving, times, strict=True):
+            new[k] = pieces[k]._replace(start=float(np.clip(time, 0, game.span)))
+        return _policy(new)
+
+    def excess(times: Floats) -> Floats:
+        play = solve(game, moved(times))
+        at = np.clip(times, 0, game.span)
+        H = hamiltonian(game, play.crowd(at), play.cost(at))
+        pairs = [(pieces[k].state, *pieces[k].change) for k in moving]  # type: ignore[misc]
+        return np.array([row[i, a] - row[i, b] for row, (i, a, b) in zip(H, pairs, strict=True)])
+
+    guess = np.array([pieces[k].start for k in moving])
+    if not moving:
+        return _policy(pieces)
+    found = scipy().optimize.root(excess, guess, tol=1e-13, options={"eps": 1e-8})
+    return moved(found.x)
+
+
+# --- one change -----------------------------------------------------------------------------------
+class Threshold(NamedTuple):
+    """A policy that takes one action in one state until some time, and waits after it.
+
+    Attributes:
+        time: until when.
+        policy: all of it.
+        cost: what each player pays when all use it.
+    """
+
+    time: float
+    policy: Policy
+    cost: float
+
+
+def threshold_policy(game: Game, time: float, *, state: str = "S", action: int = 1) -> Policy:
+    """Take this action in this state until this time; else and later action 0.
+
+    Args:
+        time: in [0, T].
+        state: its name.
+        action: its number.
+
+    Example:
+        >>> from alphafair.models.meanfield.games import sir_vaccination
+        >>> policy = threshold_policy(sir_vaccination(), 0.02)
+        >>> policy.at([0, 0.03])[:, 0].tolist()
+        [[0.0, 1.0], [1.0, 0.0]]
+    """
+    span = game.span
+    until = number("time", time, f"in [0, {span:g}]", lambda t: 0 <= t <= span)
+    if state not in game.states or action not in range(game.shape[1]):
+        raise ValueError(
+            f"state is {state!r} and action {action}: the game has the states {game.states} and "
+            f"actions 0 … {game.shape[1] - 1}"
+        )
+    after = np.zeros(game.shape)
+    after[:, 0] = 1
+    before = after.copy()
+    before[game.states.index(state)] = np.eye(game.shape[1])[action]
+    if until == 0:
+        return Policy(0, after)
+    return Policy([0, until], [before, after])
+
+
+def threshold_equilibrium(game: ContinuousGame, *, state: str = "S", action: int = 1) -> Threshold:
+    """The time t_c at which both actions are equally good if all stop at t_c.
+
+    Args:
+        game: in continuous time, with a finite horizon.
+        state: its name.
+        action: the one that is better before t_c.
+
+    Returns:
+        `Threshold`; t_c is 0 if the action is not better at time 0.  That it is an equilibrium is
+        not assumed: see the `exploitability` of its policy.
+
+    Raises:
+        ValueError: the action is still better at the horizon.
+
+    Example:
+        >>> from alphafair.models.meanfield.games import sir_vaccination
+        >>> round(threshold_equilibrium(sir_vaccination()).time, 6)
+        0.024651
+    """
+
+    def excess(time: float) -> float:
+        play = solve(game, threshold_policy(game, time, state=state, action=action))
+        at = np.array([time])
+        H = hamiltonian(game, play.crowd(at), play.cost(at))[0, game.states.index(state)]
+        return float(H[action] - H[0])
+
+    time, ends = 0.0, [excess(0.0), excess(game.span)]
+    if ends[0] < 0:
+        if ends[1] < 0:
+            raise ValueError(f"action {action} is better to the end: there is no threshold")
+        brentq = scipy().optimize.brentq
+        time = float(brentq(excess, 0, game.span, xtol=1e-14, rtol=1e-13))
+    return _threshold(game, time, state, action)
+
+
+def threshold_optimum(
+    game: ContinuousGame, *, state: str = "S", action: int = 1, points: int = 41
+) -> Threshold:
+    """The time at which all should stop: it has the least cost for all of them.
+
+    Args:
+        game: in continuous time, with a finite horizon.
+        state: its name.
+        action: taken until then.
+        points: of a first look, more of them at the beginning; around the best one the minimum is
+            found to about 1e−6 of the horizon, where the cost is flat to all digits.
+
+    Returns:
+        `Threshold`.
+
+    Example:
+        >>> from alphafair.models.meanfield.games import sir_vaccination
+        >>> round(threshold_optimum(sir_vaccination(), points=9).cost, 6)
+        0.681671
+    """
+
+    def cost(time: float) -> float:
+        return social_cost(game, threshold_policy(game, time, state=state, action=action))
+
+    grid = game.span * np.linspace(0, 1, whole("points", points, 1) + 2) ** 2
+    k = int(np.argmin([cost(float(time)) for time in grid]))
+    near = (grid[max(k - 1, 0)], grid[min(k + 1, grid.size - 1)])
+    best = scipy().optimize.minimize_scalar(
+        cost, bounds=near, method="bounded", options={"xatol": 1e-7 * near[1]}
+    )
+    time = min((float(best.x), float(grid[k])), key=cost)
+    return _threshold(game, time, state, action)
+
+
+def _threshold(game: ContinuousGame, time: float, state: str, action: int) -> Threshold:
+    policy = threshold_policy(game, time, state=state, action=action)
+    return Threshold(time, policy, social_cost(game, policy))
+
+
+# --- common ---------------------------------------------------------------------------------------
+def uniform(game: Game) -> Policy:
+    """All actions with the same probability.
+
+    Example:
+        >>> from alphafair.models.meanfield.games import prisoners_dilemma
+        >>> uniform(prisoners_dilemma(0.5)).at(0).tolist()
+        [[0.5, 0.5], [0.5, 0.5]]
+    """
+    return Policy(0, np.full(game.shape, 1 / game.shape[1]))
+
+
+def _result(game: Game, policy: Policy, history: ArrayLike) -> Equilibrium:
+    policy = policy.merged()
+    gap = exploitability(game, policy)
+    return Equilibrium(policy, social_cost(game, policy), gap, np.array(history))

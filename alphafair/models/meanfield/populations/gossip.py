@@ -1,0 +1,325 @@
+"""Gossip by shuffling: nodes meet in pairs, exchange a part of what they know, and it spreads.
+
+N nodes hold c of n items each.  When two meet, each sends s of its items, drawn at random, and
+keeps its own; what is new takes the places of items that it has sent and not been sent.  A node
+that sent an item and was not sent it loses it with probability P = (n − c)/(n − s).  So this is
+what becomes of one item when two nodes meet (`PairLaw`; 1: holds it)::
+
+    10 → 11   (s/c)(1 − P)          11 → 10 and 01   (s/c)(1 − s/c) P each
+    10 → 01   (s/c) P               11 → 11          else
+    10 → 10   1 − s/c               00 → 00
+
+With p↑ = (s/c)(1 − P), p↓ = 2 (s/c)(1 − s/c) P, x the fraction of nodes that hold it, and each node
+starting a meeting at rate 1::
+
+    x' = 2 p↑ x (1 − x) − p↓ x²,      Q = 2 p↑ x (1 − x) + p↓ x²,      x* = c/n
+    f₁ = 2 p↑ x (1 − x) + p↓ (x − x²)
+
+f₁ is there since no node meets itself, which would be a part 1/N of all meetings.  A swap 10 → 01
+changes two nodes and not x: what two partners do is **coordinated**.  Whoever takes them as
+independent gets the same x', but counts every swap as noise: in the rounds below W comes out 7 to 9
+times too large, and x + V/N worse than x.
+
+In rounds, a uniform random matching pairs all nodes, and (`gossip_shuffle` with ``rounds``)::
+
+    Φ = x + p↑ x (1 − x) − p↓ x²/2,     Φ₁ = (p↑ + p↓/2) x (1 − x)
+    Γ = p↑ (1 − p↑) x (1 − x) + p↓ (1 − p↓) x²/2 + 2 (p↑ + p↓/2)² x² (1 − x)²
+
+References:
+    R. Bakhshi, D. Gavidia, W. Fokkink, M. van Steen, "An analytical model of information
+    dissemination for a gossip-based protocol", Computer Networks 53 (2009), arXiv:0810.1571.
+    N. Gast, D. Latella, M. Massink, "Refined mean field analysis: the gossip shuffle protocol
+    revisited", COORDINATION 2020, arXiv:2004.07519; "A refined mean field approximation of
+    synchronous discrete-time population models", Performance Evaluation 126 (2018).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from ....checks import Floats, number
+from ...common import scipy, whole
+from .differentiate import Smooth
+from .exact import Chain
+from .population import Population, SynchronousPopulation
+
+
+@dataclass(frozen=True)
+class PairLaw:
+    """What becomes of one item when two nodes meet.
+
+    Args:
+        items: n, how many there are.
+        cache: c, how many a node holds, ≤ n.
+        sent: s, how many it sends, 1 ≤ s ≤ c, s < n.
+
+    Raises:
+        ValueError: numbers that are not whole or not in this order.
+
+    Example:
+        >>> law = PairLaw(20, 6, 3)
+        >>> round(law.drop, 6), round(law.spread, 6), round(law.swap, 6), round(law.lose, 6)
+        (0.823529, 0.088235, 0.411765, 0.411765)
+    """
+
+    items: int = 500
+    cache: int = 100
+    sent: int = 50
+
+    def __post_init__(self) -> None:
+        n = whole("items", self.items, 2)
+        c = whole("cache", self.cache, 1, n)
+        whole("sent", self.sent, 1, min(c, n - 1))
+
+    @property
+    def share(self) -> float:
+        """s/c: a node that holds the item sends it."""
+        return self.sent / self.cache
+
+    @property
+    def drop(self) -> float:
+        """P = (n − c)/(n − s): it loses it then, if it is not sent it."""
+        return (self.items - self.cache) / (self.items - self.sent)
+
+    @property
+    def spread(self) -> float:
+        """p↑: 10 → 11."""
+        return self.share * (1 - self.drop)
+
+    @property
+    def swap(self) -> float:
+        """10 → 01."""
+        return self.share * self.drop
+
+    @property
+    def lose(self) -> float:
+        """p↓: 11 → 10 or 01."""
+        return 2 * self.share * (1 - self.share) * self.drop
+
+
+def gossip_shuffle(
+    items: int = 500,
+    cache: int = 100,
+    sent: int = 50,
+    *,
+    rounds: bool = False,
+    exchange: float = 1.0,
+    coordinated: bool = True,
+) -> Population | SynchronousPopulation:
+    """The fraction x of nodes that hold one item: a model for `steady_state` and `transient`.
+
+    Args:
+        items: n.
+        cache: c.
+        sent: s.
+        rounds: False: each node starts a meeting at rate 1, with a partner drawn at random.
+            True: a random matching of all nodes at times 1, 2, ….
+        exchange: probability that two nodes that meet do exchange.
+        coordinated: False takes the two partners as independent, as it should not be done: to see
+            what comes of it.
+
+    Returns:
+        `Population`, or `SynchronousPopulation`, with one coordinate.
+
+    Raises:
+        ValueError: see `PairLaw`.
+
+    Example:
+        >>> from alphafair.models.meanfield import steady_state, transient
+        >>> rest = steady_state(gossip_shuffle())
+        >>> rest.mean.round(6).tolist(), rest.expectation(100).round(6).tolist()
+        ([0.2], [0.2])
+        >>> later = transient(gossip_shuffle(), [0.1], [0, 20]).expectation(100)[1]
+        >>> later.round(4).tolist()  # exactly 0.1805
+        [0.1803]
+    """
+    law = PairLaw(items, cache, sent)
+    part = number("exchange", exchange, "in (0, 1]", lambda p: 0 < p <= 1)
+    up, down, swap = part * law.spread, part * law.lose, part * law.swap
+    rest = np.array([law.cache / law.items])
+    if rounds:
+        return _in_rounds(up, down, swap, rest, coordinated)
+    swaps = 0.0 if coordinated else 2 * swap  # each of them is one node up and another one down
+    both = [[2 * up + swaps, -2 * up - swaps], [swaps, down - swaps]]
+    self_met = [[2 * up, -2 * up], [-down, down]]
+
+    def finite(x: Floats, n: int) -> Floats:
+        others = n - 1
+        meet, alike = 2 * x[0] * (1 - x[0]) * n / others, x[0] * (n * x[0] - 1) / others
+        return np.array([(up + swaps / 2) * meet, swaps / 2 * meet + down * alike])
+
+    return Population(
+        [[1], [-1]],
+        _parabolas(both),
+        _parabolas(self_met),
+        finite,
+        start=rest,
+        states=("holds it",),
+    )
+
+
+def _parabolas(coefficients: ArrayLike) -> Smooth:
+    """Functions a x + b x² of one coordinate; (L, 2): a, b."""
+    a, b = np.array(coefficients, dtype=float).T
+
+    def value(x: Floats) -> Floats:
+        y: Floats = a * x + b * x**2
+        return y
+
+    return Smooth(
+        value,
+        lambda x: (a + 2 * b * x)[..., None],
+        lambda x, W: np.asarray(2 * b * W[..., 0]),
+    )
+
+
+def _in_rounds(
+    up: float, down: float, swap: float, rest: Floats, coordinated: bool
+) -> SynchronousPopulation:
+    """The model with a matching in each round."""
+    both = up + down / 2
+
+    def together(x: Floats) -> Floats:
+        x, y = x[..., :, None], 1 - x[..., :, None]
+        own: Floats = up * (1 - up) * x * y + down * (1 - down) * x**2 / 2
+        return own + 2 * (both * x * y) ** 2
+
+    def apart(x: Floats) -> Floats:
+        x, y = x[..., :, None], 1 - x[..., :, None]
+        gain, loss = x * (up + swap), y * swap + x * down / 2
+        own: Floats = y * gain * (1 - gain) + x * loss * (1 - loss)
+        return own
+
+    return SynchronousPopulation(
+        _parabolas([[1 + up, -both]]),
+        together if coordinated else apart,
+        _parabolas([[both, -both]]),
+        start=rest,
+        states=("holds it",),
+    )
+
+
+def gossip_coverage(items: int = 500, cache: int = 100, sent: int = 50) -> Population:
+    """Who holds the item (D), who has held it (O), and who has never (U); nodes meet at rate 1.
+
+    The replication is x_D as in `gossip_shuffle`, the coverage x_D + x_O::
+
+        DU → DD p↑       DU → OD (s/c) P       DO → DD p↑       DD → DO p↓
+
+    Args:
+        items: n.
+        cache: c.
+        sent: s.
+
+    Returns:
+        `Population` with the coordinates D, O and U.
+
+    Example:
+        >>> from alphafair.models.meanfield import mean_field
+        >>> x = mean_field(gossip_coverage(), [0.1, 0, 0.9], [0, 20])[1]
+        >>> round(float(1 - x[2]), 4)
+        0.9523
+    """
+    law = PairLaw(items, cache, sent)
+    up, down, swap = law.spread, law.lose, law.swap
+    weight = np.array([2 * up, 2 * swap, 2 * up, down])
+    first, second = np.array([0, 0, 0, 0]), np.array([2, 2, 1, 0])  # who meets: D U, D U, D O, D D
+
+    def value(x: Floats) -> Floats:
+        rates: Floats = weight * x[..., first] * x[..., second]
+        return rates
+
+    def jacobian(x: Floats) -> Floats:
+        table = np.zeros((*x.shape[:-1], 4, 3))
+        for k in range(4):
+            table[..., k, first[k]] += weight[k] * x[..., second[k]]
+            table[..., k, second[k]] += weight[k] * x[..., first[k]]
+        return table
+
+    def contraction(x: Floats, W: Floats) -> Floats:
+        second_order: Floats = 2 * weight * W[..., first, second]
+        return second_order
+
+    alone = np.eye(3)[0] * np.array([[0.0], [0], [0], [-down]])  # two D are not one D twice
+    meetings = Smooth(value, jacobian, contraction)
+    lower = Smooth(
+        lambda x: value(x) + x @ alone.T,
+        lambda x: jacobian(x) + alone,
+        contraction,
+    )
+    return Population(
+        [[1, 0, -1], [0, 1, -1], [1, -1, 0], [-1, 1, 0]],
+        meetings,
+        lower,
+        lambda x, n: (value(x) + alone @ x / n) * n / (n - 1),
+        start=[rest := law.cache / law.items, 1 - rest, 0],
+        conserved=[1, 1, 1],
+        states=("holds it", "held it", "never"),
+    )
+
+
+def gossip_rounds(
+    nodes: int,
+    holders: int,
+    items: int = 500,
+    cache: int = 100,
+    sent: int = 50,
+    *,
+    exchange: float = 1.0,
+) -> Chain:
+    """The exact Markov chain of the number of nodes that hold one item, in rounds.
+
+    With X of N nodes, b pairs of the matching are 11 and j = X − 2b are 10, by a part of
+
+        X! (N − X)! / (2^b b! 2^a a! j!),      a = (N − X − j)/2 pairs 00,
+
+    of all matchings that is 2^(N/2) (N/2)!/N! times this and 2^j; then Bin(j, p↑) nodes gain the
+    item and Bin(b, p↓) lose it.
+
+    Args:
+        nodes: N, even.
+        holders: X at time 0.
+        items: n.
+        cache: c.
+        sent: s.
+        exchange: probability that two nodes that meet do exchange.
+
+    Returns:
+        `Chain` with values X/N; the first configuration is the initial one.
+
+    Example:
+        >>> gossip_rounds(50, 5).transient([0, 10])[:, 0].round(5).tolist()
+        [0.1, 0.13083]
+    """
+    N = whole("nodes", nodes, 2)
+    if N % 2:
+        raise ValueError(f"nodes is {N}: must be even, or a node has no partner in a round")
+    X0 = whole("holders", holders, 0, N)
+    law, part = PairLaw(items, cache, sent), number("exchange", exchange, "in (0, 1]", _share)
+    matrix = np.array([_round(X, N, part * law.spread, part * law.lose) for X in range(N + 1)])
+    order = np.append(X0, np.delete(np.arange(N + 1), X0))
+    inside = scipy("the exact chain").sparse.csr_array(matrix[np.ix_(order, order)])
+    return Chain(order[:, None] / N, inside, True)
+
+
+def _round(X: int, N: int, up: float, down: float) -> Floats:
+    """(N + 1,) the law of the next X."""
+    law, gammaln, binom = np.zeros(N + 1), scipy().special.gammaln, scipy().stats.binom
+    b = np.arange(max(0, X - N // 2), X // 2 + 1)
+    j = X - 2 * b
+    a = (N - X - j) // 2
+    logs = j * np.log(2) - gammaln(a + 1) - gammaln(b + 1) - gammaln(j + 1)
+    weight = np.exp(logs - logs.max())
+    for pairs, mixed, chance in zip(b, j, weight / weight.sum(), strict=True):
+        gain = binom.pmf(np.arange(mixed + 1), mixed, up)
+        loss = binom.pmf(np.arange(pairs + 1), pairs, down)
+        law[X - pairs : X + mixed + 1] += chance * np.convolve(gain, loss[::-1])
+    total: Floats = law / law.sum()
+    return total
+
+
+def _share(p: float) -> bool:
+    return 0 < p <= 1

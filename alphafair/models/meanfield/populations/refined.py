@@ -1,0 +1,478 @@
+"""The refined mean field: the mean field x, and what is left of it at N objects.
+
+With A = Df, Q = Σ ℓ ℓᵀ β_ℓ and (B : W)_i = Σ_jk ∂²f_i/∂x_j∂x_k W_jk along x,
+
+    x' = f(x),     W' = A W + W Aᵀ + Q,     V' = A V + ½ B : W + f₁,     W(0) = V(0) = 0,
+
+    E X = x + V/N + O(1/N²),     N Cov X → W,     E h(X) = h(x) + (Dh V + ½ D²h : W)/N + O(1/N²).
+
+Noise alone, if f is linear, does not move the mean; noise in a curved drift does.  In the steady
+state all derivatives are 0: a Lyapunov equation for W, linear equations for V.  Where all objects
+move at once, x⁺ = Φ(x), W⁺ = A W Aᵀ + Γ and V⁺ = A V + ½ B : W + Φ1.
+
+Jumps conserve sums, so that A is singular; all is done in an orthonormal basis of the span of the
+jumps, where it is not if the fixed point is stable (its rank there is not guessed from A).
+
+In time, V and W have no effect on x: the path is found first, all Jacobians along it in a few
+batches, then W and V by the Runge–Kutta pair of order 8 that found the path.
+
+References:
+    N. Gast, B. Van Houdt, "A refined mean field approximation", Proc. ACM Measurement and Analysis
+    of Computing Systems 1 (2017), arXiv:1711.08173.
+    N. Gast, L. Bortolussi, M. Tribastone, "Size expansions of mean field approximation: transient
+    and steady-state analysis", Performance Evaluation 129 (2019).
+    N. Gast, D. Latella, M. Massink, "A refined mean field approximation of synchronous
+    discrete-time population models", Performance Evaluation 126 (2018).
+    S. Allmeier, N. Gast, "Mean field and refined mean field approximations for heterogeneous
+    systems: it works!", Proc. ACM Measurement and Analysis of Computing Systems 6 (2022),
+    arXiv:2111.01594.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Iterator
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from ....checks import Floats, number
+from ...common import scipy, watched
+from .differentiate import Differentiated
+from .population import Model, increasing
+
+PATIENCE = (1e1, 1e2, 1e3, 1e4)  # times that the mean field is followed before Newton's method
+NEAR = 1e-2  # Newton's method may move x by this much, relatively: else it goes elsewhere
+FOLLOWED = {"rtol": 1e-3, "atol": 1e-6}  # before Newton's method: near is enough
+CONVERGED = 1e-10  # its last step, relatively
+STABLE = 1e-9  # real parts must be below −STABLE times the model's rates, moduli < 1 − STABLE
+PATH = (1e-10, 1e-12)  # relative and absolute tolerance of the mean field in time
+ACCURACY = 1e-7  # relative, of W in time, by an estimate that is hundreds of times too careful
+HALVINGS = 8  # of the steps in time, to reach it
+NUMBERS = 2**23  # in the tables of one batch of Jacobians
+
+
+class Refined(NamedTuple):
+    """x, V and W: the mean is x + V/N, the covariance about W/N.
+
+    Attributes:
+        mean: (…, d) x, or (…, objects, states) as the model's.
+        correction: V, the same shape.
+        covariance: (…, d, d) W, or (…, objects, states, objects, states).
+
+    In all methods n is the number of objects N; for a heterogeneous model, whose objects are all
+    there already, n = 1, or how many copies there are of each.
+    """
+
+    mean: Floats
+    correction: Floats
+    covariance: Floats
+
+    def expectation(self, n: float) -> Floats:
+        """E X = x + V/n."""
+        return self.mean + self.correction / _size(n)
+
+    def deviation(self, n: float) -> Floats:
+        """Standard deviations of X, √(W_ii/n)."""
+        axes = self.covariance.ndim - self.mean.ndim
+        lead = self.mean.ndim - axes
+        d = int(np.prod(self.mean.shape[lead:]))
+        W = self.covariance.reshape(*self.mean.shape[:lead], d, d)
+        variance = np.diagonal(W, axis1=-2, axis2=-1).reshape(self.mean.shape)
+        spread: Floats = np.sqrt(np.maximum(variance, 0) / _size(n))
+        return spread
+
+    def expectation_of(self, function: Callable[[Any], Any], n: float) -> Floats:
+        """E h(X) = h(x) + (Dh V + ½ D²h : W)/n.
+
+        Args:
+            function: h, of a state with the shape of the model's, with one value or a list of L;
+                in torch or plain arrays.
+            n: number of objects.
+
+        Returns:
+            (…, L).
+
+        Example:
+            >>> sample = Refined(np.array([0.5]), np.array([1.0]), np.array([[2.0]]))
+            >>> sample.expectation_of(lambda x: [x[0], x[0] ** 2], 10).round(3).tolist()
+            [0.6, 0.55]
+        """
+        axes = self.covariance.ndim - self.mean.ndim
+        lead, shape = self.mean.shape[: self.mean.ndim - axes], self.mean.shape[-axes:]
+        d = int(np.prod(shape))
+        h = Differentiated(lambda x: _listed(function(x.reshape(shape))))
+        x, V = (values.reshape(*lead, d) for values in (self.mean, self.correction))
+        first = np.einsum("...ld,...d->...l", h.jacobian(x), V)
+        second = h.contraction(x, self.covariance.reshape(*lead, d, d))
+        value: Floats = h.value(x) + (first + second / 2) / _size(n)
+        return value
+
+
+def fixed_point(model: Model) -> Floats:
+    """The stable fixed point to which the mean field goes from ``model.start``.
+
+    The mean field is followed for a while, then Newton's method takes over; if it fails, or leads
+    to a point that is unstable or elsewhere, the mean field is followed for longer.
+
+    Returns:
+        x in the shape of the model's mean.
+
+    Raises:
+        ValueError: the mean field does not come to rest, or it rests at a point that is not stable.
+
+    Example:
+        >>> from alphafair.models.meanfield import supermarket
+        >>> fixed_point(supermarket(0.5, buffer=20))[:3].round(6).tolist()
+        [0.5, 0.125, 0.007812]
+    """
+    x, _ = _rest(model)
+    return x.reshape(model.shape)
+
+
+def steady_state(model: Model) -> Refined:
+    """x, V and W in the steady state.
+
+    Args:
+        model: a population, synchronous or heterogeneous model.
+
+    Returns:
+        `Refined`.
+
+    Raises:
+        ValueError: as `fixed_point`; rates that are negative there.
+
+    Example:
+        >>> from alphafair.models.meanfield import supermarket
+        >>> refined = steady_state(supermarket(0.9, buffer=40))
+        >>> [round(float(refined.expectation(n).sum()), 4) for n in (10, 100)]
+        [2.7513, 2.3925]
+    """
+    x, A = _rest(model)
+    U, one = model.tangent, np.eye(model.tangent.shape[1])
+    Q = U.T @ model.noise(x) @ U
+    solve = scipy().linalg.solve_discrete_lyapunov if model.synchronous else _lyapunov
+    W = U @ _symmetric(solve(A, _symmetric(Q))) @ U.T
+    pull = U.T @ (model.curvature(x, W) / 2 + model.lower_drift(x))
+    V = U @ np.linalg.solve((one - A) if model.synchronous else -A, pull)
+    return _shaped(model, x, V, W)
+
+
+def mean_field(model: Model, initial: ArrayLike, times: ArrayLike) -> Floats:
+    """x(t) with x(0) = initial.
+
+    Args:
+        initial: x(0), in the shape of the model's mean.
+        times: (T,) increasing, ≥ 0; whole numbers if the model is synchronous.
+
+    Returns:
+        (T, d), or (T, objects, states).
+    """
+    x0, grid = model.state(initial), _times(model, times)
+    if model.synchronous:
+        chosen: Floats = _orbit(model, x0, int(grid[-1]))[grid.astype(int)]
+    else:
+        chosen = _path(model, x0, grid).sol(grid).T
+    return chosen.reshape(grid.size, *model.shape)
+
+
+def transient(model: Model, initial: ArrayLike, times: ArrayLike) -> Refined:
+    """x, V and W at these times, when all objects start as told: V(0) = W(0) = 0.
+
+    Args:
+        initial: x(0), in the shape of the model's mean.
+        times: (T,) increasing, ≥ 0; whole numbers if the model is synchronous.
+
+    Returns:
+        `Refined`, with the times as the first axis.
+
+    Raises:
+        ValueError: an initial state that cannot be one, rates that are negative on the way, times
+            that are not increasing, no convergence.
+
+    Example:
+        >>> from alphafair.models.meanfield import sir
+        >>> refined = transient(sir(infection=2, recovery=1), [0.9, 0.1, 0], [0, 1])
+        >>> refined.expectation(50)[1].round(4).tolist()
+        [0.6892, 0.1719, 0.1389]
+    """
+    x0, grid = model.state(initial), _times(model, times)
+    if model.synchronous:
+        return _synchronous(model, x0, grid)
+    path = _path(model, x0, grid)
+    for level in range(HALVINGS):
+        mesh = _mesh(model, path, grid, level)
+        V, W, error = _corrections(model, path.sol, mesh, grid)
+        if error <= ACCURACY:
+            return _shaped(model, path.sol(grid).T, V, W)
+    raise ValueError(
+        f"W does not converge: with {len(mesh)} steps it is known to {error:.1g}, relatively; "
+        f"give earlier times, or scale the rates to the same order"
+    )
+
+
+# --- the fixed point ------------------------------------------------------------------------------
+def _rest(model: Model) -> tuple[Floats, Floats]:
+    """The fixed point, and A there in the basis of the jumps."""
+    x, unstable = model.start, None
+    fastest = float(np.abs(model.jacobian(x)).max(initial=0))
+    unit = 1.0 if model.synchronous or not 0 < fastest < np.inf else 1 / fastest
+    for time in PATIENCE:
+        x = _follow(model, x, time * unit)
+        found = _newton(model, x)
+        if found is None:
+            continue
+        point, A = found
+        slowest, limit = _slowest(model, A, fastest)
+        if slowest < limit:
+            return point, A
+        unstable = point, slowest
+    if unstable is None:
+        raise ValueError(
+            f"the mean field has not come to rest by time {sum(PATIENCE) * unit:.3g} (it moves at "
+            f"{np.abs(_force(model, x)).max():.2g}): it may cycle; `transient` can follow it"
+        )
+    point, slowest = unstable
+    what = "modulus" if model.synchronous else "real part"
+    clearly = "clearly " if slowest < model.synchronous else ""
+    raise ValueError(
+        f"the fixed point {np.array2string(point, precision=4, threshold=8)} is not stable: the "
+        f"largest {what} of an eigenvalue is {slowest:.3g}, not {clearly}< "
+        f"{int(model.synchronous)}; give the model another start, or use `transient`"
+    )
+
+
+def _force(model: Model, x: Floats) -> Floats:
+    """What vanishes at a fixed point."""
+    return model.drift(x) - x if model.synchronous else model.drift(x)
+
+
+def _follow(model: Model, x: Floats, time: float) -> Floats:
+    """The mean field after a time."""
+    if model.synchronous:
+        for _ in watched(range(int(time)), "steps"):
+            x = model.drift(x)
+        end = x
+    else:
+        solution = scipy("the mean field in time").integrate.solve_ivp(
+            lambda t, y: model.drift(y), (0, time), x, method="LSODA", **FOLLOWED
+        )
+        end = solution.y[:, -1]
+    if not np.isfinite(end).all():
+        raise ValueError("the mean field from the model's start is not finite: check the rates")
+    return end
+
+
+def _newton(model: Model, x: Floats) -> tuple[Floats, Floats] | None:
+    """A zero of the force near x and A there; None if there is none to be found."""
+    U, origin, reach = model.tangent, x, NEAR * max(1.0, float(np.abs(x).max()))
+    for _ in range(30):
+        A = U.T @ model.jacobian(x) @ U
+        slope = A - np.eye(len(A)) if model.synchronous else A
+        try:
+            step = U @ np.linalg.solve(slope, -U.T @ _force(model, x))
+        except np.linalg.LinAlgError:
+            return None
+        x, size = x + step, float(np.abs(step).max(initial=0))
+        if not np.abs(x - origin).max() <= reach:
+            return None
+        if size <= CONVERGED * max(1.0, float(np.abs(x).max())):
+            return x, U.T @ model.jacobian(x) @ U
+    return None
+
+
+def _slowest(model: Model, A: Floats, fastest: float) -> tuple[float, float]:
+    """The slowest mode at the fixed point, and below what it must be.
+
+    A mode is slow compared with the model's rates, not with other modes there: at a double root all
+    are of the order of the last step that was made towards it.
+    """
+    values = np.linalg.eigvals(A)
+    if model.synchronous:
+        return float(np.abs(values).max(initial=0)), 1 - STABLE
+    scale = float(np.abs(A).max(initial=max(fastest, np.finfo(float).tiny)))
+    return float(values.real.max(initial=-np.inf)), -STABLE * scale
+
+
+def _lyapunov(A: Floats, Q: Floats) -> Floats:
+    W: Floats = scipy().linalg.solve_continuous_lyapunov(A, -Q)
+    return W
+
+
+# --- in time --------------------------------------------------------------------------------------
+class _Tableau(NamedTuple):
+    """Dormand and Prince's method of order 8 with s stages.
+
+    Attributes:
+        stages: (s, s) what the slopes so far add to the next stage.
+        weights: (s,) what they add to the end of the step.
+        nodes: (s,) the time of each stage, as a part of the step.
+        errors: (2, s) of the order 5 and of the order 3.
+    """
+
+    stages: Floats
+    weights: Floats
+    nodes: Floats
+    errors: Floats
+
+
+@functools.cache
+def _tableau() -> _Tableau:
+    method = scipy().integrate.DOP853
+    errors = np.stack([method.E5, method.E3])[:, : method.n_stages]
+    return _Tableau(method.A, method.B, method.C[: method.n_stages], errors)
+
+
+def _path(model: Model, x0: Floats, times: Floats) -> Any:
+    """The mean field in time, at any time."""
+    relative, absolute = PATH
+    model.noise(x0)  # rates that are negative at the start are an error of the caller
+    solution = scipy("the mean field in time").integrate.solve_ivp(
+        lambda t, x: model.drift(x),
+        (0, max(times[-1], np.finfo(float).tiny)),
+        x0,
+        method="DOP853",
+        dense_output=True,
+        rtol=relative,
+        atol=absolute,
+    )
+    if not solution.success or not np.isfinite(solution.y).all():
+        raise ValueError(f"the mean field stops at time {solution.t[-1]:g}: {solution.message}")
+    return solution
+
+
+def _mesh(model: Model, path: Any, times: Floats, level: int) -> Floats:
+    """Steps as long as the path is smooth and the fastest mode of W allows."""
+    ends = np.union1d(path.t[path.t <= times[-1]], np.append(times, 0.0))
+    mesh, length = [np.zeros(1)], max(1, NUMBERS // model.start.size**2)
+    for first in range(0, ends.size - 1, length):
+        part = ends[first : first + length + 1]
+        A = np.abs(model.jacobian(path.sol(part[:-1]).T))
+        speed = np.minimum(A.sum(axis=-2).max(axis=-1), A.sum(axis=-1).max(axis=-1))
+        pieces = 2**level * np.maximum(1, np.ceil(np.diff(part) * speed)).astype(int)
+        for start, end, count in zip(part[:-1], part[1:], pieces, strict=True):
+            mesh.append(np.linspace(start, end, count + 1)[1:])
+    return np.concatenate(mesh)
+
+
+def _corrections(
+    model: Model, path: Callable[[Floats], Floats], mesh: Floats, times: Floats
+) -> tuple[Floats, Floats, float]:
+    """V (T, d) and W (T, d, d) at the times, which are in the mesh, and the error of W."""
+    U, tableau = model.tangent, _tableau()
+    r, count = U.shape[1], tableau.nodes.size
+    V, W, error = np.zeros(r), np.zeros((r, r)), 0.0
+    kept = [(V, W)] if times[0] == 0 else []
+    for steps in _batches(mesh, U.shape[0]):
+        h = np.diff(mesh[steps])
+        nodes = (mesh[steps][:-1, None] + h[:, None] * tableau.nodes).reshape(-1)
+        x = path(nodes).T
+        A = (U.T @ model.jacobian(x) @ U).reshape(h.size, count, r, r)
+        Q = (U.T @ model.noise(x) @ U).reshape(A.shape)
+        stages, after, wrong = _noise_steps(A, Q, W, h)
+        curved = model.curvature(x, U @ stages.reshape(-1, r, r) @ U.T) / 2
+        pull = ((curved + model.lower_drift(x)) @ U).reshape(h.size, count, r)
+        moved = _mean_steps(A, pull, V, h)
+        inside = np.flatnonzero(np.isin(mesh[steps][1:], times))
+        kept += [(moved[i], after[i]) for i in inside]
+        V, W, error = moved[-1], after[-1], error + wrong
+    low_V, low_W = (np.array(values) for values in zip(*kept, strict=True))
+    scale = max(1.0, float(np.abs(low_W).max(initial=0)))
+    return low_V @ U.T, U @ low_W @ U.T, error / scale
+
+
+def _batches(mesh: Floats, size: int) -> Iterator[slice]:
+    """Slices of the mesh that share their ends."""
+    length = max(1, NUMBERS // (size**2 * _tableau().nodes.size))
+    starts = range(0, len(mesh) - 1, length)
+    for start in watched(starts, "time") if len(starts) > 1 else starts:
+        yield slice(start, min(start + length, len(mesh) - 1) + 1)
+
+
+def _noise_steps(A: Floats, Q: Floats, W: Floats, steps: Floats) -> tuple[Floats, Floats, float]:
+    """Stages and ends of W' = A W + W Aᵀ + Q, with the sum of the errors."""
+    stages, ends, error = np.empty_like(A), np.empty_like(A[:, 0]), 0.0
+    slopes = np.empty_like(A[0])
+    flat, tableau = slopes.reshape(len(slopes), -1), _tableau()
+    for k, h in enumerate(steps):
+        for s in range(len(slopes)):
+            at = W + h * (tableau.stages[s, :s] @ flat[:s]).reshape(W.shape)
+            half = A[k, s] @ at
+            slopes[s] = half + half.T + Q[k, s]
+            stages[k, s] = at
+        W = W + h * (tableau.weights @ flat).reshape(W.shape)
+        fifth, third = np.abs(tableau.errors @ flat).max(axis=1)
+        if fifth > 0:  # Hairer's estimate of the error of order 8
+            error += float(h * fifth**2 / np.hypot(fifth, 0.1 * third))
+        ends[k] = W
+    return stages, ends, error
+
+
+def _mean_steps(A: Floats, pull: Floats, V: Floats, steps: Floats) -> Floats:
+    """Ends of V' = A V + pull."""
+    ends, slopes, tableau = np.empty_like(pull[:, 0]), np.empty_like(pull[0]), _tableau()
+    for k, h in enumerate(steps):
+        for s in range(len(slopes)):
+            slopes[s] = A[k, s] @ (V + h * (tableau.stages[s, :s] @ slopes[:s])) + pull[k, s]
+        V = V + h * (tableau.weights @ slopes)
+        ends[k] = V
+    return ends
+
+
+def _orbit(model: Model, x0: Floats, last: int) -> Floats:
+    """(last + 1, d), the mean field of a synchronous model."""
+    path = np.empty((last + 1, x0.size))
+    path[0] = x0
+    for t in watched(range(last), "steps"):
+        path[t + 1] = model.drift(path[t])
+    return path
+
+
+def _synchronous(model: Model, x0: Floats, times: Floats) -> Refined:
+    """As in continuous time: the path, all Jacobians, W, all curvatures, V."""
+    steps, last = times.astype(int), int(times[-1])
+    path = _orbit(model, x0, last)
+    V, W = np.zeros((last + 1, x0.size)), np.zeros((times.size, x0.size, x0.size))
+    length, now = max(1, NUMBERS // x0.size**2), W[0]
+    for start in range(0, last, length):
+        x = path[start : min(start + length, last)]
+        A, noise = model.jacobian(x), model.noise(x)
+        before = np.empty_like(A)
+        for k in range(len(x)):
+            before[k] = now
+            now = _symmetric(A[k] @ now @ A[k].T + noise[k])
+            W[steps == start + k + 1] = now
+        pull = model.curvature(x, before) / 2 + model.lower_drift(x)
+        for k in range(len(x)):
+            V[start + k + 1] = A[k] @ V[start + k] + pull[k]
+    return _shaped(model, path[steps], V[steps], W)
+
+
+# --- small things ---------------------------------------------------------------------------------
+def _symmetric(table: Floats) -> Floats:
+    return (table + table.swapaxes(-1, -2)) / 2
+
+
+def _shaped(model: Model, x: Floats, V: Floats, W: Floats) -> Refined:
+    """In the shape of the model's mean."""
+    lead, shape = x.shape[:-1], model.shape
+    return Refined(
+        x.reshape(*lead, *shape), V.reshape(*lead, *shape), W.reshape(*lead, *shape, *shape)
+    )
+
+
+def _times(model: Model, times: ArrayLike) -> Floats:
+    grid = increasing(times)
+    if model.synchronous and (grid % 1).any():
+        raise ValueError(f"times is {grid.tolist()}: must be whole numbers, the model has steps")
+    return grid
+
+
+def _size(n: float) -> float:
+    return number("n", n, "> 0", lambda value: value > 0)
+
+
+def _listed(values: Any) -> Any:
+    """A list or a vector of values; one number becomes a list."""
+    return values if isinstance(values, list | tuple) or np.ndim(values) else [values]
