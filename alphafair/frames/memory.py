@@ -16,7 +16,7 @@ from ..checks import Floats, Integers
 from ..groups import Groups
 from ..problem import Problem
 from .checks import Columns
-from .engine import BASELINE, BENEFIT, CAP, COST, FIRST, FLOOR, ROW, Frame
+from .engine import BASELINE, BENEFIT, CAP, COST, FLOOR, ROW, Frame
 
 # A table larger than both is refused: persons of very different numbers of rows would fill the
 # memory with items that are none.
@@ -31,23 +31,22 @@ class Table(NamedTuple):
         person: (R,) the row of the table, in the order of the people's first rows.
         place: (R,) which of its person's rows it is.
         first: (N,) the first row of each person.
+        most: T, the most rows that a person has.
     """
 
     person: Integers
     place: Integers
     first: Integers
+    most: int
 
     @classmethod
     def of(cls, rows: Frame, person: str | None) -> Table:
         """The table of an eager frame with ROW."""
         if person is None:
             row = np.arange(len(rows))
-            return cls(row, np.zeros(row.size, np.intp), row)
-        firsts = rows.group_by(person).agg(nw.col(ROW).min().alias(FIRST))
-        joined = rows.select(person, ROW).join(firsts, on=person, how="left").sort(ROW)
-        first, code, count = np.unique(
-            joined[FIRST].to_numpy(), return_inverse=True, return_counts=True
-        )
+            return cls(row, np.zeros(row.size, np.intp), row, 1)
+        firsts = rows.select(nw.col(ROW).min().over(person))[ROW].to_numpy()
+        first, code, count = np.unique(firsts, return_inverse=True, return_counts=True)
         most = int(count.max())
         if first.size * most > max(LARGEST_PADDING * len(rows), LARGE_TABLE):
             raise ValueError(
@@ -58,22 +57,19 @@ class Table(NamedTuple):
         order = np.argsort(code, kind="stable")
         place = np.empty(code.size, np.intp)
         place[order] = np.arange(code.size) - np.repeat(np.cumsum(count) - count, count)
-        return cls(code.astype(np.intp), place, first.astype(np.intp))
-
-    @property
-    def shape(self) -> tuple[int, int]:
-        """(N, T)."""
-        return self.first.size, int(self.place.max()) + 1
+        return cls(code.astype(np.intp), place, first.astype(np.intp), most)
 
     def fill(self, column: Floats, elsewhere: float) -> Floats:
         """(N, T) the numbers (R,) of the rows, and another one where there is no row."""
-        table = np.full(self.shape, elsewhere)
+        if self.most == 1:
+            return column[:, None]
+        table = np.full((self.first.size, self.most), elsewhere)
         table[self.person, self.place] = column
         return table
 
     def of_rows(self, table: Floats) -> Floats:
         """(R,) the numbers of the rows, out of an (N, T) table."""
-        return np.asarray(table[self.person, self.place])
+        return table[:, 0] if self.most == 1 else np.asarray(table[self.person, self.place])
 
     def problem(
         self,
@@ -93,15 +89,17 @@ class Table(NamedTuple):
             if getattr(columns, name) is not None
         }
         benefit, cost = self.fill(_floats(rows, BENEFIT), 0.0), self.fill(_floats(rows, COST), 1.0)
-        label = rows[columns.group].to_list()
-        groups = Groups([label[row] for row in self.first])
+        groups = Groups(rows[columns.group][self.first].to_list())
         baseline = self._baseline(rows, columns)
-        able = benefit > 0
-        if "cap" in bounds:
-            able &= bounds["cap"] > bounds.get("floor", 0.0)
-        have = (benefit * bounds.get("floor", 0.0)).sum(axis=1) + baseline
-        self._refuse_negative(rows, columns, groups, have, within)
-        self._refuse_worthless(rows, columns, groups, able.any(axis=1) | (have > 0), within)
+        have = np.zeros(1) if baseline is None else baseline
+        if "floor" in bounds:
+            have = (benefit * bounds["floor"]).sum(axis=1) + have
+            self._refuse_negative(rows, columns, groups, have, within)
+        if within >= 1:
+            able = benefit > 0
+            if "cap" in bounds:
+                able &= bounds["cap"] > bounds.get("floor", 0.0)
+            self._refuse_worthless(rows, columns, groups, able.any(axis=1) | (have > 0), within)
         return Problem(
             benefit,
             cost,
@@ -109,16 +107,16 @@ class Table(NamedTuple):
             budget,
             within=within,
             weight=weight,
-            baseline=None if columns.baseline is None else baseline,
+            baseline=baseline,
             **bounds,
             group_floor=group_floor,
             group_cap=group_cap,
         )
 
-    def _baseline(self, rows: Frame, columns: Columns) -> Floats:
+    def _baseline(self, rows: Frame, columns: Columns) -> Floats | None:
         """(N,) what people have already, which all rows of a person must agree on."""
         if columns.baseline is None:
-            return np.zeros(self.first.size)
+            return None
         baseline = _floats(rows, BASELINE)
         own = baseline[self.first][self.person]
         if (baseline != own).any():
@@ -161,7 +159,7 @@ class Table(NamedTuple):
     ) -> None:
         group_gains = np.bincount(groups.code, has_or_gains) > 0
         without = ~has_or_gains & group_gains[groups.code]  # `Problem` tells of whole groups
-        if within >= 1 and without.any():
+        if without.any():
             name = self._name(rows, columns, int(np.argmax(without)))
             kind = "benefit" if columns.cap is None else "benefit and cap"
             raise ValueError(
@@ -172,4 +170,4 @@ class Table(NamedTuple):
 
 
 def _floats(rows: Frame, name: str) -> Floats:
-    return np.array(rows[name].to_numpy(), float)
+    return np.asarray(rows[name].to_numpy(), float)
