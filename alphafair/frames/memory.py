@@ -46,7 +46,9 @@ class Table(NamedTuple):
             row = np.arange(len(rows))
             return cls(row, np.zeros(row.size, np.intp), row, 1)
         firsts = rows.select(nw.col(ROW).min().over(person))[ROW].to_numpy()
-        first, code, count = np.unique(firsts, return_inverse=True, return_counts=True)
+        begins = firsts == np.arange(firsts.size)
+        first, code = np.flatnonzero(begins), (np.cumsum(begins) - 1)[firsts]
+        count = np.bincount(code)
         most = int(count.max())
         if first.size * most > max(LARGEST_PADDING * len(rows), LARGE_TABLE):
             raise ValueError(
@@ -57,7 +59,7 @@ class Table(NamedTuple):
         order = np.argsort(code, kind="stable")
         place = np.empty(code.size, np.intp)
         place[order] = np.arange(code.size) - np.repeat(np.cumsum(count) - count, count)
-        return cls(code.astype(np.intp), place, first.astype(np.intp), most)
+        return cls(code, place, first, most)
 
     def fill(self, column: Floats, elsewhere: float) -> Floats:
         """(N, T) the numbers (R,) of the rows, and another one where there is no row."""
