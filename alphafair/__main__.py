@@ -250,13 +250,14 @@ def _scan(pl: Any, request: argparse.Namespace) -> Any:
     Of a CSV file only the numbers are read as numbers: an id such as 007 passes through as it is.
     """
     if request.table.suffix.lower() == ".parquet":
-        return pl.scan_parquet(request.table)
-    columns = pl.scan_csv(request.table, infer_schema=False).collect_schema().names()
+        return pl.scan_parquet(request.table, glob=False)
+    read: dict[str, Any] = {"infer_schema": False, "glob": False}  # [1] in a name is no pattern
+    columns = pl.scan_csv(request.table, **read).collect_schema().names()
     amounts = {request.benefit, request.cost, *(getattr(request, name) for name in IN_MEMORY)}
     numbers = amounts.intersection(columns)
     numbers -= {request.group, request.person}
     types = dict.fromkeys(numbers, pl.Float64)
-    return pl.scan_csv(request.table, infer_schema=False, schema_overrides=types)
+    return pl.scan_csv(request.table, schema_overrides=types, **read)
 
 
 def _call(request: argparse.Namespace) -> dict[str, Any]:

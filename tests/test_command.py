@@ -130,6 +130,23 @@ def test_caps(folder, capsys):
     assert pl.read_csv("people_doses.csv")["dose"].to_list() == [0.5] * 4
 
 
+@pytest.mark.parametrize("stream", ["--stream", "--no-stream"])
+@pytest.mark.parametrize("suffix", ["csv", "parquet"])
+def test_a_name_is_no_pattern(folder, stream, suffix):
+    """people[1] is that file, not people1, which is another one."""
+    table = pl.read_csv(ROWS.encode())
+    getattr(table, f"write_{suffix}")(f"people[1].{suffix}")
+    getattr(table.head(3), f"write_{suffix}")(f"people1.{suffix}")
+    assert run(stream, table=f"people[1].{suffix}") == 0
+    written = f"people[1]_doses.{suffix}"
+    got = (
+        pl.read_csv(written, glob=False)
+        if suffix == "csv"
+        else pl.read_parquet(written, glob=False)
+    )
+    np.testing.assert_allclose(got.sort("id")["dose"], expected_dose(2), rtol=1e-12)
+
+
 @pytest.mark.parametrize("within", ["0", "0.5"])
 def test_baselines_and_bounds_of_doses(folder, within):
     """With persons, of whom one has a row more than the other."""
