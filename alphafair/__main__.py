@@ -81,8 +81,17 @@ def main(argv: list[str] | None = None) -> int:
     except _Refused as refused:
         print(f"alphafair: error: {refused}", file=sys.stderr)
         return refused.code
-    print(_report(solution, request))
+    _tell(_report(solution, request))
     return 0
+
+
+def _tell(report: str) -> None:
+    """Print the report.  The doses are written, whether or not anybody can read it."""
+    try:
+        print(report, flush=True)
+    except OSError as error:  # a closed pipe, a full device; Python would try again at its end
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        print(f"alphafair: the report is not printed: {error.strerror}", file=sys.stderr)
 
 
 # --- arguments ------------------------------------------------------------------------------------

@@ -326,6 +326,19 @@ def test_process_succeeds(folder):
     assert names(folder) == ["people.csv", "people_doses.csv"]
 
 
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="needs a device that is full")
+def test_a_report_that_nobody_can_read_is_no_failure(folder):
+    """The output is there, so that the exit code says so."""
+    command = [sys.executable, "-m", "alphafair", "people.csv", *OPTIONS, "--alpha", "2"]
+    with open("/dev/full", "w") as full:
+        done = subprocess.run(
+            command, stdout=full, stderr=subprocess.PIPE, text=True, cwd=folder, check=False
+        )
+    assert done.returncode == 0
+    assert done.stderr == "alphafair: the report is not printed: No space left on device\n"
+    assert names(folder) == ["people.csv", "people_doses.csv"]
+
+
 def test_process_fails_with_its_code(folder):
     done = process("people.csv", *OPTIONS, "--alpha", "2", "--group", "none", cwd=folder)
     assert (done.returncode, done.stdout) == (1, "")
