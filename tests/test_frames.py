@@ -496,11 +496,11 @@ def test_people_may_have_few_rows_or_many(engine):
     )
     rows = [4, 0, 3, 1, 5, 2]
     got = frames.solve(
-        engine.make(table[rows]), **UNIT, person="p", budget=4, alpha=2, within=0.5, cap=0.5
+        engine.make(table[rows]), **UNIT, person="p", budget=1.5, alpha=2, within=0.5, cap=0.5
     )
     benefit = [[1.0, 0, 0], [4.0, 2, 3], [5.0, 2, 0]]
     cap = [[0.5, 0, 0], [0.5, 0.5, 0.5], [0.5, 0.5, 0]]
-    expected = af.allocate(benefit, 1.0, ["a", "b", "a"], 4, 2, within=0.5, cap=cap).dose
+    expected = af.allocate(benefit, 1.0, ["a", "b", "a"], 1.5, 2, within=0.5, cap=cap).dose
     dose = np.empty(6)
     dose[rows] = collected(got.frame)["dose"].to_numpy()
     assert_same_doses(dose, expected[[0, 1, 1, 1, 2, 2], [0, 0, 1, 2, 0, 1]])
@@ -759,6 +759,11 @@ def with_column(name, values):
         (
             entry("uplift", 2, -5.0),
             {"cap": 1, "within": 2},
+            r"person 3 \(group b\) has no positive benefit and cap, so with within = 2",
+        ),
+        (
+            with_column("most", [1, 1, 0, 1]),
+            {"cap": "most", "within": 2},
             r"person 3 \(group b\) has no positive benefit and cap, so with within = 2",
         ),
         (SOUND, {"floor": 10}, "floor costs 60 in all"),
