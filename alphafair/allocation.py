@@ -282,16 +282,19 @@ class Allocation:
         value = self.problem.value
         if isinstance(value, Linear):
             return self.group_share > 0
-        useful = self._has_room & (self.point.log_slope > -np.inf)
-        inside = useful & (self.money > value.money[self.point.piece]) & ~self.at_group_floor
-        if isinstance(value, Levels):  # V' is continuous where somebody moves on both sides
-            inside = useful & ~self.at_group_floor & (self.point.level > -np.inf)
-            inside &= self.money > value.least
+        rises = self._has_room & ~self.at_group_floor
+        useful = rises & (self.point.log_slope > -np.inf)
+        # Inside a piece of a group; at 0 < ε < ∞ V' is continuous from piece to piece.
+        begins = value.money[self.point.piece]
+        if isinstance(value, Levels) and value.within < np.inf:
+            begins = np.where(self.point.level == -np.inf, np.inf, value.least)
+        inside = rises & (self.money > begins)
+        if self.problem.within == np.inf and (self.alpha == np.inf or not (inside & useful).any()):
+            return self._lowest(inside)
+        inside = inside & useful
+        some = inside if inside.any() else self._has_room & (self.point.log_slope > -np.inf)
         if self.alpha == np.inf:
-            if not inside.any():
-                inside = useful & self._worst_of(useful)
-            return inside
-        some = inside if inside.any() else useful
+            return inside if inside.any() else self._worst_of(some)
         if not some.any():
             return some
         top = self._log_worth[some].max()
@@ -299,6 +302,17 @@ class Allocation:
         slack = 1e-6 if inside.any() else ROUNDING
         near = self._log_worth >= (top - slack * max(1.0, abs(top)) if np.isfinite(top) else top)
         return np.asarray(some & near)
+
+    def _lowest(self, some: NDArray[np.bool_]) -> NDArray[np.bool_]:
+        """(K,) at ε = ∞: where people rise at the lowest level, whatever it is worth to others."""
+        useful = self._has_room & (self.point.log_slope > -np.inf)
+        some = some if some.any() else useful
+        if not some.any():
+            return some
+        level = self.point.level
+        least = level[some].min()
+        near = 1e-12 * (1 + abs(least)) if np.isfinite(least) else 0.0
+        return np.asarray(some & (level <= least + near))
 
     @cached_property
     def worst_off(self) -> NDArray[np.bool_]:

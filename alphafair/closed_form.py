@@ -73,8 +73,10 @@ def price_search(
     """
     least = value.least if least is None else np.maximum(least, value.least)
     most = value.most if most is None else np.minimum(most, value.most)
-    if least.sum() >= budget or most.sum() <= budget:
-        return least if least.sum() >= budget else most
+    if least.sum() >= budget * (1 - ROUNDING):
+        return least
+    if most.sum() <= budget * (1 + ROUNDING):
+        return most
     if isinstance(value, Levels) and value.within == np.inf:
         return _water(value, log_weight, alpha, budget, least, most)
     market = _Market(value, log_weight, alpha, least, most)
@@ -94,7 +96,8 @@ def _water(
     Once no group can gain, the rest of the money raises the level of all alike (leximin over
     people), as it does from the beginning at α = ∞.
     """
-    stuck = value.start[:-1] + np.add.reduceat(value.log_slope > -np.inf, value.start[:-1])
+    first = value.start[:-1]
+    stuck = first + np.add.reduceat(value.log_slope > -np.inf, first, dtype=np.intp)
     useful = np.clip(value.money[np.minimum(stuck, value.start[1:] - 1)], least, most)
     if alpha < np.inf and useful.sum() > budget:
         market = _Market(value, log_weight, alpha, least, useful)
@@ -250,6 +253,8 @@ def _snap(value: Knapsack | Levels, money: Floats, least: Floats, most: Floats) 
     ends = value.money[np.minimum(piece + 1, value.money.size - 1)]
     ends = np.where(piece + 1 < value.start[1:], ends, np.inf)
     near = ROUNDING * np.where(np.isfinite(ends), ends, begins)
+    if isinstance(value, Levels):  # the rounding of the level counts as well
+        near = near + ROUNDING * value.stretch(piece)
     money = np.where((piece > value.start[:-1]) & (money - begins <= near), begins, money)
     money = np.where(money >= ends - near, ends, money)
     money = np.where(np.abs(money - least) <= ROUNDING * np.abs(least), least, money)

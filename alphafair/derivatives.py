@@ -36,7 +36,7 @@ from numpy.typing import ArrayLike
 from .checks import Floats, Integers, refuse_first
 from .kernels import group_sum
 from .utility import phi
-from .value import Knapsack, Levels, Linear, money_exponent
+from .value import ROUNDING, Knapsack, Levels, Linear, money_exponent
 
 if TYPE_CHECKING:
     from .allocation import Allocation
@@ -170,16 +170,29 @@ def worth_of_utility(allocation: Allocation) -> Floats:
             return np.asarray(np.where(of_group[code] == 0, 0.0, worth))
     value, point = problem.value, allocation.point
     assert isinstance(value, Levels)
-    share = np.zeros(code.size)
-    rises = point.log_slope > -np.inf
-    items = value.moving(point)[0]
-    items = items[rises[value.chains.code[items]]]
-    who, group = value.chains.person[items], value.chains.code[items]
-    share[who] = np.exp(point.log_slope[group]) / value.chains.ratio[items]
+    # ε = ∞: who moves has μ = λ/r; what is left of the group's weight goes to who would join next.
+    items, reach = value.moving(point)
+    group, who = value.chains.code[items], value.chains.person[items]
+    useful = (reach > value.lower[items] * (1 + ROUNDING)) & (of_group[group] > 0)
+    useful &= (point.level <= value.log_top + ROUNDING)[group]  # beyond, U does not rise
+    items, group, who = items[useful], group[useful], who[useful]
+    worth = np.zeros(code.size)
+    index = np.unravel_index(value.chains.item[items], problem.shape)
+    price = allocation.group_price[group]
+    worth[who] = price * problem.cost[index] / problem.benefit[index]
+    left = of_group - group_sum(worth, code, of_group.size)
+    some = left > 1e-9 * of_group
+    worth[resting_worst(allocation, who)[some]] = left[some]
+    return worth
+
+
+def resting_worst(allocation: Allocation, moving: Integers) -> Integers:
+    """(K,) the member of least utility among those who do not move."""
+    code, person = allocation.problem.groups.code, allocation.person_utility.copy()
+    person[moving] = np.inf
     order = np.lexsort((person, code))
-    worst = order[np.searchsorted(code[order], np.arange(size.size))]
-    share[worst[~rises]] = 1.0
-    return share * of_group[code]
+    first: Integers = order[np.searchsorted(code[order], np.arange(allocation.group_size.size))]
+    return first
 
 
 def _worth_of_the_worst(allocation: Allocation) -> Floats:
@@ -494,14 +507,15 @@ class _Rates:
         dlog u_j = dτ_k + dlog r_j/ε,      c_j dd_j = κ_j dlog u_j − dR/r_j − m_j dlog b_j
         dlog V_k = v_k dτ_k + e_k,         g_k dτ_k = dℓ + own_k,   g = of_value v + of_slope ε (1 − v)
 
-    where ℓ is the level of the price (`alphafair.closed_form`).  Money moved between the groups,
+    where ℓ is the level of the price (`alphafair.closed_form`).  At ε = ∞ the level of a group can be
+    pinned: to that of a member who would join the others, or whose last cap is reached.  Money moved between the groups,
     t_k = K_k dτ_k with K = Σ κ, adds up to what is free: one more matrix of rank one.  Groups held
     at a bound move with it.  At α = 0 groups on a linear piece have g = 0: they fix dℓ, and share
     what the others leave.
     """
 
     def __init__(self, allocation: Allocation) -> None:
-        problem, value, point = allocation.problem, allocation.problem.value, allocation.point
+        problem, value = allocation.problem, allocation.problem.value
         assert isinstance(value, Knapsack | Levels)
         self.allocation, self.problem = allocation, problem
         self.code, groups = problem.groups.code, problem.groups.size.size
@@ -523,8 +537,8 @@ class _Rates:
         has_items = np.bincount(self.group, minlength=groups) > 0
         self.is_open = self.is_open & has_items
         self.bounded = self.bounded & has_items & ~self.is_open
-        self.held = has_items & ~self.is_open & ~self.bounded
-        self.free = ~self.bounded & ~self.held
+        self.pinned = has_items & ~self.is_open & ~self.bounded
+        self.free = ~self.bounded
         fixed = np.ones(problem.shape, bool)
         fixed[self.last] = False
         self.fixed = fixed
@@ -533,7 +547,9 @@ class _Rates:
             at_cap = fixed & allocation.at_cap
         self.at_cap, self.at_floor = at_cap, fixed & ~at_cap
         self._margin(value, within)
-        del point
+        self.pin = np.zeros(groups, np.intp)
+        if self.pinned.any():
+            self.pin = resting_worst(allocation, self.unit)
 
     # --- what moves -------------------------------------------------------------------------
     def _knapsack_items(self, value: Knapsack) -> None:
@@ -547,9 +563,11 @@ class _Rates:
         self.own_utility = allocation.group_utility[group] * size  # the group's, in sum
 
     def _level_items(self, value: Levels) -> None:
-        """One item of each person who moves."""
-        items, _ = value.moving(self.allocation.point)
+        """One item of each person who moves, or would in the groups that share the next unit."""
+        items, reach = value.moving(self.allocation.point)
         chains = value.chains
+        begun = reach > value.lower[items] * (1 + ROUNDING)
+        items = items[begun | self.is_open[chains.code[items]]]
         self.group, self.unit = chains.code[items], chains.person[items]
         self.unit_of_row = np.arange(self.problem.shape[0])
         self.last = np.unravel_index(chains.item[items], self.problem.shape)
@@ -561,13 +579,14 @@ class _Rates:
         self.inverse = 0.0 if within in (0, np.inf) else 1 / within
         self.of_rest = np.zeros(problem.shape[0])
         bend, slope = self.of_value, np.ones(self.groups)
+        self.of_price = np.full(self.groups, self.of_slope)
         if within == 0:
             slope = slope * bend
             self.of_ratio = np.full(k.size, self.of_slope)
         elif within == np.inf:
             slope = slope * bend
-            stuck = allocation.point.log_slope == -np.inf
-            slope[stuck] = 1.0
+            stuck = allocation.point.log_slope == -np.inf  # only the level counts (leximin)
+            slope[stuck], self.of_price[stuck] = 1.0, 0.0
             part = self.kappa / self.total[k]
             self.of_ratio = np.where(stuck[k], 0.0, self.of_slope * part)
         else:
@@ -642,7 +661,7 @@ class _Rates:
             self.of_ratio * dlog_r - self.per_stretch[k] * had[self.unit] / self.ratio
         )
         own += group_sum(self.of_rest * had[self.unit_of_row], self.code, self.groups)
-        own += self.of_slope * (
+        own += self.of_price * (
             directions["weight"] / problem.weight - self.log_value * directions["alpha"]
         )
         item = self.beyond * dlog_r - had[self.unit] / self.ratio
@@ -650,9 +669,10 @@ class _Rates:
         spent = self._rows(np.where(self.fixed, self.dose * dc + problem.cost * change, 0.0))
         bound = self._bound(directions)
         moved = self.stretch * self._centred(np.where(self.is_open, own, own[self._top]))
-        left = directions["budget"] - spent[self.free].sum() - bound[self.bounded].sum()
+        pinned = np.where(self.pinned, self.total * self._pin_rate(had) + whole, 0.0)
+        left = directions["budget"] - spent[self.free].sum() - bound.sum() - pinned.sum()
         money = moved + self.share * (left - moved.sum())
-        money = np.where(self.free, money, bound - spent)
+        money = np.where(self.free, money + pinned, bound - spent)
         paid = self.part * money[k] + (item - self.part * whole[k])
         change[last] = paid / self.c - self.dose[last] * dlog_c
         return change
@@ -666,11 +686,17 @@ class _Rates:
         of_moved = np.where(self.is_open, self.stretch * (of_money - mean), 0.0)
         of_own = of_moved - self.share * of_moved.sum()
         of_bound = np.where(self.bounded, of_money - mean, 0.0)
+        of_pinned = np.where(self.pinned, of_money - mean, 0.0)
+        of_item = of_item + of_pinned[k]
         of_spent = np.where(self.free, -mean, -of_money)
         of_ratio = self.of_ratio * of_own[k] + self.beyond * of_item
         of_had = -(of_item + (of_own * self.per_stretch)[k]) / self.ratio
         of_row = group_sum(of_had, self.unit, self._units)[self.unit_of_row]
         of_rest = of_row + self.of_rest * of_own[self.code]
+        if self.pinned.any():
+            pins = self.pin[self.pinned]
+            of_pin = (of_pinned * self.total)[self.pinned]
+            of_rest[pins] += of_pin / self.allocation.person_utility[pins]
         of_change = cotangent + problem.cost * of_spent[self.code][:, None]
         of_change = of_change + problem.benefit * of_rest[:, None]
         benefit = np.where(self.fixed, self.dose * of_rest[:, None], 0.0)
@@ -682,8 +708,8 @@ class _Rates:
             "benefit": benefit,
             "cost": cost,
             "budget": mean,
-            "alpha": -self.of_slope * float(self.log_value @ of_own),
-            "weight": self.of_slope * of_own / problem.weight,
+            "alpha": -float(self.log_value @ (self.of_price * of_own)),
+            "weight": self.of_price * of_own / problem.weight,
             "baseline": of_rest,
             "cap": np.where(self.at_cap, of_change, 0.0),
             "floor": np.where(self.at_floor, of_change, 0.0),
@@ -691,9 +717,17 @@ class _Rates:
             "group_floor": np.where(floor_bound & ~cap_bound, of_bound, 0.0),
         }
 
+    def _pin_rate(self, had: Floats) -> Floats:
+        """(K,) dτ of the groups whose level is that of a member who begins or has just ended."""
+        rate = np.zeros(self.groups)
+        if self.pinned.any():
+            pins = self.pin[self.pinned]
+            rate[self.pinned] = had[pins] / self.allocation.person_utility[pins]
+        return rate
+
     def _mean(self, value: Floats) -> float:
         """Mean of a value (K,) by ``share``, relative to the group that has most of it."""
-        reference = value[self._top]
+        reference = value[self._top] if self.is_open.any() else 0.0
         return float(reference + self.share @ np.where(self.is_open, value - reference, 0.0))
 
     def _means(self, value: Floats) -> tuple[Floats, Floats]:

@@ -450,7 +450,6 @@ class Problem:
                 "at least what the floors of its members cost",
                 f"they cost {self.spent_at_floors.tolist()[:5]}",
             )
-            cap = cap if (cap < np.inf).any() else None
         floor = None
         if group_floor is not None:
             floor = by_group("group_floor", group_floor, groups)

@@ -663,6 +663,13 @@ class Levels(Pieces):
         money = np.clip(money, self.money[place], self.money[place + 1])
         return np.where(piece < first, self.money[first], money)
 
+    def stretch(self, piece: Integers) -> Floats:
+        """Money for one unit of τ, where these pieces end; 0 where they do not end."""
+        ends = self.level[np.minimum(piece + 1, self.level.size - 1)]
+        with np.errstate(over="ignore", invalid="ignore"):
+            rate = np.exp(self.log_rate[piece] + ends)
+        return np.where(np.isfinite(ends) & np.isfinite(rate), rate, 0.0)
+
     def money_at_level(self, level: float, piece: Integers) -> Floats:
         """(K,) what the groups, which stand on these pieces, spend at the level τ = level."""
         first = self.start[:-1]
@@ -737,7 +744,8 @@ def levels(chains: Chains, groups: Groups, within: float) -> Levels:
     begin, end = rank[: code.size], rank[code.size : 2 * code.size]
     start = np.concatenate([[0], np.cumsum(np.bincount(owner, minlength=count))])
     tau = moment[order]
-    log_rate = interval_log_sums(pull - log_ratio, begin, end, tau.size)
+    last = _last_of_ties(tau, start)
+    log_rate = interval_log_sums(pull - log_ratio, begin, end, tau.size)[last]
     # Money: what those who move spend from one breakpoint to the next.
     with np.errstate(over="ignore", invalid="ignore"):
         step = np.exp(log_rate[:-1] + tau[:-1]) * np.expm1(np.diff(tau))
@@ -753,14 +761,26 @@ def levels(chains: Chains, groups: Groups, within: float) -> Levels:
     if within == np.inf:
         np.minimum.at(log_top, groups.code, resting.final)
     else:
-        log_rest = resting.log_sums(s)
+        log_rest = resting.log_sums(s)[last]
     if abs(s) < NEAR_LOG:
-        three = resting.means(s, pull, size)
+        three = resting.means(s, pull, size)[:, last]
     result = Levels(
         start, money, tau, tau, within, chains, pull, lower, upper, size, log_best, tau, log_rate,
         log_rest, *three, log_top,
     )  # fmt: skip
     return _with_values(result, groups)
+
+
+def _last_of_ties(level: Floats, start: Integers) -> Integers:
+    """(P,) of the pieces of a group that begin at one level the last, the only one with a length.
+
+    The others lie between events of one moment, which come in any order.
+    """
+    place = np.arange(level.size)
+    tied = np.append(level[1:] == level[:-1], False)
+    tied[start[1:] - 1] = False
+    ends = np.where(tied, level.size, place)
+    return np.minimum.accumulate(ends[::-1])[::-1]
 
 
 def _with_values(pieces: Levels, groups: Groups) -> Levels:
