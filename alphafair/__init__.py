@@ -27,21 +27,17 @@ from .allocation import Allocation
 from .certificate import OptimalityGap, optimality_gap
 from .curves import CurveSegments, concave_segments
 from .derivatives import DoseCotangent, DoseJacobian, WelfareGradient
-from .fairness import (
+from .frontier import (
     Frontier,
     FrontierBands,
     FrontierPoint,
-    atkinson,
     frontier,
     frontier_bands,
-    gini,
-    jain,
-    min_max_ratio,
     price_of_fairness,
     price_of_fairness_bound,
-    theil,
 )
 from .groups import Groups
+from .inequality import atkinson, gini, jain, min_max_ratio, theil
 from .problem import Problem, allocate
 from .utility import equivalent_utility, phi, phi_inverse, phi_normalised, phi_prime, power_mean
 from .utility import welfare as welfare

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import difflib
 import io
 import math
 import os
@@ -27,12 +28,15 @@ SHOWN = 40  # groups
 PATIENCE = 3  # seconds without a word, where standard error is no terminal
 STAGES = "{desc} (stage {n} of {total}, {elapsed})"
 SUFFIXES = (".csv", ".parquet")
+IN_MEMORY = ("cap", "floor", "baseline")  # options that need all rows at once
+GROUP_BOUNDS = {"group_floor": 0.0, "group_cap": math.inf}  # and what groups have without
 
 EPILOG = """\
 example:
   alphafair people.csv --benefit uplift --cost price --group district --budget 1000 --alpha 2
 
 The table has one row a (person, treatment); without --person each row is a person of its own.
+--group-floor north=100 --group-floor south=50 keeps 100 for north and 50 for south.
 Other columns pass through as they are; the doses are written into a new column "dose".
 Files of 256 MB and more are streamed, which needs little memory.  Streaming may change the order
 of the rows, and tied best rows share their money instead of giving it to the first of them.
@@ -77,8 +81,17 @@ def main(argv: list[str] | None = None) -> int:
     except _Refused as refused:
         print(f"alphafair: error: {refused}", file=sys.stderr)
         return refused.code
-    print(_report(solution, request))
+    _tell(_report(solution, request))
     return 0
+
+
+def _tell(report: str) -> None:
+    """Print the report.  The doses are written, whether or not anybody can read it."""
+    try:
+        print(report, flush=True)
+    except OSError as error:  # a closed pipe, a full device; Python would try again at its end
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        print(f"alphafair: the report is not printed: {error.strerror}", file=sys.stderr)
 
 
 # --- arguments ------------------------------------------------------------------------------------
@@ -93,9 +106,25 @@ def _arguments(argv: list[str] | None) -> argparse.Namespace:
             raise _Refused(f"{path}: unknown kind of file, must end in .csv or .parquet", 2)
     if source.resolve() == output.resolve():
         raise _Refused(f"{output} is the input: choose another output (-o)", 2)
-    if request.cap is not None and request.stream:
-        raise _Refused("--cap needs the table in memory: leave --stream out", 2)
+    if request.stream and _in_memory(request):
+        raise _Refused(
+            f"--{_in_memory(request)[0]} needs the table in memory: leave --stream out", 2
+        )
+    for option in GROUP_BOUNDS:
+        labels = [label for label, _ in getattr(request, option)]
+        twice = [label for label in labels if labels.count(label) > 1]
+        if twice:
+            raise _Refused(f"{_flag(option)} is given twice for group {twice[0]}", 2)
     return request
+
+
+def _in_memory(request: argparse.Namespace) -> list[str]:
+    """The options given that a stream cannot serve."""
+    return [name for name in IN_MEMORY if getattr(request, name) is not None]
+
+
+def _flag(option: str) -> str:
+    return f"--{option.replace('_', '-')}"
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -115,7 +144,13 @@ def _parser() -> argparse.ArgumentParser:
     add("--person", metavar="COLUMN", help="whose row it is; default: each row is a person")
     add("--within", default=0.0, type=_aversion, metavar="ε", help="the same inside a group; 0")
     add("--weight", choices=["size"], help="weigh groups by their people; default: equally")
-    add("--cap", type=_column_or_number, metavar="COLUMN|NUMBER", help="largest dose")
+    amount: dict[str, Any] = {"type": _column_or_number, "metavar": "COLUMN|NUMBER"}
+    add("--baseline", **amount, help="utility that a person has already; default 0")
+    add("--floor", **amount, help="least dose; default 0")
+    add("--cap", **amount, help="largest dose; default: no bound")
+    money: dict[str, Any] = {"action": "append", "default": [], "metavar": "GROUP=MONEY"}
+    add("--group-floor", type=_floor_of_group, **money, help="least budget of a group; repeatable")
+    add("--group-cap", type=_cap_of_group, **money, help="largest budget of a group; repeatable")
     add("-o", "--output", type=Path, metavar="FILE", help="default: TABLE_doses.SUFFIX")
     add("--force", action="store_true", help="overwrite the output if it exists")
     add("--stream", action=argparse.BooleanOptionalAction, help="default: from 256 MB on")
@@ -135,6 +170,23 @@ def _aversion(text: str) -> float:
 
 def _at_least_0(text: str) -> float:
     return _number(text, "a finite number ≥ 0", lambda v: 0 <= v < math.inf)
+
+
+def _floor_of_group(text: str) -> tuple[str, float]:
+    label, money = _label_and_money(text)
+    return label, _at_least_0(money)
+
+
+def _cap_of_group(text: str) -> tuple[str, float]:
+    label, money = _label_and_money(text)
+    return label, _number(money, "a number ≥ 0", lambda v: v >= 0)
+
+
+def _label_and_money(text: str) -> tuple[str, str]:
+    label, equals, money = text.rpartition("=")
+    if not equals:
+        raise argparse.ArgumentTypeError(f"{text!r} is not of the form GROUP=MONEY")
+    return label, money
 
 
 def _number(text: str, expected: str, accept: Callable[[float], bool]) -> float:
@@ -168,7 +220,8 @@ def _run(request: argparse.Namespace) -> Any:
             table = _scan(pl, request)
             table = table if stream else table.collect()
             _next(progress, "allocating")
-            solution = frames.solve(table, **_call(request))
+            call = _call(request) | _group_bounds(table, request)
+            solution = frames.solve(table, **call)
             _next(progress, f"writing the doses of {solution.size.sum()} people")
             _write(pl, solution.frame, unfinished, stream)
             _next(progress, "done")
@@ -197,7 +250,7 @@ def _is_long(request: argparse.Namespace) -> bool:
     size = request.table.stat().st_size
     if request.stream is not None:
         return bool(request.stream)
-    return size >= STREAMED and request.cap is None
+    return size >= STREAMED and not _in_memory(request)
 
 
 def _scan(pl: Any, request: argparse.Namespace) -> Any:
@@ -206,17 +259,39 @@ def _scan(pl: Any, request: argparse.Namespace) -> Any:
     Of a CSV file only the numbers are read as numbers: an id such as 007 passes through as it is.
     """
     if request.table.suffix.lower() == ".parquet":
-        return pl.scan_parquet(request.table)
-    columns = pl.scan_csv(request.table, infer_schema=False).collect_schema().names()
-    numbers = {request.benefit, request.cost, request.cap}.intersection(columns)
+        return pl.scan_parquet(request.table, glob=False)
+    read: dict[str, Any] = {"infer_schema": False, "glob": False}  # [1] in a name is no pattern
+    columns = pl.scan_csv(request.table, **read).collect_schema().names()
+    amounts = {request.benefit, request.cost, *(getattr(request, name) for name in IN_MEMORY)}
+    numbers = amounts.intersection(columns)
     numbers -= {request.group, request.person}
     types = dict.fromkeys(numbers, pl.Float64)
-    return pl.scan_csv(request.table, infer_schema=False, schema_overrides=types)
+    return pl.scan_csv(request.table, schema_overrides=types, **read)
 
 
 def _call(request: argparse.Namespace) -> dict[str, Any]:
-    names = "benefit cost group budget alpha person within weight cap"
-    return {name: getattr(request, name) for name in names.split()}
+    names = ("benefit", "cost", "group", "budget", "alpha", "person", "within", "weight")
+    return {name: getattr(request, name) for name in (*names, *IN_MEMORY)}
+
+
+def _group_bounds(table: Any, request: argparse.Namespace) -> dict[str, dict[Any, float]]:
+    """Money by label of every group; whatever the type of a label, it is found by its text."""
+    asked = {option: dict(getattr(request, option)) for option in GROUP_BOUNDS}
+    if not any(asked.values()) or request.group not in table.collect_schema():
+        return {}  # a column that is not there is told by `solve`
+    found = table.lazy().select(request.group).unique().collect()[request.group].to_list()
+    labels = {str(label): label for label in found if label is not None}
+    bounds = {}
+    for option, money in asked.items():
+        unknown = [text for text in money if text not in labels]
+        if unknown:
+            near = difflib.get_close_matches(unknown[0], labels, 1, 0.5)
+            hint = f"; did you mean {near[0]!r}?" if near else ""
+            raise ValueError(f"{_flag(option)}: there is no group {unknown[0]!r}{hint}")
+        if money:
+            unbounded = GROUP_BOUNDS[option]
+            bounds[option] = {label: money.get(text, unbounded) for text, label in labels.items()}
+    return bounds
 
 
 @contextlib.contextmanager
@@ -271,8 +346,9 @@ def _report(solution: Any, request: argparse.Namespace) -> str:
         lines.insert(-1, f"… and {len(size) - SHOWN} more")
     lines += ["", f"α = {groups.alpha:g}; one more unit of budget adds {groups.price:.6g} welfare"]
     if budget - spent > 1e-9 * budget:
+        what = "dose or group" if request.group_cap else "dose"
         lines.append(
-            f"left over: {budget - spent:.6g}, because every dose that helps is at its cap"
+            f"left over: {budget - spent:.6g}, because every {what} that helps is at its cap"
         )
     return "\n".join([*lines, f"doses: {request.output}"])
 

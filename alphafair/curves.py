@@ -9,14 +9,13 @@ as cap.
 
 from __future__ import annotations
 
-import functools
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
-Floats = NDArray[np.float64]
-Integers = NDArray[np.intp]
+from .checks import Floats, Integers, refuse_first
+from .kernels import Kernel
 
 
 class CurveSegments(NamedTuple):
@@ -73,7 +72,7 @@ def concave_segments(money: ArrayLike, benefit: ArrayLike) -> CurveSegments:
             f"money[{i}, {m}] is {cost[i, m]} for a benefit of {gain[i, m]}: must be ≥ 0, and > 0 "
             f"where there is a benefit; give what is free a small positive cost"
         )
-    slope, length, level = _compiled_hull()(cost, gain)
+    slope, length, level = _hull_kernel(cost, gain, work=gain.size)
     used = max(1, int((level >= 0).sum(axis=1).max()))
     return CurveSegments(slope[:, :used], length[:, :used], level[:, :used])
 
@@ -88,12 +87,8 @@ def _curve(name: str, value: ArrayLike, shape: tuple[int, ...] | None) -> Floats
         table = np.broadcast_to(table, shape or table.shape)
     except ValueError as error:
         raise ValueError(f"{name} has shape {table.shape}: must be {expected}") from error
-    if not np.isfinite(table).all():
-        index = np.argwhere(~np.isfinite(table))[0]
-        raise ValueError(
-            f"{name}[{index[0]}, {index[1]}] is {table[tuple(index)]}: must be finite; leave a "
-            f"level out by giving it benefit 0"
-        )
+    cure = "leave a level out by giving it benefit 0"
+    refuse_first(name, table, np.isfinite(table), "finite", cure)
     return np.ascontiguousarray(table)
 
 
@@ -101,7 +96,7 @@ def _hull(cost, gain):  # type: ignore[no-untyped-def]
     """From (0, 0) again and again to the level of steepest ascent, where they tie the farthest."""
     persons, levels = gain.shape
     slope, length = np.zeros((persons, levels)), np.zeros((persons, levels))
-    level = np.full((persons, levels), -1)
+    level = np.full((persons, levels), -1, np.intp)
     for i in range(persons):
         x, y, count = 0.0, 0.0, 0
         while True:
@@ -119,8 +114,29 @@ def _hull(cost, gain):  # type: ignore[no-untyped-def]
     return slope, length, level
 
 
-@functools.cache
-def _compiled_hull() -> Any:
-    from numba import njit
+def _hull_of_all_at_once(cost: Floats, gain: Floats) -> tuple[Floats, Floats, Integers]:
+    """The next segment of everybody, as often as somebody has one."""
+    slope, length = np.zeros(gain.shape), np.zeros(gain.shape)
+    level = np.full(gain.shape, -1, np.intp)
+    person = np.arange(len(gain))
+    x, y = np.zeros((len(gain), 1)), np.zeros((len(gain), 1))
+    for segment in range(gain.shape[1]):
+        ahead = (cost > x) & (gain > y)
+        with np.errstate(over="ignore", under="ignore"):
+            rate = np.where(ahead, gain - y, 0.0) / np.where(ahead, cost - x, 1.0)
+        steepest = rate.max(axis=1)
+        ties = (rate == steepest[:, None]) & ahead
+        best = np.where(ties, cost, -1.0).argmax(axis=1)  # the farthest, and of equals the first
+        goes = steepest > 0
+        if not goes.any():
+            break
+        person, best, cost, gain = person[goes], best[goes], cost[goes], gain[goes]
+        end = np.arange(len(person)), best
+        slope[person, segment] = steepest[goes]
+        length[person, segment] = cost[end] - x[goes, 0]
+        level[person, segment] = best
+        x, y = cost[end][:, None], gain[end][:, None]
+    return slope, length, level
 
-    return njit(cache=True)(_hull)
+
+_hull_kernel = Kernel(_hull, _hull_of_all_at_once)

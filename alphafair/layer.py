@@ -226,8 +226,9 @@ def _check(name: str, value: Tensor, low: float, high: float, expected: str) -> 
     """Refuse what is not in low < value ≤ high, naming the first entry."""
     if _within(value, low, high):
         return
-    index = (~((value > low) & (value <= high))).nonzero()[0].tolist()
-    raise ValueError(f"{name}{index} is {value[tuple(index)].item()}: must be {expected}")
+    exact = value.double()  # in which every bound is itself, and not infinity
+    index = (~((exact > low) & (exact <= high))).nonzero()[0].tolist()
+    raise ValueError(f"{name}{index} is {exact[tuple(index)].item()}: must be {expected}")
 
 
 def _within(value: Tensor, low: float, high: float) -> bool:

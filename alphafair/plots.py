@@ -14,11 +14,13 @@ from numpy.typing import ArrayLike
 
 from .allocation import Allocation
 from .checks import Floats, Integers
-from .fairness import Frontier, FrontierBands
+from .frontier import Frontier, FrontierBands
+from .problem import Problem
 
 ALPHA_TICKS = (0, 0.5, 1, 2, 5, np.inf)
 FILLED = ("no dose", "up to half", "over half", "all")  # of the utility that the caps allow
 FILLED_COLOURS = ("#d9d9d9", "#9ecae1", "#4292c6", "#08306b")  # darker is fuller
+STEPS = 400  # of money, along the curve of a group
 FULL = 1 - 1e-9  # reached, up to the rounding of a group's last dose
 
 
@@ -46,6 +48,62 @@ def allocation(result: Allocation, ax: Axes | None = None) -> Axes:
     ax.set_xticks(place, [str(label) for label in result.group_labels])
     ax.set(xlabel="group", ylabel="percent of the total", title=_title(result.alpha))
     ax.legend()
+    return ax
+
+
+def value(
+    problem: Problem,
+    result: Allocation | None = None,
+    ax: Axes | None = None,
+    *,
+    marginal: bool = False,
+) -> Axes:
+    """What money is worth inside each group: V_k(x), from the money of its floors to the budget.
+
+    A point on each curve is what the allocation does.  With ``marginal`` the slopes V_k'(x) are
+    drawn; an infinite slope, where at within > 0 somebody has nothing while others have something,
+    is left out.
+
+    Args:
+        problem: a `Problem` with a positive budget.
+        result: an `Allocation` of this problem, marked on the curves.
+        ax: where to draw; a new figure by default.
+        marginal: draw V' instead of V.
+
+    Returns:
+        The Axes.
+
+    Raises:
+        ValueError: a budget of 0.
+
+    Example:
+        >>> import alphafair as af
+        >>> problem = af.Problem([3.0, 1.0, 2.0], 1.0, ["a", "a", "b"], budget=4.0, cap=2.0)
+        >>> ax = value(problem, problem.allocate(1))
+        >>> [[float(v) for v in line.get_ydata()[[0, -1]]] for line in ax.lines[::2]]
+        [[0.0, 4.0], [0.0, 4.0]]
+        >>> ax.get_ylabel()
+        'utility of the group, V'
+    """
+    if problem.budget == 0:
+        raise ValueError("budget is 0: there is no money whose worth could be drawn")
+    ax = ax or plt.subplots()[1]
+    worth = problem.marginal_utility if marginal else problem.group_utility
+    part = np.linspace(0, 1, STEPS + 1)[:, None]
+    least = problem.spent_at_floors
+    money = least + part * np.maximum(problem.budget - least, 0)
+    height = np.array([worth(row) for row in money])
+    height[np.isinf(height)] = np.nan  # matplotlib leaves it out
+    for k, label in enumerate(problem.groups.label):
+        style = "steps-post" if marginal and problem.within == 0 else "default"
+        line = ax.plot(money[:, k], height[:, k], drawstyle=style, label=str(label))[0]
+        if result is not None:
+            x = result.group_budget
+            ax.plot(x[k], worth(x)[k], "o", color=line.get_color())
+    unit = "utility of one more unit of money, V'" if marginal else "utility of the group, V"
+    ax.set(xlabel="money of the group", ylabel=unit, title=_title(result.alpha) if result else "")
+    ax.set_ylim(bottom=0)
+    ax.legend(title="group")
     return ax
 
 
@@ -131,9 +189,8 @@ def frontier(
 
     Example:
         >>> import alphafair as af
-        >>> from alphafair.fairness import frontier as compute
         >>> problem = af.Problem([2.0, 1.0], 1.0, ["near", "far"], budget=3.0)
-        >>> ax = frontier(compute(problem))
+        >>> ax = frontier(af.frontier(problem))
         >>> float(ax.lines[0].get_ydata()[-1].round(2))  # max-min: 2 each instead of 6 and 0
         33.33
     """
@@ -170,9 +227,8 @@ def trade_off(result: Frontier, ax: Axes | None = None) -> Axes:
 
     Example:
         >>> import alphafair as af
-        >>> from alphafair.fairness import frontier as compute
         >>> problem = af.Problem([2.0, 1.0], 1.0, ["near", "far"], budget=3.0)
-        >>> [text.get_text() for text in trade_off(compute(problem)).texts]
+        >>> [text.get_text() for text in trade_off(af.frontier(problem)).texts]
         ['α = 0', '0.5', '1', '2', '5', '∞']
     """
     ax = ax or plt.subplots()[1]

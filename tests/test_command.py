@@ -130,6 +130,63 @@ def test_caps(folder, capsys):
     assert pl.read_csv("people_doses.csv")["dose"].to_list() == [0.5] * 4
 
 
+@pytest.mark.parametrize("stream", ["--stream", "--no-stream"])
+@pytest.mark.parametrize("suffix", ["csv", "parquet"])
+def test_a_name_is_no_pattern(folder, stream, suffix):
+    """people[1] is that file, not people1, which is another one."""
+    table = pl.read_csv(ROWS.encode())
+    getattr(table, f"write_{suffix}")(f"people[1].{suffix}")
+    getattr(table.head(3), f"write_{suffix}")(f"people1.{suffix}")
+    assert run(stream, table=f"people[1].{suffix}") == 0
+    written = f"people[1]_doses.{suffix}"
+    got = (
+        pl.read_csv(written, glob=False)
+        if suffix == "csv"
+        else pl.read_parquet(written, glob=False)
+    )
+    np.testing.assert_allclose(got.sort("id")["dose"], expected_dose(2), rtol=1e-12)
+
+
+@pytest.mark.parametrize("within", ["0", "0.5"])
+def test_baselines_and_bounds_of_doses(folder, within):
+    """With persons, of whom one has a row more than the other."""
+    (folder / "people.csv").write_text(
+        "id,uplift,price,district,most,have\n"
+        "x,2,1,n,1,0.5\ny,3,2,s,inf,0\nx,1.5,1,n,2,0.5\nz,1,1,n,2,1\n"
+    )
+    options = ["--person", "id", "--within", within, "--floor", "0.25", "--cap", "most"]
+    assert run(*options, "--baseline", "have", "-o", "out.parquet") == 0
+    expected = af.allocate(
+        [[2.0, 1.5], [3.0, 0], [1.0, 0]],
+        [[1.0, 1.0], [2.0, 1.0], [1.0, 1.0]],
+        ["n", "s", "n"],
+        10,
+        2,
+        within=float(within),
+        baseline=[0.5, 0, 1],
+        floor=[[0.25, 0.25], [0.25, 0], [0.25, 0]],
+        cap=[[1.0, 2], [np.inf, 0], [2, 0]],
+    ).dose
+    got = pl.read_parquet("out.parquet")["dose"]
+    np.testing.assert_allclose(got, expected[[0, 1, 0, 2], [0, 0, 1, 0]], rtol=1e-12)
+
+
+@pytest.mark.parametrize("stream", ["--stream", "--no-stream"])
+@pytest.mark.parametrize("table", ["people.csv", "people.parquet"])
+def test_bounds_of_groups(folder, capsys, stream, table):
+    """By label, as text or as the number that Parquet keeps; the others are not bounded."""
+    pl.read_csv(ROWS.encode()).write_parquet("people.parquet")
+    assert run("--group-floor", "2=7", "--group-cap", "10=2", stream, table=table) == 0
+    rows = [line.split() for line in capsys.readouterr().out.splitlines()]
+    assert [row[:3] for row in rows[1:4]] == [["2", "2", "8"], ["10", "2", "2"], ["all", "4", "10"]]
+    assert run("--group-floor", "10=7", "--force", stream, table=table) == 0
+    rows = [line.split() for line in capsys.readouterr().out.splitlines()]
+    assert [row[:3] for row in rows[1:3]] == [["2", "2", "3"], ["10", "2", "7"]]
+    assert run("--group-cap", "10=2", "--group-cap", "2=3", "--force", stream, table=table) == 0
+    out = capsys.readouterr().out
+    assert "left over: 5, because every dose or group that helps is at its cap" in out
+
+
 def test_long_files_are_streamed_and_say_so(folder, monkeypatch, capsys):
     """Ties show which way was taken: the stream has no first row."""
     (folder / "people.csv").write_text(ROWS.replace("009,3,2", "009,2,1"))
@@ -155,6 +212,12 @@ def test_long_files_are_streamed_and_say_so(folder, monkeypatch, capsys):
         (["-o", "doses.txt"], "doses.txt: unknown kind of file, must end in .csv or .parquet"),
         (["-o", "./people.csv"], "people.csv is the input: choose another output"),
         (["--cap", "1", "--stream"], "--cap needs the table in memory"),
+        (["--floor", "1", "--stream"], "--floor needs the table in memory"),
+        (["--baseline", "most", "--stream"], "--baseline needs the table in memory"),
+        (["--group-floor", "north"], "--group-floor: 'north' is not of the form GROUP=MONEY"),
+        (["--group-floor", "2=inf"], "--group-floor: 'inf' is not a finite number ≥ 0"),
+        (["--group-cap", "2=-1"], "--group-cap: '-1' is not a number ≥ 0"),
+        (["--group-cap", "2=1", "--group-cap", "2=3"], "--group-cap is given twice for group 2"),
         (["--colour"], "unrecognized arguments: --colour"),
     ],
 )
@@ -175,7 +238,11 @@ def test_missing_arguments(capsys):
         (["--person", "who"], "person column 'who' is not in the frame"),
         (["--benefit", "id", "--cost", "0"], "cost is 0.0"),
         (["--benefit", "note"], "column 'note'"),
-        (["--cap", "1", "--within", "1"], "within"),
+        (["--cap", "0", "--within", "1"], "no item with a positive benefit and cap"),
+        (["--group-cap", "3=1"], "--group-cap: there is no group '3'"),
+        (["--group-floor", "01=1"], "--group-floor: there is no group '01'; did you mean '10'?"),
+        (["--group-floor", "2=6", "--group-floor", "10=5"], "group_floor adds up to 11"),
+        (["--group-floor", "2=6", "--group", "distric"], "group column 'distric' is not in the"),
         (["-o", "nowhere/doses.csv"], "nowhere/doses.csv: cannot be written: No such file"),
         (["-o", "people.csv/doses.csv"], "people.csv/doses.csv: cannot be written: Not a dir"),
     ],
@@ -256,6 +323,19 @@ def test_process_succeeds(folder):
     done = process("people.csv", *OPTIONS, "--alpha", "2", cwd=folder)
     assert (done.returncode, done.stderr) == (0, "")
     assert "doses: people_doses.csv" in done.stdout
+    assert names(folder) == ["people.csv", "people_doses.csv"]
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="needs a device that is full")
+def test_a_report_that_nobody_can_read_is_no_failure(folder):
+    """The output is there, so that the exit code says so."""
+    command = [sys.executable, "-m", "alphafair", "people.csv", *OPTIONS, "--alpha", "2"]
+    with open("/dev/full", "w") as full:
+        done = subprocess.run(
+            command, stdout=full, stderr=subprocess.PIPE, text=True, cwd=folder, check=False
+        )
+    assert done.returncode == 0
+    assert done.stderr == "alphafair: the report is not printed: No space left on device\n"
     assert names(folder) == ["people.csv", "people_doses.csv"]
 
 

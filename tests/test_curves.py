@@ -7,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import alphafair as af
+from alphafair import curves
 
 
 def test_hull_by_hand():
@@ -41,6 +42,29 @@ def test_lotteries_over_levels_by_brute_force():
     a = af.allocate(s.benefit, 1.0, [0, 0], 4.0, 0, cap=s.cap)
     # Levels (1, 2) for one and (3, 4.5) for the other cost exactly 4 and bring 6.5.
     assert a.group_utility[0] * 2 == pytest.approx(6.5, rel=EXACT)
+
+
+@given(st.integers(0, 9999))
+def test_both_twins_find_the_same_hulls(seed):
+    """To the bit, among them ties of slope, of slope and cost, levels that are free or useless."""
+    rng = np.random.default_rng(seed)
+    money = rng.integers(0, 4, (9, 5)) * rng.choice([0.1, 1.0, 1e160], (9, 1))
+    gain = rng.integers(-1, 5, (9, 5)) * rng.choice([0.1, 1.0, 1e-160], (9, 1))
+    hull = curves._hull_kernel
+    for loop, plain in zip(hull.loop(money, gain), hull.plain(money, gain), strict=True):
+        np.testing.assert_array_equal(loop, plain)
+        assert loop.dtype == plain.dtype
+
+
+def test_a_large_input_is_compiled(monkeypatch):
+    """And gives what the plain twin gives to the bit."""
+    money, gain = np.random.default_rng(0).uniform(0.1, 5, (2, 1000, 4))
+    plain = af.concave_segments(money, gain)
+    assert curves._hull_kernel._compiled is None
+    monkeypatch.setattr(curves._hull_kernel, "large", 1)
+    for one, other in zip(plain, af.concave_segments(money, gain), strict=True):
+        np.testing.assert_array_equal(one, other)
+    assert curves._hull_kernel._compiled is not None
 
 
 @pytest.mark.parametrize(

@@ -18,6 +18,7 @@ from hypothesis import strategies as st
 
 import alphafair as af
 from alphafair import frames
+from alphafair.frames import engine as engine_room
 
 # narwhals announces that its Dask part will be a package of its own.
 pytestmark = pytest.mark.filterwarnings("ignore:Dask support is moving out:FutureWarning")
@@ -90,14 +91,14 @@ def engine(request):
 @pytest.fixture
 def collected_heights(monkeypatch):
     """The number of rows of everything that `frames` has brought to Python."""
-    heights, collect = [], frames._collect
+    heights, collect = [], engine_room.collect
 
     def spy(frame):
         found = collect(frame)
         heights.append(len(next(iter(found.values()))))
         return found
 
-    monkeypatch.setattr(frames, "_collect", spy)
+    monkeypatch.setattr(engine_room, "collect", spy)
     return heights
 
 
@@ -288,7 +289,7 @@ def test_joins_may_reorder_rows(engine, monkeypatch):
     join = nw.DataFrame.join
 
     def upset(left, *args, **how):
-        return join(left, *args, **how).sort(frames.RATIO)
+        return join(left, *args, **how).sort(engine_room.RATIO)
 
     monkeypatch.setattr(nw.DataFrame, "join", upset)
     case = random_case(3)
@@ -446,6 +447,103 @@ def test_caps_are_those_of_the_arrays(engine, weight):
         )
 
 
+def bounded_call(case, engine, seed):
+    """A case with everything that needs memory, as arrays and as a long table."""
+    rng = np.random.default_rng(seed)
+    cap = rng.uniform(0.05, 0.3, case.benefit.shape)
+    floor = cap * rng.uniform(0, 0.2, cap.shape) * (case.benefit > 0)
+    baseline = rng.uniform(0.01, 0.5, len(case.benefit))
+    table = long_table(case)
+    at = (table["person"].to_numpy(), table["treatment"].to_numpy())
+    frame = table.with_columns(most=cap[at], least=floor[at], have=baseline[at[0]])
+    return {"cap": cap, "floor": floor, "baseline": baseline}, engine.make(frame)
+
+
+@on(*EAGER)
+@pytest.mark.parametrize("within", [0, 0.5, 1, 3, np.inf])
+@pytest.mark.parametrize("given", ["baseline", "floor", "cap", "baseline floor cap"])
+def test_baselines_floors_and_caps_are_those_of_the_arrays(engine, within, given):
+    case = random_case(9, persons=15)
+    arrays, frame = bounded_call(case, engine, 1)
+    arrays = {name: arrays[name] for name in given.split()}
+    columns = {name: {"cap": "most", "floor": "least", "baseline": "have"}[name] for name in arrays}
+    labels = [f"d{k}" for k in case.group]
+    bounds = {"group_floor": {f"d{k}": 0.3 for k in range(4)}, "weight": "size"}
+    problem = af.Problem(case.benefit, case.cost, labels, 3.0, within=within, **bounds, **arrays)
+    for alpha in (0.5, 2, np.inf):
+        got = frames.solve(
+            frame, **PERSONS, budget=3.0, alpha=alpha, within=within, **bounds, **columns
+        )
+        expected = problem.allocate(alpha)
+        # The doses at the margin are differences of budgets: to 1e−12 of the caps.
+        np.testing.assert_allclose(
+            dose_matrix(got.frame, case.benefit.shape), expected.dose, rtol=1e-10, atol=1e-11
+        )
+        np.testing.assert_allclose(
+            got.groups.group_utility, expected.group_utility, rtol=1e-11, atol=0
+        )
+
+
+@on(*EAGER)
+def test_people_may_have_few_rows_or_many(engine):
+    """One row, three, two: nobody gets a dose of a row that is not there."""
+    table = pl.DataFrame(
+        {
+            "u": [1.0, 4.0, 2.0, 3.0, 5.0, 2.0],
+            "g": ["a", "b", "b", "b", "a", "a"],
+            "p": ["x", "y", "y", "y", "z", "z"],
+        }
+    )
+    rows = [4, 0, 3, 1, 5, 2]
+    got = frames.solve(
+        engine.make(table[rows]), **UNIT, person="p", budget=1.5, alpha=2, within=0.5, cap=0.5
+    )
+    benefit = [[1.0, 0, 0], [4.0, 2, 3], [5.0, 2, 0]]
+    cap = [[0.5, 0, 0], [0.5, 0.5, 0.5], [0.5, 0.5, 0]]
+    expected = af.allocate(benefit, 1.0, ["a", "b", "a"], 1.5, 2, within=0.5, cap=cap).dose
+    dose = np.empty(6)
+    dose[rows] = collected(got.frame)["dose"].to_numpy()
+    assert_same_doses(dose, expected[[0, 1, 1, 1, 2, 2], [0, 0, 1, 2, 0, 1]])
+    np.testing.assert_array_equal(got.size, [2, 1])
+    np.testing.assert_array_equal(got.groups.group_size, [2, 1])
+
+
+def test_numbers_in_the_place_of_columns():
+    frame = pl.DataFrame({"u": [3.0, 1.0, 2.0], "g": ["a", "a", "b"]})
+    bounds = {"baseline": 1.0, "floor": 0.25, "cap": 2}
+    got = frames.allocate(frame, **UNIT, budget=4, alpha=2, **bounds)["dose"].to_numpy()
+    expected = af.allocate(frame["u"], 1.0, frame["g"], 4, 2, **bounds).dose[:, 0]
+    np.testing.assert_array_equal(got, expected)
+
+
+@on(*EAGER, *LAZY)
+@pytest.mark.parametrize("within", [0, 0.5])
+def test_bounds_of_groups(engine, within, collected_heights):
+    """They concern the split between the groups, so that lazy frames take them as well."""
+    case = random_case(3, persons=20, groups=3)
+    labels = [f"d{k}" for k in case.group]
+    share = case.budget * np.array([0.5, 0.1, 1.0])
+    bounds = {"group_floor": {"d1": 0, "d0": share[0], "d2": 0}, "group_cap": [np.inf, *share[1:]]}
+    for alpha in (0, 2, np.inf):
+        expected = af.allocate(
+            case.benefit, case.cost, labels, case.budget, alpha, within=within, **bounds
+        )
+        assert (expected.group_budget[:2] >= share[:2] * [1 - 1e-12, 0]).all()
+        got = frames.solve(
+            engine.make(long_table(case)),
+            **PERSONS,
+            budget=case.budget,
+            alpha=alpha,
+            within=within,
+            **bounds,
+        )
+        np.testing.assert_allclose(
+            dose_matrix(got.frame, case.benefit.shape), expected.dose, rtol=1e-11, atol=0
+        )
+        np.testing.assert_allclose(got.groups.price, expected.price, rtol=1e-11)
+    assert max(collected_heights) == 3
+
+
 # --- errors ---------------------------------------------------------------------------------------
 SOUND = pl.DataFrame(
     {
@@ -586,8 +684,6 @@ def test_dose_is_not_overwritten():
 def test_caps_are_refused_where_they_cannot_be_filled():
     with pytest.raises(TypeError, match=r"cap needs an eager frame.*collect the frame first"):
         frames.allocate(SOUND.lazy(), **CALL, cap=1.0)
-    with pytest.raises(ValueError, match="within"):
-        frames.allocate(SOUND, **CALL, cap=1.0, within=0.5)
     with pytest.raises(ValueError, match=r"cap is -1\.0"):
         frames.allocate(SOUND, **CALL, cap=-1.0)
     for value, message in (
@@ -598,6 +694,127 @@ def test_caps_are_refused_where_they_cannot_be_filled():
         table = SOUND.with_columns(most=pl.Series([1.0, value, 1.0, 1.0], dtype=pl.Float64))
         with pytest.raises(ValueError, match=rf"cap column 'most' has {message} \(first: row 1"):
             frames.allocate(table, **CALL, cap="most")
+
+
+def with_column(name, values):
+    return SOUND.with_columns(pl.Series(name, values, dtype=pl.Float64))
+
+
+@pytest.mark.parametrize(
+    ("table", "bounds", "message"),
+    [
+        (SOUND, {"floor": -1.0}, r"floor is -1\.0: must be a column or a finite number ≥ 0"),
+        (SOUND, {"baseline": np.inf}, "baseline is inf: must be a column or a finite number ≥ 0"),
+        (SOUND, {"floor": 2, "cap": 1}, r"floor is 2\.0: must be at most the cap, 1\.0"),
+        (
+            with_column("least", [0, None, 0, 0]),
+            {"floor": "least"},
+            r"floor column 'least' has 1 missing value \(first: row 1\): .* write 0 where there is",
+        ),
+        (
+            with_column("least", [0, 0, np.inf, 0]),
+            {"floor": "least"},
+            r"floor column 'least' has 1 infinite value \(first: row 2, inf\)",
+        ),
+        (
+            with_column("least", [0, 0, -1, 0]),
+            {"floor": "least"},
+            r"floor column 'least' has 1 value < 0 \(first: row 2, -1.0\): 0 is no bound",
+        ),
+        (
+            with_column("least", [0, 0, 3, 4]),
+            {"floor": "least", "cap": 2},
+            r"floor column 'least' has 2 values above the cap \(first: row 2, 3.0\): lower the",
+        ),
+        (
+            with_column("most", [0.1, 0.3, 0.1, 1]),
+            {"floor": 0.2, "cap": "most"},
+            r"cap column 'most' has 2 values below the floor \(first: row 0, 0.1\): lower the",
+        ),
+        (
+            with_column("have", [0, np.nan, 0, 0]),
+            {"baseline": "have"},
+            r"baseline column 'have' has 1 missing value \(first: row 1\): .* who has nothing",
+        ),
+        (
+            with_column("have", [0, -2, 0, 0]),
+            {"baseline": "have"},
+            r"baseline column 'have' has 1 value < 0 \(first: row 1, -2.0\): what a person owes",
+        ),
+        (
+            with_column("have", [1, 1, 1, 2]).with_columns(id=pl.Series(["x", "x", "y", "y"])),
+            {"baseline": "have"},
+            r"'have' differs between the rows of person y \(group b\): 1.0 in row 2 and 2.0 in r",
+        ),
+        (
+            entry("uplift", 2, -5.0),
+            {"floor": 0.1, "within": 0.5},
+            r"the floors give person 3 \(group b\) the utility -0.5: must be ≥ 0",
+        ),
+        (
+            entry("uplift", 2, -5.0),
+            {"floor": 0.1},
+            r"the floors give person 3 \(group b\) the utility -0.5: must be ≥ 0",
+        ),
+        (
+            entry("uplift", 2, -5.0),
+            {"cap": 1, "within": 2},
+            r"person 3 \(group b\) has no positive benefit and cap, so with within = 2",
+        ),
+        (
+            with_column("most", [1, 1, 0, 1]),
+            {"cap": "most", "within": 2},
+            r"person 3 \(group b\) has no positive benefit and cap, so with within = 2",
+        ),
+        (SOUND, {"floor": 10}, "floor costs 60 in all"),
+        (SOUND, {"group_floor": {"a": 1}}, "group_floor has no entry for group 'b'"),
+        (SOUND, {"group_floor": [1.0, 1.0]}, "group_floor adds up to 2 .* more than the budget"),
+        (SOUND, {"group_cap": [-1, 1]}, r"group_cap\[0\] \(group a\) is -1.0: must be ≥ 0"),
+    ],
+)
+def test_bounds_that_are_refused(table, bounds, message):
+    with pytest.raises(ValueError, match=message):
+        frames.allocate(table, **(CALL | bounds))
+
+
+def test_who_has_a_baseline_needs_no_benefit():
+    table = entry("uplift", 2, -5.0).with_columns(have=pl.Series([0.0, 0, 1, 0]))
+    frames.allocate(table, **CALL, baseline="have", within=2)
+    # and at within = 0 only the mean of the group must not be negative
+    frames.allocate(entry("uplift", 2, -3.0), **(CALL | {"budget": 9}), floor=0.5)
+    rows = table.drop("id").with_columns(have=0.0)
+    call = {key: value for key, value in CALL.items() if key != "person"}
+    with pytest.raises(ValueError, match=r"row 2 \(group b\) has no positive benefit, so"):
+        frames.allocate(rows, **call, baseline="have", within=2)
+
+
+@pytest.mark.parametrize("name", ["floor", "baseline", "cap"])
+def test_what_needs_memory_needs_an_eager_frame(name):
+    with pytest.raises(TypeError, match=f"{name} needs an eager frame.*collect the frame first"):
+        frames.allocate(SOUND.lazy(), **CALL, **{name: 0.1})
+    text = SOUND.with_columns(words=pl.lit("many"))
+    with pytest.raises(TypeError, match=f"{name} column 'words' is of type String: must hold"):
+        frames.allocate(text, **CALL, **{name: "words"})
+
+
+def test_a_table_that_would_be_mostly_empty_is_refused(monkeypatch):
+    """One person with most of the rows, and everybody else with one."""
+    monkeypatch.setattr(frames.memory, "LARGE_TABLE", 100)
+    monkeypatch.setattr(frames.memory, "LARGEST_PADDING", 8)
+    who = [0] * 30 + list(range(1, 31))
+    frame = pl.DataFrame({"u": 1.0, "g": "a", "p": who})
+    with pytest.raises(ValueError, match=r"person 0 has 30 rows, far more.*31 people × 30 treat"):
+        frames.allocate(frame, **UNIT, person="p", budget=1, alpha=1, cap=1)
+    assert frames.allocate(frame[:36], **UNIT, person="p", budget=1, alpha=1, cap=1)["dose"][0] == 1
+
+
+@pytest.mark.parametrize("make", [pl.DataFrame.lazy, pl.DataFrame.to_pandas])
+def test_names_that_are_needed_on_the_way(make):
+    table = SOUND.rename({"uplift": "_af_ratio"})
+    with pytest.raises(ValueError, match="has a column '_af_ratio': rename it"):
+        frames.allocate(make(table), **(CALL | {"benefit": "_af_ratio"}))
+    with pytest.raises(ValueError, match="person and group are both the column 'district'"):
+        frames.allocate(make(SOUND), **(CALL | {"person": "district"}))
 
 
 def test_of_several_faults_the_labels_come_first_and_all_rows_count():

@@ -216,3 +216,20 @@ def test_refusal(change, error, message):
     }
     with pytest.raises(error, match=message):
         layer.allocate(**(good | change))
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.float32, torch.float64])
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("benefit", r"benefit\[1, 0\] is inf: must be finite; drop"),
+        ("cost", r"cost\[1, 0\] is inf: must be finite and > 0"),
+        ("budget", r"budget\[\] is inf: must be finite and ≥ 0"),
+    ],
+)
+def test_infinity_is_refused_in_every_precision(dtype, name, message):
+    arguments = {"benefit": [1.0, 2.0], "cost": [1.0, 2.0], "budget": [3.0]}
+    arguments[name][-1] = np.inf
+    b, c, q = (torch.tensor(x, dtype=dtype) for x in arguments.values())
+    with pytest.raises(ValueError, match=message):
+        layer.allocate(b, c, ["a", "b"], q[0], 2.0)

@@ -5,10 +5,11 @@ import numpy as np
 import pytest
 
 import alphafair as af
-from alphafair import fairness, plots
+from alphafair import plots
+from alphafair.frontier import DEFAULT_ALPHAS
 
 PROBLEM = af.Problem([4.0, 1.0, 2.0], 1.0, ["far", "near", "town"], budget=30.0)
-FRONTIER = fairness.frontier(PROBLEM, [np.inf, 1, 0, 2])
+FRONTIER = af.frontier(PROBLEM, [np.inf, 1, 0, 2])
 CAPPED = af.Problem(  # a dose costs 1, nobody gets more than 2 of it
     [4.0, 3.0, 2.0, 1.0], 1.0, ["far", "far", "far", "near"], budget=5.0, cap=2.0
 )
@@ -31,6 +32,40 @@ def test_allocation_bars():
     assert ax.get_title() == "α = 2"
 
 
+def test_value_of_money_by_hand():
+    """far: slopes 4/3, 1, 2/3, each for 2 of money; near: 1 for 2, then nothing."""
+    a = CAPPED.allocate(1)
+    ax = plots.value(CAPPED, a)
+    far, far_point, near, near_point = (line.get_data() for line in ax.lines)
+    assert far[0][[0, -1]] == pytest.approx([0, 5])
+    assert np.interp([1, 2, 4, 5], *far) == pytest.approx([4 / 3, 8 / 3, 14 / 3, 16 / 3])
+    assert np.interp([1, 2, 4], *near) == pytest.approx([1, 2, 2])
+    assert far_point == (pytest.approx([3]), pytest.approx([11 / 3]))
+    assert near_point == (pytest.approx([2]), pytest.approx([2]))
+    assert ax.get_title() == "α = 1"
+    assert [t.get_text() for t in ax.get_legend().get_texts()] == ["far", "near"]
+    slopes = plots.value(CAPPED, marginal=True)
+    assert len(slopes.lines) == 2
+    assert slopes.get_title() == ""
+    x, y = slopes.lines[0].get_data()
+    assert y[np.searchsorted(x, [1, 3, 4.5])] == pytest.approx([4 / 3, 1, 2 / 3])
+    point = plots.value(CAPPED, a, marginal=True).lines[1].get_data()
+    assert point == (pytest.approx([3]), pytest.approx([1]))
+
+
+def test_value_begins_at_the_floors_and_leaves_infinity_out():
+    problem = af.Problem(
+        [1.0, 2.0, 3.0], 1.0, ["a", "a", "b"], 6.0, within=0.5, floor=[1.0, 0.0, 2.0]
+    )
+    a, b = (line.get_xdata() for line in plots.value(problem).lines)
+    assert (a[0], b[0], a[-1], b[-1]) == (1, 2, 6, 6)
+    y = plots.value(problem, marginal=True).lines[0].get_ydata()
+    assert np.isnan(y[0])  # the second member of a has nothing yet
+    assert np.isfinite(y[1:]).all()
+    with pytest.raises(ValueError, match="budget is 0: there is no money"):
+        plots.value(af.Problem([1.0], 1.0, ["a"], 0.0))
+
+
 def test_budget_split_covers_zero_to_infinity():
     results = [PROBLEM.allocate(alpha) for alpha in (np.inf, 1, 0)]
     ax = plots.budget_split(results)
@@ -51,6 +86,7 @@ def test_lorenz_is_the_diagonal_at_infinity():
 def test_draws_where_it_is_told():
     _, ax = plt.subplots()
     assert plots.allocation(PROBLEM.allocate(1), ax) is ax
+    assert plots.value(PROBLEM, ax=ax) is ax
     assert plots.budget_split([PROBLEM.allocate(1)], ax) is ax
     assert plots.lorenz(PROBLEM.allocate(1), ax) is ax
     assert plots.frontier(FRONTIER, ax=ax) is ax
@@ -73,10 +109,8 @@ def test_frontier_with_band_and_worst_case():
     problems = [
         af.Problem([b, 1.0, 2.0], 1.0, ["far", "near", "town"], budget=30.0) for b in (3.0, 4.0)
     ]
-    bands = fairness.frontier_bands(problems, FRONTIER.alpha, level=0.5)
-    worst = [
-        fairness.price_of_fairness_bound(alpha, 3, 4, simplex=True) for alpha in FRONTIER.alpha
-    ]
+    bands = af.frontier_bands(problems, FRONTIER.alpha, level=0.5)
+    worst = [af.price_of_fairness_bound(alpha, 3, 4, simplex=True) for alpha in FRONTIER.alpha]
     ax = plots.frontier(FRONTIER, bands, bound=worst)
     outline = ax.collections[0].get_paths()[0].vertices
     for table in (bands.lower, bands.upper):
@@ -97,7 +131,7 @@ def test_trade_off_goes_to_the_right_and_down():
     assert x == pytest.approx([0, 1 / 4, 1 / 2, 1])  # u ∝ p^{1/α}, p from 1 to 4
     assert y[[0, 3]] == pytest.approx([40, 120 / 7])
     assert [t.get_text() for t in ax.texts] == ["α = 0", "1", "2", "∞"]
-    other = plots.trade_off(fairness.frontier(PROBLEM, [0.3, 3]))
+    other = plots.trade_off(af.frontier(PROBLEM, [0.3, 3]))
     assert [t.get_text() for t in other.texts] == ["α = 0.3", "3"]  # none of the usual ones
 
 
@@ -132,6 +166,6 @@ def test_who_is_funded_for_several_alpha():
     assert shown[0] == pytest.approx([200 / 3, 200 / 3])
     assert [t.get_text() for t in ax.get_xticklabels()] == ["0", "∞"]
     assert [t.get_text() for t in ax.texts] == ["67", "67", "100", "100"]
-    many = plots.who_is_funded([CAPPED.allocate(a) for a in fairness.DEFAULT_ALPHAS])
+    many = plots.who_is_funded([CAPPED.allocate(a) for a in DEFAULT_ALPHAS])
     assert len(many.texts) == 0
     assert [t.get_text() for t in many.get_xticklabels()][-1] == "∞"

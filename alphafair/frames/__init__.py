@@ -1,0 +1,30 @@
+"""Allocation inside a data frame, by the engine that holds it.
+
+The frame has one row a (person, treatment).  The same two stages as for arrays, and each of them
+needs little of the data:
+
+*Within group k* the engine reduces N rows to K: how many people, G_k, and what one unit of budget
+is worth, p_k.  With ``r_i = max b/c`` over the rows of person i and ``s = (1 − ε)/ε``::
+
+    p_k = max r_i / G_k                                  ε = within = 0
+    p_k = M_s(r_i) / G_k,    y_i = r_i^s / Σ_j r_j^s     ε > 0: M_s is the power mean
+
+*Across groups* Python splits the budget over these K numbers, ``x = Q softmax(…)``, as
+`alphafair.closed_form` does.  The K budgets go back to the engine, which writes
+``dose = x_k y_i / c`` on the best row of whoever is funded, 0 on the others.
+
+Caps, floors and baselines need all rows at once: eager frames hand them to the array problem, in
+memory.  Otherwise no more than a few numbers a group ever leave the engine, so a population that
+outgrows a machine is served where it is: by DuckDB from disk, by Dask or Spark on many machines.
+
+    checks    the columns and rows, converted and checked
+    stages    one row a person, one row a group, what money is worth in it
+    doses     back to the rows
+    engine    what passes between Python and the engine
+    memory    the array problem
+    solution  the calls
+"""
+
+from .solution import Solution, allocate, solve
+
+__all__ = ["Solution", "allocate", "solve"]

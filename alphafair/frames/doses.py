@@ -1,0 +1,75 @@
+"""Back to the rows: what each of them gets of its group's budget."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import narwhals as nw
+import numpy as np
+
+from ..checks import Floats
+from . import engine
+from .checks import Columns
+from .engine import AMOUNT, BEST, COST, DOSE, FIRST, POWER, RATIO, REFERENCE, ROW, TIES, Frame
+from .stages import Census, Stage, with_powers
+
+
+def doses_of_rows(
+    rows: Frame, census: Census, columns: Columns, stage: Stage, money: Floats
+) -> Frame:
+    """DOSE = x_k y_i / c on the funded rows: the best one of the group (ε = 0) or of each person.
+
+    Eager frames fund the first of tied rows, lazy ones, which have no first, all in equal parts.
+    """
+    inner = stage.exponent < np.inf
+    owner = [columns.group, columns.person] if inner else [columns.group]
+    funded, count = nw.col(RATIO) > 0, nw.lit(1.0)
+    if columns.person is not None or not inner:
+        rows = rows.join(_winners(rows, owner), on=owner, how="left")
+        funded = funded & (nw.col(RATIO) == nw.col(BEST))
+        if engine.is_eager(rows):
+            funded = funded & (nw.col(ROW) == nw.col(FIRST))
+        else:
+            count = nw.col(TIES)
+    values = {AMOUNT: money / stage.total, REFERENCE: stage.reference}
+    rows = engine.spread(rows, columns.group, census.key, values)
+    spent = nw.col(AMOUNT)
+    if inner:
+        rows, spent = with_powers(rows, stage.exponent), spent * nw.col(POWER)
+    dose = nw.when(funded).then(spent / (nw.col(COST) * count)).otherwise(nw.lit(0.0))
+    return rows.with_columns(dose.alias(DOSE))
+
+
+def _winners(rows: Frame, owner: list[Any]) -> Frame:
+    """One row an owner: BEST ratio, how many rows have it (TIES), the FIRST of them if eager."""
+    best = rows.group_by(*owner).agg(nw.col(RATIO).max().alias(BEST))
+    tied = rows.join(best, on=owner, how="left").filter(nw.col(RATIO) == nw.col(BEST))
+    found = [nw.col(BEST).max(), nw.len().alias(TIES)]
+    if engine.is_eager(rows):
+        found.append(nw.col(ROW).min().alias(FIRST))
+    return tied.group_by(*owner).agg(*found)
+
+
+def refuse_overflow(money: Floats, census: Census) -> None:
+    """ValueError about the first group whose budget could be too large for its least cost."""
+    with np.errstate(over="ignore"):
+        largest = money / census.cheapest
+    if not np.isfinite(largest).all():
+        k = int(np.argmin(np.isfinite(largest)))
+        raise ValueError(
+            f"doses of group {census.label[k]!s} can overflow: the budget is too large for the "
+            f"least cost, {census.cheapest[k]:g}; measure cost and budget in a larger unit"
+        )
+
+
+def with_dose(native: Frame, doses: Frame) -> Any:
+    """The native frame as it was, and the doses as its last column."""
+    if engine.is_eager(native):
+        return native.with_columns(doses.sort(ROW)[DOSE]).to_native()
+    return doses.select(*native.columns, DOSE).to_native()
+
+
+def with_series(native: Frame, dose: Floats) -> Any:
+    """The native frame, which is eager, and the doses of its rows as the last column."""
+    series = nw.new_series(DOSE, dose, nw.Float64, backend=native.implementation)
+    return native.with_columns(series).to_native()
