@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -111,22 +111,50 @@ class Allocation:
     @cached_property
     def _dose_by_pieces(self) -> Floats:
         """(N, T) the floor, the cap on filled items, what is left on the items that move."""
-        problem, items = self.problem, self.items
+        problem, items = self.problem, self.moving_items
         shape = problem.shape
-        floor = np.zeros((1, 1)) if problem.floor is None else problem.floor
-        dose = np.array(np.broadcast_to(floor, shape))
+        dose = np.zeros(shape) if problem.floor is None else np.array(problem.floor)
         if problem.cap is not None:
-            fill(dose, problem.cap, items.full)
-        moves = np.unravel_index(items.moves, shape)
-        amount = np.broadcast_to(floor, shape)[moves] + items.money / problem.cost[moves]
+            fill(dose, problem.cap, self.full_items)
+        moves = np.unravel_index(items.item, shape)
+        amount = dose[moves] + items.money / problem.cost[moves]
         if problem.cap is not None:
             amount = np.minimum(amount, problem.cap[moves])
         dose[moves] = amount
         return dose
 
     @cached_property
-    def items(self) -> MovingItems:
-        return MovingItems.of(self)
+    def full_items(self) -> Integers:
+        """(M,) flat positions of the items that money has filled to their caps."""
+        value = self.problem.value
+        if isinstance(value, Linear):
+            return np.zeros(0, np.intp)
+        if isinstance(value, Knapsack):
+            return value.filled(self.point.piece)
+        return value.chains.item[self._paid[1]]
+
+    @cached_property
+    def moving_items(self) -> MovingItems:
+        """The items that have begun and are not full."""
+        value, money = self.problem.value, self.money
+        if isinstance(value, Linear):
+            return MovingItems(np.zeros(0, np.intp), np.zeros(0), np.zeros(0, np.intp))
+        if isinstance(value, Knapsack):
+            piece = self.point.piece
+            group = np.flatnonzero((money > value.money[piece]) & (value.item[piece] >= 0))
+            spent = money[group] - value.money[piece[group]]
+            item = value.item[piece[group]]
+        else:
+            paid, full = self._paid
+            moves = np.flatnonzero((paid > 0) & ~full)
+            item, spent, group = value.chains.item[moves], paid[moves], value.chains.code[moves]
+        return MovingItems(item, spent * self.problem.money_unit, group)
+
+    @cached_property
+    def _paid(self) -> tuple[Floats, NDArray[np.bool_]]:
+        value = self.problem.value
+        assert isinstance(value, Levels)
+        return value.paid(self.point, self.money)
 
     @cached_property
     def at_cap(self) -> NDArray[np.bool_]:
@@ -136,7 +164,7 @@ class Allocation:
             return np.zeros(problem.shape, bool)
         floor = 0.0 if problem.floor is None else problem.floor
         flags = np.asarray((problem.cap == floor) & (problem.benefit > 0))
-        flags.reshape(-1)[self.items.full] = not isinstance(problem.value, Linear)
+        flags.reshape(-1)[self.full_items] = not isinstance(problem.value, Linear)
         return flags
 
     @cached_property
@@ -356,42 +384,15 @@ class Allocation:
         )
 
 
-@dataclass(frozen=True)
-class MovingItems:
-    """Which items are full and which move, at an optimum that is not linear.
+class MovingItems(NamedTuple):
+    """The items between floor and cap at an optimum that is not linear.
 
     Attributes:
-        full: flat positions of the items at their caps that money has reached.
-        moves: flat positions of the items between floor and cap.
-        money: what is spent on the latter, beyond their floors.
-        code: the group of each.
+        item: (M,) flat positions i·T + t.
+        money: (M,) what is spent on them beyond their floors.
+        code: (M,) their groups.
     """
 
-    full: Integers
-    moves: Integers
+    item: Integers
     money: Floats
     code: Integers
-
-    @classmethod
-    def of(cls, allocation: Allocation) -> MovingItems:
-        """The items of an allocation; none in the linear case."""
-        problem, value, point = allocation.problem, allocation.problem.value, allocation.point
-        none = np.zeros(0, np.intp)
-        if isinstance(value, Linear):
-            return cls(none, none, np.zeros(0), none)
-        if isinstance(value, Knapsack):
-            group = np.flatnonzero(allocation.money > value.money[point.piece])
-            piece = point.piece[group]
-            group, piece = group[value.item[piece] >= 0], piece[value.item[piece] >= 0]
-            money = (allocation.money[group] - value.money[piece]) * problem.money_unit
-            full = value.item[value.filled(point.piece)]
-            return cls(full, value.item[piece], money, group)
-        paid, full = value.paid(point, allocation.money)
-        moves = (paid > 0) & ~full
-        chains = value.chains
-        return cls(
-            chains.item[full],
-            chains.item[moves],
-            paid[moves] * problem.money_unit,
-            chains.code[moves],
-        )

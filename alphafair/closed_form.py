@@ -141,14 +141,17 @@ class _Market:
         self.least, self.most = least, most
         self.of_value = min(alpha, 1.0)
         self.of_slope = 1.0 if alpha <= 1 else 1 / alpha
+        self.by_level = by_level
         if by_level:
             assert isinstance(value, Levels)
-            self._search, self._spend = value.level_searcher(), value.money_at_level
+            self._search = value.level_searcher()
         else:
             self._search = value.searcher(self.of_value, self.of_slope, log_weight)
-            self._spend = self._spend_at_price
 
-    def _spend_at_price(self, level: float, piece: Integers) -> tuple[Floats, Floats]:
+    def _spend(self, level: float, piece: Integers) -> tuple[Floats, Floats]:
+        if self.by_level:
+            assert isinstance(self.value, Levels)
+            return self.value.money_at_level(level, piece)
         return self.value.money_at(level, piece, self.of_value, self.of_slope, self.log_weight)
 
     def at(self, level: float) -> _Demand:
@@ -196,7 +199,7 @@ class _Market:
         """The level at which most groups stand when the budget is split equally."""
         money = np.minimum(np.maximum(budget / self.least.size, self.least), self.most)
         point = self.value.at(money)
-        if self._spend == getattr(self.value, "money_at_level", None):
+        if self.by_level:
             level = point.level
         else:
             level = begins(self.of_value, self.of_slope, point.log_utility, point.log_slope)
@@ -235,14 +238,19 @@ class _Market:
         # All pieces whose w V' equals that at the margin, up to rounding, lie within the slack.
         slack = ROUNDING * (1 + np.abs(self.log_weight).max() + abs(high.level))
         pieces = isinstance(self.value, Knapsack)
-        while high.level - low.level > slack / 4:
+        for count in range(MOST_STEPS):
+            if high.level - low.level <= slack / 4:
+                break
             passed = high.piece - low.piece
             if pieces and passed.sum() == 1:  # the piece at which the budget ends
                 k = int(np.argmax(passed))
                 level = -float(self.value.log_slope[high.piece[k]] + self.log_weight[k])
                 high = high._replace(level=level)
                 break
-            at = self.at(low.level + (high.level - low.level) / 2)
+            part = 0.5  # with many pieces demand is nearly smooth, and the secant nearly right
+            if count % 3:
+                part = min(max((budget - low.total) / (high.total - low.total), 0.02), 0.98)
+            at = self.at(low.level + part * (high.level - low.level))
             if not low.level < at.level < high.level:
                 break
             low, high = (at, high) if at.total < budget else (low, at)

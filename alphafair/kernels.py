@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import functools
 import os
+import sys
 import types
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -19,6 +20,7 @@ import numpy as np
 from .checks import Floats, Integers, column
 
 LARGE = 50_000  # items; numpy does fewer in less time than numba takes to load
+SORTED_LARGE = 10_000  # the same for loops that follow a sort
 
 
 @functools.cache
@@ -44,6 +46,8 @@ class Kernel:
         plain: the same in numpy; None runs the loop itself as it stands.
         helpers: functions that the loop calls, each also those before it: compiled along with it.
         large: from this amount of work on the loop is compiled, where numba is there.
+        large_if_loaded: the same where numba is loaded already; for twins that agree to the last
+            digit, or results would depend on earlier calls.
         adds_up: count the work of all calls so far, where small calls come by the thousand.  The
             twins must then agree to the last digit, or results would depend on earlier calls.
         signature: types to compile for at once; None compiles for the types of each call.
@@ -57,6 +61,7 @@ class Kernel:
         *,
         helpers: Sequence[Callable[..., Any]] = (),
         large: int = LARGE,
+        large_if_loaded: int | None = None,
         adds_up: bool = False,
         signature: Callable[[Any], Any] | None = None,
         **options: Any,
@@ -64,6 +69,7 @@ class Kernel:
         self.loop, self.plain, self.large = loop, plain or loop, large
         self._helpers, self._signature, self._options = helpers, signature, options
         self._adds_up, self._done = adds_up, 0
+        self._if_loaded = large_if_loaded
         self._compiled: Any = None
         self._cached = True
         functools.update_wrapper(self, loop)
@@ -76,7 +82,8 @@ class Kernel:
 
     def compiles(self, work: int) -> bool:
         """Whether this amount of work is done by the compiled loop."""
-        return work >= self.large and numba() is not None
+        loaded = self._if_loaded is not None and "numba" in sys.modules
+        return work >= (self._if_loaded if loaded else self.large) and numba() is not None
 
     def compiled(self, *arguments: Any) -> Any:
         """The results of the compiled loop, compiled in memory where no cache can be written."""
@@ -107,9 +114,9 @@ def _among(names: dict[str, Any], function: Any) -> Any:
     return types.FunctionType(function.__code__, names, function.__name__, function.__defaults__)
 
 
-def compiles(work: int) -> bool:
+def compiles(work: int, large: int = LARGE) -> bool:
     """Whether this amount of work is done by compiled loops."""
-    return work >= LARGE and numba() is not None
+    return work >= large and numba() is not None
 
 
 # --- sums by group ----------------------------------------------------------------------------
@@ -209,6 +216,7 @@ _scan_kernel = Kernel(
         _vector(t, t.intp),
         t.intp,
     ),
+    large_if_loaded=1000,
     error_model="numpy",  # c = 0 is refused later
 )
 
@@ -263,7 +271,7 @@ def _fill_in_numpy(dose: Floats, cap: Floats, row: int, column: int, item: Integ
     dose[place] = cap[place[0] * row + place[1] * column]
 
 
-_fill_kernel = Kernel(_fill, _fill_in_numpy)
+_fill_kernel = Kernel(_fill, _fill_in_numpy, large=SORTED_LARGE)
 
 
 def fill(dose: Floats, cap: Floats, item: Integers) -> None:
@@ -273,18 +281,18 @@ def fill(dose: Floats, cap: Floats, item: Integers) -> None:
 
 # --- sums along the pieces of each group, without a subtraction -------------------------------
 def prefix_sums(value: Floats, start: Integers) -> Floats:
-    """Inclusive running sums inside each group ``start[k] : start[k + 1]``.
+    """Inclusive running sums, along the last axis, inside each group ``start[k] : start[k + 1]``.
 
     By doubling: log₂ n sweeps, each of which adds the sum that ends just before one's own.  Sums
     are those of a balanced tree, so that the rounding grows with log n.
     """
     total = np.array(value, float)
-    place = np.arange(total.size) - np.repeat(start[:-1], np.diff(start))
+    place = np.arange(total.shape[-1]) - np.repeat(start[:-1], np.diff(start))
     step = 1
     longest = int(np.diff(start).max(initial=0))
     while step < longest:
         later = np.flatnonzero(place >= step)
-        total[later] += total[later - step]
+        total[..., later] += total[..., later - step]
         step *= 2
     return total
 

@@ -32,7 +32,7 @@ from .checks import (
 )
 from .closed_form import budget_shares, price_search
 from .groups import Groups, by_group, group_weights, refuse_group
-from .kernels import best_ratios, compiles, group_sum
+from .kernels import SORTED_LARGE, best_ratios, compiles, group_sum
 from .utility import check_alpha
 from .value import (
     Chains,
@@ -315,11 +315,13 @@ class Problem:
         if self.is_linear:
             return Linear(self.productivity, self.funded)
         spent = self.spent_at_floors / scale
-        base = np.zeros(self.shape[0])
+        base = None
         if self.base is not None:
             with np.errstate(over="ignore", under="ignore"):
                 base = np.ldexp(self.base, -self.unit) / self.ratio_unit / scale
-        many = self.within == 0 and self.cap is not None and compiles(self.benefit.size)
+        many = (
+            self.within == 0 and self.cap is not None and compiles(self.benefit.size, SORTED_LARGE)
+        )
         if many:
             floor = np.zeros((1, 1)) if self.floor is None else self.floor
             tables = (self.benefit, self.cost, floor, self.cap)
@@ -331,9 +333,9 @@ class Problem:
             return knapsack(chains, self.groups)
         return levels(chains, self.groups, self.within)
 
-    def _chains(self, scale: float, base: Floats, spent: Floats) -> Chains:
+    def _chains(self, scale: float, base: Floats | None, spent: Floats) -> Chains:
         """The items that can move, sorted: with caps all of them, else the best ones."""
-        persons, treatments = self.shape
+        treatments = self.shape[1]
         if self.cap is None:
             item = self.funded.person * treatments + self.funded.treatment
         else:
@@ -350,7 +352,7 @@ class Problem:
                 length = room * (self.cost[index] / scale)
             length[room == np.inf] = np.inf
         sorted_ = (x[order] for x in (item, person, code, ratio, length))
-        return Chains(*sorted_, base, spent)
+        return Chains(*sorted_, np.zeros(self.shape[0]) if base is None else base, spent)
 
     def _ratios(self) -> Floats:
         """(N, T) b/c, in units of 2**unit."""
@@ -437,7 +439,7 @@ class Problem:
 
     def _set_group_bounds(self, group_floor: Any, group_cap: Any) -> None:
         """Set ``group_floor`` and ``group_cap``, None where they bound nothing."""
-        groups, most = self.groups, self._most_money()
+        groups = self.groups
         cap = None
         if group_cap is not None:
             cap = by_group("group_cap", group_cap, groups)
@@ -458,6 +460,7 @@ class Problem:
                 "0 is no bound",
             )  # fmt: skip
             above = np.full(floor.size, np.inf) if cap is None else cap
+            most = self._most_money()
             for limit, whose in ((above, "its group_cap"), (most, "what its caps can take")):
                 over = floor > limit * (1 + SLACK)
                 if over.any():
@@ -563,7 +566,6 @@ def _best_ratios(
     benefit: Floats, cost: Floats, shape: tuple[int, int], owner: Integers, owners: int
 ) -> tuple[Floats, Integers, int]:
     """Best ratio and flat item i·T + t of each owner (−1: no positive benefit), and the unit."""
-
     best, item, valid = best_ratios(benefit, cost, shape, owner, owners)
     if not valid:
         _refuse_entry(benefit, cost)
@@ -667,14 +669,11 @@ def _dose_bounds(
     low = high = None
     if cap is not None:
         high = broadcast_table("cap", cap, shape)
-        refuse_first(
-            "cap",
-            np.asarray(cap, float),
-            np.asarray(cap, float) >= 0,
-            "≥ 0",
-            "infinity is no bound",
-        )
-        high = None if high.min() == np.inf else high
+        least = high.min()  # NaN if there is one
+        if not least >= 0:
+            given = np.asarray(cap, float)
+            refuse_first("cap", given, given >= 0, "≥ 0", "infinity is no bound")
+        high = None if least == np.inf else high
     if floor is not None:
         low = broadcast_table("floor", floor, shape)
         given = np.asarray(floor, float)
@@ -693,10 +692,8 @@ def _dose_bounds(
 def _that_can_move(benefit: Floats, bounds: tuple[Floats | None, Floats | None]) -> Floats:
     """The benefits, 0 on items whose dose is fixed; what is not finite stays, to be refused."""
     floor, cap = bounds
-    if cap is None:
+    if cap is None or (floor is None and cap.min() > 0):
         return benefit
     room = cap > (0.0 if floor is None else floor)
-    if room.all():
-        return benefit
     b = column(benefit)
     return np.where(room | ~np.isfinite(b), b, 0.0)

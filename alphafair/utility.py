@@ -168,7 +168,7 @@ def power_mean(value: ArrayLike, exponent: float, weight: ArrayLike | None = Non
 
 
 def log_power_mean(exponent: float, mean_log: Any, mean_excess: Any, mean_power: Any) -> Floats:
-    """log of a power mean M_s of v, from three means, of which it takes the one that keeps digits.
+    """Log of a power mean M_s of v, from three means, of which it takes the one that keeps digits.
 
     Args:
         exponent: s, any real number.

@@ -32,7 +32,8 @@ Money is measured in budgets and utility in ``unit`` times that, so that both ar
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import NamedTuple
 
 import numpy as np
@@ -40,7 +41,7 @@ from numpy.typing import NDArray
 
 from .checks import Floats, Integers
 from .groups import Groups
-from .kernels import Kernel, flat_steps, group_sum, interval_log_sums, prefix_sums
+from .kernels import SORTED_LARGE, Kernel, flat_steps, group_sum, interval_log_sums, prefix_sums
 from .utility import log_power_mean
 
 ROUNDING = 8 * np.finfo(float).eps  # values carry a few roundings: numbers this close are a tie
@@ -188,15 +189,10 @@ class Pieces:
     Attributes:
         start: (K + 1,).
         money: (P,) x where the piece begins; at the end, what the group can spend at most.
-        log_value: (P,) log V there.
-        log_slope: (P,) log V' there, to the right; −∞ at the end.
-        endless: whether a piece without an end was cut at `ENDLESS` budgets (ε = 0).
     """
 
     start: Integers
     money: Floats
-    log_value: Floats
-    log_slope: Floats
 
     @property
     def least(self) -> Floats:
@@ -220,15 +216,16 @@ class Pieces:
 
         Piece j begins at ``of_value · log V − of_slope · (log w + log V')``.
         """
-        if not _SEARCH.compiles(self.money.size):
-            weight = np.repeat(of_slope * log_weight, np.diff(self.start))
-            level_of = begins(of_value, of_slope, self.log_value, self.log_slope) - weight
-            first = self.start[:-1]
-            return lambda level: (
-                np.add.reduceat(level_of <= level, first, dtype=np.intp) + first - 1
-            )
-        begun = (self.log_value, self.log_slope, self.start, log_weight)
-        return lambda level: _SEARCH.compiled(level, of_value, of_slope, *begun)
+        assert isinstance(self, Knapsack | Levels)
+        if _SEARCH.compiles(self.money.size):
+            plain = isinstance(self, Knapsack)
+            ends = (self.value, self.slope) if plain else (self.log_value, self.log_slope)
+            rest = (*ends, plain, self.start, log_weight)
+            return lambda level: _SEARCH.compiled(level, of_value, of_slope, *rest)
+        weight = np.repeat(of_slope * log_weight, np.diff(self.start))
+        level_of = begins(of_value, of_slope, self.log_value, self.log_slope) - weight
+        first = self.start[:-1]
+        return lambda level: np.add.reduceat(level_of <= level, first, dtype=np.intp) + first - 1
 
 
 def begins(of_value: float, of_slope: float, log_value: Floats, log_slope: Floats) -> Floats:
@@ -257,15 +254,26 @@ class Knapsack(Pieces):
     slope: Floats
     value: Floats
 
+    @cached_property
+    def log_value(self) -> Floats:
+        """(P,) log V where the piece begins."""
+        with np.errstate(divide="ignore"):
+            return np.log(self.value)
+
+    @cached_property
+    def log_slope(self) -> Floats:
+        """(P,) log V' there, to the right; −∞ at the end."""
+        with np.errstate(divide="ignore"):
+            return np.log(self.slope)
+
     def at(self, money: Floats) -> Point:
         """Where the groups stand with this money (K,)."""
         piece = self.locate(money)
         slope = self.slope[piece]
         utility = self.value[piece] + slope * np.maximum(money - self.money[piece], 0.0)
         with np.errstate(divide="ignore"):
-            log_utility = np.log(utility)
-        level = np.full(money.size, np.nan)
-        return Point(piece, level, utility, log_utility, self.log_slope[piece])
+            log_utility, log_slope = np.log(utility), np.log(slope)
+        return Point(piece, np.full(money.size, np.nan), utility, log_utility, log_slope)
 
     def money_at(
         self, level: float, piece: Integers, of_value: float, of_slope: float, log_weight: Floats
@@ -276,17 +284,17 @@ class Knapsack(Pieces):
         low, high = self.money[place], self.money[place + 1]
         if of_value == 0:  # V is linear: all of the piece or nothing
             return np.where(piece < first, low, high), np.zeros(low.size)
-        utility = np.exp((level + of_slope * (log_weight + self.log_slope[place])) / of_value)
-        stretch = utility / self.slope[place]
-        money = low + (stretch - self.value[place] / self.slope[place])
+        slope = self.slope[place]
+        stretch = np.exp((level + of_slope * (log_weight + np.log(slope))) / of_value) / slope
+        money = low + (stretch - self.value[place] / slope)
         inside = (money > low) & (money < high) & (piece >= first)
         money = np.where(piece < first, low, np.minimum(np.maximum(money, low), high))
         return money, np.where(inside, stretch / of_value, 0.0)
 
-    def filled(self, piece: Integers) -> NDArray[np.bool_]:
-        """(P,) True for the items that are full when the groups stand on these pieces."""
-        place = np.arange(self.item.size)
-        return np.asarray(place < np.repeat(piece, np.diff(self.start)))
+    def filled(self, piece: Integers) -> Integers:
+        """Flat positions of the items that are full when the groups stand on these pieces."""
+        found: Integers = _FILLED(self.item, self.start, piece, work=self.item.size)
+        return found
 
 
 def knapsack(chains: Chains, groups: Groups) -> Knapsack:
@@ -302,14 +310,8 @@ def knapsack(chains: Chains, groups: Groups) -> Knapsack:
     value[first] = group_sum(chains.base, groups.code, groups.size.size) / groups.size
     length = np.minimum(chains.length, ENDLESS)
     money[place + 1], value[place + 1] = length, length * slope[place]
-    return _knapsack(start, prefix_sums(money, start), prefix_sums(value, start), item, slope)
-
-
-def _knapsack(
-    start: Integers, money: Floats, value: Floats, item: Integers, slope: Floats
-) -> Knapsack:
-    with np.errstate(divide="ignore"):
-        return Knapsack(start, money, np.log(value), np.log(slope), item, slope, value)
+    money, value = prefix_sums(np.stack([money, value]), start)
+    return Knapsack(start, money, item, slope, value)
 
 
 def compiled_knapsack(
@@ -318,7 +320,7 @@ def compiled_knapsack(
     unit: float,
     scale: float,
     groups: Groups,
-    base: Floats,
+    base: Floats | None,
     spent: Floats,
 ) -> Knapsack:
     """`Knapsack` of a large problem straight from its (N, T) tables b, c, floor, cap.
@@ -339,9 +341,9 @@ def compiled_knapsack(
     order = np.empty(item.size, np.int32)
     for k in _SORT.compiled(slope, order, start, SMALL):
         order[start[k] : start[k + 1] - 1] = _falling(slope[start[k] : start[k + 1] - 1])
-    first = group_sum(base, code, count) / groups.size
+    first = np.zeros(count) if base is None else group_sum(base, code, count) / groups.size
     _TOTALS.compiled(item, slope, money, value, order, start, unit * groups.size, spent, first)
-    return _knapsack(start, money, value, item, slope)
+    return Knapsack(start, money, item, slope, value)
 
 
 def _falling(value: Floats) -> NDArray[np.int32]:
@@ -451,15 +453,20 @@ _COUNT, _GATHER, _SORT, _TOTALS = (
 
 
 def _search(  # type: ignore[no-untyped-def]
-    level, of_value, of_slope, log_value, log_slope, start, log_weight
+    level, of_value, of_slope, log_value, log_slope, plain, start, log_weight
 ):
-    """The last piece of each group that has begun at this level, by bisection."""
+    """The last piece of each group that has begun at this level, by bisection.
+
+    ``plain`` says that the two arrays are V and V', not their logarithms.
+    """
     piece = np.empty(log_weight.size, np.int64)
     for k in range(log_weight.size):
         first, end = start[k], start[k + 1] - 1  # the end never begins
         while first < end:
             j = (first + end) // 2
             value, slope = log_value[j], log_slope[j]
+            if plain:
+                value, slope = np.log(value), np.log(slope)
             if slope == -np.inf:
                 begun = False
             elif slope == np.inf or (value == -np.inf and of_value > 0):
@@ -490,14 +497,30 @@ def _locate(money, start, target):  # type: ignore[no-untyped-def]
     return piece
 
 
+def _filled(item, start, piece):  # type: ignore[no-untyped-def]
+    """The items that stand before each group's piece."""
+    full = np.empty((piece - start[:-1]).sum(), np.int64)
+    place = 0
+    for k in range(piece.size):
+        count = piece[k] - start[k]
+        full[place : place + count] = item[start[k] : piece[k]]
+        place += count
+    return full
+
+
+def _filled_by_mask(item: Integers, start: Integers, piece: Integers) -> Integers:
+    return item[np.arange(item.size) < np.repeat(piece, np.diff(start))]
+
+
 def _locate_by_counting(money: Floats, start: Integers, target: Floats) -> Integers:
     passed = money <= np.repeat(target, np.diff(start))
     count = np.add.reduceat(passed, start[:-1], dtype=np.intp)
     return np.asarray(start[:-1] + np.maximum(count, 1) - 1)
 
 
-_SEARCH = Kernel(_search, error_model="numpy")
-_LOCATE = Kernel(_locate, _locate_by_counting)
+_SEARCH = Kernel(_search, error_model="numpy", large=SORTED_LARGE)
+_FILLED = Kernel(_filled, _filled_by_mask, large=SORTED_LARGE)
+_LOCATE = Kernel(_locate, _locate_by_counting, large=SORTED_LARGE)
 
 
 # --- ε > 0: levels ----------------------------------------------------------------------------
@@ -520,6 +543,8 @@ class Levels(Pieces):
         log_rest: (P,) log Σ u^{1−ε} over those at rest.
         mean_rest, mean_move, part: (P,) for ε near 1: (1/G) Σ h(u) over those at rest, (1/G) Σ h(pull)
             and the part of the members that move, with h(z) = (e^{(1−ε) z} − 1)/(1 − ε) of logs.
+        log_value: (P,) log V where the piece begins.
+        log_slope: (P,) log V' there, to the right; −∞ at the end.
         log_top: (K,) at ε = ∞, the log utility at which the first member cannot rise any more.
     """
 
@@ -537,6 +562,8 @@ class Levels(Pieces):
     mean_move: Floats
     part: Floats
     log_top: Floats
+    log_value: Floats
+    log_slope: Floats
 
     def at(self, money: Floats) -> Point:
         """Where the groups stand with this money (K,)."""
@@ -568,7 +595,7 @@ class Levels(Pieces):
         return self.money[piece] + np.where((rate == -np.inf) | (level == begins), 0.0, more)
 
     def _log_value(self, piece: Integers, level: Floats) -> Floats:
-        """log V of these pieces at a level."""
+        """Log V of these pieces at a level."""
         group, s = self._group(piece), 1 - self.within
         with np.errstate(invalid="ignore", over="ignore", divide="ignore", under="ignore"):
             if self.within == np.inf:
@@ -587,14 +614,14 @@ class Levels(Pieces):
         return np.asarray(value)
 
     def _log_moving(self, piece: Integers, level: Floats) -> Floats:
-        """log Σ u^{1−ε} over those who move: C R θ^{1−ε}, because u^{−ε} r = R θ^{−ε}."""
+        """Log Σ u^{1−ε} over those who move: C R θ^{1−ε}, because u^{−ε} r = R θ^{−ε}."""
         with np.errstate(invalid="ignore"):
             moving = self.log_rate[piece] + self.log_best[self._group(piece)]
             log_sum = moving + (1 - self.within) * level
         return np.where(self.log_rate[piece] == -np.inf, -np.inf, log_sum)
 
     def _log_slope(self, piece: Integers, level: Floats, log_value: Floats) -> Floats:
-        """log V' = log( (R/G) (V/θ)^ε ); 1/C at ε = ∞, 0 once somebody cannot rise."""
+        """Log V' = log( (R/G) (V/θ)^ε ); 1/C at ε = ∞, 0 once somebody cannot rise."""
         group = self._group(piece)
         if self.within == np.inf:
             stuck = (level >= self.log_top[group]) | (self.log_rate[piece] == -np.inf)
@@ -612,7 +639,7 @@ class Levels(Pieces):
         return np.searchsorted(self.start, piece, side="right") - 1
 
     def moving_part(self, piece: Integers, level: Floats) -> tuple[Floats, Floats]:
-        """v = d log V / dτ, and 1 − v, without cancellation."""
+        """V = d log V / dτ, and 1 − v, without cancellation."""
         if self.within == np.inf:
             stuck = level >= self.log_top[self._group(piece)]
             return np.where(stuck, 0.0, 1.0), np.where(stuck, 1.0, 0.0)
@@ -777,11 +804,8 @@ def levels(chains: Chains, groups: Groups, within: float) -> Levels:
         log_rest = resting.log_sums(s)[last]
     if abs(s) < NEAR_LOG:
         three = resting.means(s, pull, size)[:, last]
-    result = Levels(
-        start, money, tau, tau, within, chains, pull, lower, upper, size, log_best, tau, log_rate,
-        log_rest, *three, log_top,
-    )  # fmt: skip
-    return _with_values(result, groups)
+    fields = (within, chains, pull, lower, upper, size, log_best, tau, log_rate, log_rest)
+    return _with_values(Levels(start, money, *fields, *three, log_top, tau, tau))
 
 
 def _last_of_ties(level: Floats, start: Integers) -> Integers:
@@ -796,7 +820,7 @@ def _last_of_ties(level: Floats, start: Integers) -> Integers:
     return np.minimum.accumulate(ends[::-1])[::-1]
 
 
-def _with_values(pieces: Levels, groups: Groups) -> Levels:
+def _with_values(pieces: Levels) -> Levels:
     """The same with log V and log V' where each piece begins."""
     piece, ends = np.arange(pieces.money.size), pieces.start[1:] - 1
     log_value = pieces._log_value(piece, pieces.level)
@@ -809,9 +833,7 @@ def _with_values(pieces: Levels, groups: Groups) -> Levels:
         log_value[ends] = pieces.log_top
     log_slope[ends] = -np.inf
     log_slope[pieces.level == np.inf] = -np.inf
-    object.__setattr__(pieces, "log_value", log_value)
-    object.__setattr__(pieces, "log_slope", log_slope)
-    return pieces
+    return replace(pieces, log_value=log_value, log_slope=log_slope)
 
 
 def _ladder(chains: Chains) -> tuple[Floats, Floats]:
