@@ -49,10 +49,10 @@ from .kernels import group_sum
 from .problem import Problem
 from .utility import check_alpha, log_power_mean
 
-ROUNDING = 16 * np.finfo(float).eps  # two utilities this close are the same
+EPSILON = np.finfo(float).eps
+ROUNDING = 16 * EPSILON  # two utilities this close are the same
 ENDLESS = 2.0  # in budgets: nobody can spend more than one on an item
 LARGEST_LOG = 700.0  # exp of more is not a double
-CLOSE = 1e-9  # a step of Newton's this long leaves an error of its square
 MOST_STEPS = 200  # Newton needs a handful, bisection at a jump some sixty
 
 P = ParamSpec("P")
@@ -269,7 +269,8 @@ def _lost(doses: _Doses, level: float, log_cost: Floats, other: Floats, bounded:
         gain = np.where(near, paid * np.expm1(bend), value - paid) / (alpha - 1)
     gain = np.where(more == 0, 0.0, gain)
     lost = gain - paid + other
-    rounding = 2 * ROUNDING * (paid + np.abs(other))
+    # What a group at a bound of its budget pays is worth as much to it, up to the digits of W.
+    rounding = ROUNDING * (2 + np.abs(log_cost) + np.abs(log_wanted)) * (paid + np.abs(other))
     lost = np.where(bounded & (np.abs(lost) <= rounding), 0.0, lost)
     return np.where(np.isfinite(lost), lost, np.inf)
 
@@ -514,7 +515,7 @@ class _Market:
         if self.epsilon == np.inf:
             place = self.at(self._step_levels(level))
             return place, np.full(self.count, self.of_value)
-        place = self._solve(self.price_level, self._slope, target)
+        place = self._solve(self.price_level, self._slope, target, 1.0)
         self.level = place.level
         return place, self._slope(place)
 
@@ -523,15 +524,19 @@ class _Market:
 
     def with_money(self, money: Floats) -> _Place:
         """Where the groups stand when they spend this."""
-        return self._solve(lambda place: place.money, lambda place: place.rate, money)
+        return self._solve(lambda place: place.money, lambda place: place.rate, money, 0.0)
 
     def _solve(
         self,
         function: Callable[[_Place], Floats],
         slope: Callable[[_Place], Floats],
         target: Floats,
+        size: float,
     ) -> _Place:
-        """The levels at which an increasing function has these values, by Newton in brackets."""
+        """The levels at which an increasing function has these values, by Newton in brackets.
+
+        ``size`` says how much of the level is in the function, and of its rounding.
+        """
         least = min(x for x in (self.of_level, self.of_value, 1.0) if x > 0)
         below = np.maximum(function(self.at_bottom) - target, 0) / least
         above = np.maximum(target - function(self.at_top), 0) / least
@@ -544,14 +549,13 @@ class _Market:
             low, high = np.where(miss < 0, t, low), np.where(miss < 0, high, t)
             step = t - miss / slope(place)
             middle = low + (high - low) / 2
-            safe = (step > low) & (step < high)
-            new = np.where(safe, step, middle)
-            new = np.where((miss == 0) | (middle <= low) | (middle >= high), t, new)
-            near = np.abs(new - t) <= np.where(safe, CLOSE, 0.0) * np.maximum(1.0, np.abs(t))
-            t = new
-            if near.all():
+            new = np.where((step > low) & (step < high), step, middle)
+            noise = 4 * EPSILON * (np.abs(target) + size * np.maximum(1.0, np.abs(t)))
+            done = (np.abs(miss) <= noise) | (middle <= low) | (middle >= high)
+            if done.all():
                 break
-        return self.at(t)
+            t = np.where(done, t, new)
+        return place
 
     # --- at ε = ∞ a group's own price falls in steps ---
     def _set_steps(self) -> None:
@@ -658,11 +662,14 @@ class _Market:
         price[offer.owner[moves]] = -self.log_ratio[moves]
         return price
 
-    def log_prices_of_the_lowest(self, place: _Place, log_needed: Floats) -> Floats:
+    def log_prices_of_the_lowest(
+        self, place: _Place, log_needed: Floats, useless: NDArray[np.bool_]
+    ) -> Floats:
         """(n,) log(q/λ) at ε = ∞, where only those who are lowest count, with the sum that α needs.
 
         At a breakpoint the prices of those who begin, or go on to their next item, are free
-        between two values, and that of somebody who cannot rise has no upper limit.
+        between two values, and that of somebody who cannot rise has no upper limit: she alone has a
+        price in groups where money is ``useless``.
         """
         offer, code = self.offer, self.offer.code
         t = place.level[self.item_code]
@@ -671,6 +678,7 @@ class _Market:
         before[offer.owner[lasts]] = 1 / offer.ratio[lasts]
         after[offer.owner[starts]] = 1 / offer.ratio[starts]
         stuck = self.final <= place.level[code]
+        before[useless[code]] = after[useless[code]] = 0.0
         after = np.maximum(after, before)
         low, high = (np.bincount(code, x, self.count) for x in (before, after))
         needed = np.exp(log_needed)
@@ -750,15 +758,16 @@ def _lost_at(doses: _Doses, market: _Market, level: float, budget: float) -> flo
     bounded = spent != place.money
     if bounded.any():
         held = market.with_money(np.where(bounded, spent, place.money))
-        place = market.at(np.where(bounded, held.level, place.level))
+        level_held = np.minimum(held.level, market.stuck) if market.epsilon == np.inf else held.level
+        place = market.at(np.where(bounded, level_held, place.level))
     own = np.where(bounded, level + market.own - market.price_level(place), 0.0) * market.scale
     log_worth = doses.log_weight + market.scale * level - doses.alpha * place.log_utility
     if doses.alpha == 0:
         log_worth = doses.log_weight + market.scale * level
     if market.epsilon == np.inf:
-        price = market.log_prices_of_the_lowest(place, log_worth)
-        cost = market.log_cost(price)
         stuck = bounded & (place.level >= market.stuck - ROUNDING)
+        price = market.log_prices_of_the_lowest(place, log_worth, stuck)
+        cost = market.log_cost(price)
         own = np.where(bounded & ~stuck, log_worth - cost, np.where(stuck, -np.inf, 0.0))
         price = price + np.where(bounded & ~stuck, own, 0.0)[offer.code]
     else:
@@ -781,11 +790,11 @@ def _worst_off_gap(doses: _Doses, market: _Market) -> tuple[float, float]:
     if not filled.all():
         place = market.with_money(np.where(filled, market.at_top.money, offer.most))
         place = market.at(np.where(filled, market.top, place.level))
+    none = np.zeros(market.count)
     if market.single or market.epsilon < np.inf:
         price = market.log_prices(place)
     else:
-        price = market.log_prices_of_the_lowest(place, np.full(market.count, -np.inf))
-    none = np.zeros(market.count)
+        price = market.log_prices_of_the_lowest(place, np.full(market.count, -np.inf), none > 0)
     alone = (market.paid(price, none) + offer.most) / np.exp(market.log_cost(price))
     alone = np.where(filled, np.exp(place.log_utility), alone)
     alone = np.where(offer.most > 0, alone, np.exp(market.at_bottom.log_utility))
@@ -805,7 +814,7 @@ def _worst_off_gap(doses: _Doses, market: _Market) -> tuple[float, float]:
         if market.single or market.epsilon < np.inf:
             price = market.log_prices(place)
         else:
-            price = market.log_prices_of_the_lowest(place, np.full(market.count, -np.inf))
+            price = market.log_prices_of_the_lowest(place, np.full(market.count, -np.inf), none > 0)
         above = place.log_utility > level + ROUNDING * max(1.0, abs(level))
         above |= (spent > place.money) & (offer.least > 0)
         price = np.where(above[offer.code], -np.inf, price)
