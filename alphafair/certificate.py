@@ -53,6 +53,7 @@ EPSILON = np.finfo(float).eps
 ROUNDING = 16 * EPSILON  # two utilities this close are the same
 ENDLESS = 2.0  # in budgets: nobody can spend more than one on an item
 LARGEST_LOG = 700.0  # exp of more is not a double
+FARTHEST = 1e7  # in price levels
 MOST_STEPS = 200  # Newton needs a handful, bisection at a jump some sixty
 
 P = ParamSpec("P")
@@ -397,12 +398,11 @@ def _offer(problem: Problem) -> _Offer:
         owner, members = code[person], np.arange(count)
         ratio, base = ratio / size[owner], group_sum(base, code, count) / size
     order = np.lexsort((-ratio, owner))
-    free = max(1 - float(spent.sum()), 0.0)
     least = np.zeros(count) if problem.group_floor is None else problem.group_floor / budget - spent
     least = np.maximum(least, 0.0)
-    most = np.maximum(free - (least.sum() - least), 0.0)
+    most = np.full(count, np.inf)
     if problem.group_cap is not None:
-        most = np.clip(problem.group_cap / budget - spent, least, most)
+        most = np.maximum(problem.group_cap / budget - spent, least)
     return _Offer(
         members, size if problem.within > 0 else np.ones_like(size), np.maximum(base, 0.0),
         owner[order], ratio[order], length[order], spent, least, most, power + int(budget_power),
@@ -575,7 +575,12 @@ class _Market:
         self.piece_start = np.searchsorted(self.piece_code, np.arange(self.count + 1))
         first = np.flatnonzero(np.diff(self.piece_code, prepend=-1))
         rates = _running_sums(change[order], first)
-        self.log_rate = np.log(np.maximum(rates, 1e-300))
+        same = (self.piece_level[1:] == self.piece_level[:-1]) & (
+            self.piece_code[1:] == self.piece_code[:-1]
+        )
+        last_of_all = np.flatnonzero(~np.append(same, False))  # of those at one level
+        run = np.searchsorted(last_of_all, np.arange(rates.size))
+        self.log_rate = np.log(np.maximum(rates[last_of_all][run], 1e-300))
         bend = self.alpha * self.piece_level if self.alpha > 0 else 0.0
         self.step = (bend + self.log_rate) / self.scale
         self.step[self.piece_level >= self.stuck[self.piece_code]] = np.inf
@@ -631,9 +636,11 @@ class _Market:
                 step *= 2
                 if np.isfinite(newton) and abs(newton - level) < abs(new - level):
                     new = newton
-            if not low < new < high or abs(level) > 1e300:
+            if not low < new < high or abs(level) > FARTHEST:
                 break
             level = new
+        if abs(level) > FARTHEST:  # all stand at their bounds at any price
+            return ()
         return tuple(x for x in (low, high) if np.isfinite(x))
 
     def _first_level(self) -> float:
@@ -743,11 +750,17 @@ def _bounded_gap(person: Floats, problem: Problem, alpha: float) -> tuple[float,
     enough = useful <= free * (1 + 1e-15)
     money = useful if enough else free
     results = []
-    for level in market.clear(money, enough):
+    for level in market.clear(money, enough) or (_any_level(doses),):
         lost = _lost_at(doses, market, level, floors + money)
         part = lost / (floors + money) if lost > 0 else 0.0
         results.append((doses.in_welfare(lost, level), part))
-    return _least(results) if results else (np.inf, 1.0)
+    return _least(results)
+
+
+def _any_level(doses: _Doses) -> float:
+    """The price level at which the best that a group has is worth the budget."""
+    worth = float((doses.log_weight + (1 - doses.alpha) * doses.log_utility).max())
+    return -worth / doses.scale if np.isfinite(worth) else 0.0
 
 
 def _lost_at(doses: _Doses, market: _Market, level: float, budget: float) -> float:
@@ -785,24 +798,25 @@ def _worst_off_gap(doses: _Doses, market: _Market) -> tuple[float, float]:
     """α = ∞: min U ≤ Σ P U / Σ P over the groups that are worst off, or over one alone."""
     offer = market.offer
     # What each group can have at most, alone.
-    filled = market.at_top.money <= offer.most * (1 + 1e-15)
+    floors = float(offer.floors.sum())
+    free = max(1 - floors, 0.0)
+    most = np.minimum(offer.most, np.maximum(free - (offer.least.sum() - offer.least), 0.0))
+    filled = market.at_top.money <= most * (1 + 1e-15)
     place = market.at_top
     if not filled.all():
-        place = market.with_money(np.where(filled, market.at_top.money, offer.most))
+        place = market.with_money(np.where(filled, market.at_top.money, most))
         place = market.at(np.where(filled, market.top, place.level))
     none = np.zeros(market.count)
     if market.single or market.epsilon < np.inf:
         price = market.log_prices(place)
     else:
         price = market.log_prices_of_the_lowest(place, np.full(market.count, -np.inf), none > 0)
-    alone = (market.paid(price, none) + offer.most) / np.exp(market.log_cost(price))
+    alone = (market.paid(price, none) + most) / np.exp(market.log_cost(price))
     alone = np.where(filled, np.exp(place.log_utility), alone)
-    alone = np.where(offer.most > 0, alone, np.exp(market.at_bottom.log_utility))
+    alone = np.where(most > 0, alone, np.exp(market.at_bottom.log_utility))
     bound, least = float(np.nan_to_num(alone, nan=np.inf).min()), doses.utility.min()
     # What all can have together.
     highest = float(place.log_utility.min())
-    floors = float(offer.floors.sum())
-    free = max(1 - floors, 0.0)
     top, _ = market.stand(highest)
     useful = float(market.limited(top).sum())
     money = min(useful, free)
