@@ -238,18 +238,19 @@ class _Doses(NamedTuple):
         return bool((least < 0 < self.alpha) or (least == 0 and 1 <= self.alpha < np.inf))
 
     def in_welfare(self, lost: float, level: float) -> float:
-        """A loss in units of money at the price level, as a loss of welfare."""
+        """A loss in units of money at the price level, as a loss of welfare, rounded up."""
         if lost <= 0:
             return 0.0
         log_price = -self.scale * level + (1 - self.alpha) * self.power * np.log(2.0)
-        return lost * float(np.exp(log_price)) if log_price < LARGEST_LOG else np.inf
+        return lost * float(np.exp(log_price)) * (1 + ROUNDING) if log_price < LARGEST_LOG else np.inf
 
 
-def _lost(doses: _Doses, level: float, log_cost: Floats, other: Floats, bounded: Any) -> Floats:
+def _lost(doses: _Doses, level: float, log_cost: Floats, other: Floats, settled: Any) -> Floats:
     """(K,) what each group adds to gap/λ, at the price level ℓ; ∞ beyond the doubles.
 
     ``log_cost`` is log(P/λ), what a unit of utility costs; ``other`` are the terms besides φ, and
-    ``bounded`` says of which groups the budget is at a bound.  The sum with Q is gap/λ.
+    ``settled`` says which groups spend what they do at any price nearby: there these terms are the
+    worth of what the members have, q·u/λ.  The sum with the money of all others is gap/λ.
     """
     alpha = doses.alpha
     log_worth = doses.log_weight + doses.scale * level  # of a first unit of utility, in money
@@ -270,9 +271,10 @@ def _lost(doses: _Doses, level: float, log_cost: Floats, other: Floats, bounded:
         gain = np.where(near, paid * np.expm1(bend), value - paid) / (alpha - 1)
     gain = np.where(more == 0, 0.0, gain)
     lost = gain - paid + other
-    # What a group at a bound of its budget pays is worth as much to it, up to the digits of W.
+    # Where q·u is P û but for rounding, the digits of a large W are no loss either.
     rounding = ROUNDING * (2 + np.abs(log_cost) + np.abs(log_wanted)) * (paid + np.abs(other))
-    lost = np.where(bounded & (np.abs(lost) <= rounding), 0.0, lost)
+    even = settled & ~(np.abs(paid - other) > rounding)
+    lost = np.where(even, np.where(np.abs(gain) > rounding, gain, 0.0), lost)
     return np.where(np.isfinite(lost), lost, np.inf)
 
 
@@ -434,10 +436,10 @@ class _Market:
         self.count = offer.size.size
         self.item_code = offer.code[offer.owner]
         self.first = np.flatnonzero(np.diff(offer.owner, prepend=-1))
-        gain = _running_sums(offer.ratio * offer.length, self.first)
+        self.gain = offer.ratio * offer.length
         base = offer.base[offer.owner]
-        self.upper = base + gain
-        self.lower = np.append(0.0, self.upper[:-1]) if gain.size else gain
+        self.upper = base + _running_sums(self.gain, self.first)
+        self.lower = np.append(0.0, self.upper[:-1])[: self.upper.size]
         self.lower[self.first] = base[self.first]
         self.log_ratio = np.log(offer.ratio)
         self.log_best = np.full(self.count, -np.inf)
@@ -512,6 +514,11 @@ class _Market:
         if self.epsilon == self.alpha:
             place = self.at(target * (self.scale / self.alpha) if self.alpha < np.inf else target)
             return place, np.full(self.count, self.of_level or 1.0)
+        if self.single and self.alpha == 0:  # items are bought whole, or not at all
+            bought = np.where(-self.pull <= target[self.item_code], self.gain, 0.0)
+            utility = self.offer.base + np.bincount(self.item_code, bought, self.count)
+            t = np.where(utility > 0, target + np.log(utility), self.bottom)
+            return self.at(t), np.zeros(self.count)
         if self.epsilon == np.inf:
             place = self.at(self._step_levels(level))
             return place, np.full(self.count, self.of_value)
@@ -788,10 +795,11 @@ def _lost_at(doses: _Doses, market: _Market, level: float, budget: float) -> flo
     cost = market.log_cost(price)
     if doses.alpha == 0:  # a unit of utility must cost what it is worth, at least
         price = price + np.maximum(log_worth - cost, 0.0)[offer.code]
-    # A group at a bound of its budget pays its own price for all that it has.
-    other = market.paid(price, own) + np.where(bounded, np.exp(own) * spent, 0.0)
-    rest = budget - float(offer.floors.sum()) - float(spent[bounded].sum())
-    return float(_lost(doses, level, cost, other, bounded).sum()) + rest
+    # A group that stays where it is, at a bound or between two items, is counted with its money.
+    settled = bounded | (place.rate == 0)
+    other = market.paid(price, own) + np.where(settled, np.exp(own) * spent, 0.0)
+    rest = budget - float(offer.floors.sum()) - float(spent[settled].sum())
+    return float(_lost(doses, level, cost, other, settled).sum()) + rest
 
 
 def _worst_off_gap(doses: _Doses, market: _Market) -> tuple[float, float]:

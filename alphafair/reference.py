@@ -20,7 +20,7 @@ import cvxpy as cp
 import numpy as np
 from numpy.typing import ArrayLike
 
-from .certificate import group_utility, optimality_gap as certify
+from .certificate import group_utility, optimality_gap, problem_first
 from .checks import Floats
 from .groups import Groups
 from .problem import Problem
@@ -185,7 +185,7 @@ def _certified(
         part = problem.budget / _funded(problem)
         dose = np.minimum(part * share / problem.cost, problem.cap)
         dose = dose / max(1.0, (dose * problem.cost).sum() / problem.budget)
-    bound = certify(dose, problem, alpha)
+    bound = optimality_gap(dose, problem, alpha)
     if not bound.relative_gap <= CERTIFIED:
         raise SolverError(
             f"says 'optimal', but the certificate finds that up to {bound.relative_gap:.1e} of the "

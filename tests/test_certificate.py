@@ -10,7 +10,7 @@ import alphafair as af
 
 
 def gap_of(dose, case, alpha, within=0.0):
-    return af.optimality_gap(dose, *case[:4], alpha, within=within, weight=case.weight)
+    return af.optimality_gap(dose, af.Problem(*case[:4], within, case.weight), alpha)
 
 
 def solve(case, alpha, within=0.0):
@@ -23,7 +23,7 @@ def test_by_hand():
     W* − W = −log(1.5 · 0.5) = 0.2877.  The mean price is g·d/Q = 1, at which both groups buy 1 unit
     of money: the bound is exactly the loss.
     """
-    bound = af.optimality_gap([1.5, 0.5], [2.0, 1.0], 1.0, [0, 1], 2.0, 1)
+    bound = af.optimality_gap([1.5, 0.5], af.Problem([2.0, 1.0], 1.0, [0, 1], 2.0), 1)
     assert bound.gap == pytest.approx(-np.log(0.75), rel=1e-14)
     assert bound.relative_gap == pytest.approx(-np.log(0.75) / 2, rel=1e-14)
     assert bound.infeasibility == 0
@@ -140,14 +140,14 @@ def test_nothing_for_anybody():
 def test_harm_is_no_utility():
     """A group that is harmed has no welfare at α > 0; at α = 0 it is a sum like any other."""
     dose = [[0.0, 1.0], [1.0, 0.0]]
-    arguments = ([[1.0, -3.0], [2.0, 1.0]], 1.0, [0, 1], 2.0)
-    assert af.optimality_gap(dose, *arguments, 0).gap == 4 - (-3 + 2)
-    assert af.optimality_gap(dose, *arguments, 2).gap == np.inf
+    problem = af.Problem([[1.0, -3.0], [2.0, 1.0]], 1.0, [0, 1], 2.0)
+    assert af.optimality_gap(dose, problem, 0).gap == 4 - (-3 + 2)
+    assert af.optimality_gap(dose, problem, 2).gap == np.inf
 
 
 @pytest.mark.parametrize("alpha", [150, 1000, 10001])
 def test_large_alpha_is_read_off_the_relative_gap(alpha):
-    bound = af.optimality_gap([1.0, 3.0], [4.0, 1.0], 1.0, [0, 1], 4.0, alpha)
+    bound = af.optimality_gap([1.0, 3.0], af.Problem([4.0, 1.0], 1.0, [0, 1], 4.0), alpha)
     assert not np.isnan(bound).any()
     assert bound.relative_gap > 0
     wasted = 1 - af.equivalent_utility([4.0, 3.0], alpha) / (
@@ -175,9 +175,9 @@ def test_the_relative_gap_bounds_the_part_of_the_budget_that_is_wasted(case, alp
 
 
 def test_no_budget():
-    arguments = ([4.0, 1.0], 1.0, [0, 1], 0.0, 2)
-    assert af.optimality_gap([0.0, 0.0], *arguments) == (0, 0, 0)
-    assert af.optimality_gap([1.0, 0.0], *arguments).infeasibility == np.inf
+    problem = af.Problem([4.0, 1.0], 1.0, [0, 1], 0.0)
+    assert af.optimality_gap([0.0, 0.0], problem, 2) == (0, 0, 0)
+    assert af.optimality_gap([1.0, 0.0], problem, 2).infeasibility == np.inf
 
 
 @pytest.mark.parametrize(
