@@ -53,6 +53,7 @@ EPSILON = np.finfo(float).eps
 ROUNDING = 16 * EPSILON  # two utilities this close are the same
 ENDLESS = 2.0  # in budgets: nobody can spend more than one on an item
 LARGEST_LOG = 700.0  # exp of more is not a double
+FEW = 300  # groups: a loop over so many is faster than to double all their sums
 FARTHEST = 1e7  # in price levels
 MOST_STEPS = 200  # Newton needs a handful, bisection at a jump some sixty
 
@@ -127,11 +128,12 @@ def optimality_gap(dose: ArrayLike, problem: Problem, alpha: float) -> Optimalit
         True
     """
     alpha, d = check_alpha(alpha), _doses(dose, problem)
-    infeasibility = _infeasibility(d, problem)
+    raised = _at_least_floor(d, problem)
+    infeasibility = _infeasibility(d, raised, problem)
     if problem.budget == 0:  # nothing can be bought, so nothing is lost
         return OptimalityGap(0.0, 0.0, infeasibility)
     with np.errstate(all="ignore"):  # what overflows becomes an infinite bound: true, if useless
-        person = _person_utility(_at_least_floor(d, problem), problem)
+        person = _person_utility(raised, problem)
         gap, relative = (_bounded_gap if _is_bounded(problem) else _free_gap)(
             person, problem, alpha
         )
@@ -151,6 +153,8 @@ def _benefit(problem: Problem) -> Floats:
 
 
 def _at_least_floor(dose: Floats, problem: Problem) -> Floats:
+    if problem.floor is None and dose.min() >= 0:
+        return dose
     return np.maximum(dose, 0.0 if problem.floor is None else problem.floor)
 
 
@@ -196,10 +200,9 @@ def _log_means(log_value: Floats, exponent: float, code: Integers, size: Integer
     return np.where(np.isfinite(top), mean, top / exponent)
 
 
-def _infeasibility(d: Floats, problem: Problem) -> float:
-    """Money where it must not be, as a fraction of the budget."""
-    raised = _at_least_floor(d, problem)
-    owed = float((problem.cost * (raised - d)).sum())
+def _infeasibility(d: Floats, raised: Floats, problem: Problem) -> float:
+    """Money where it must not be, as a fraction of the budget, of doses raised to their floors."""
+    owed = 0.0 if raised is d else float((problem.cost * (raised - d)).sum())
     spent = problem.cost * raised
     owed += max(float(spent.sum()) - problem.budget, 0.0)
     if problem.cap is not None:
@@ -439,6 +442,7 @@ class _Market:
         self.gain = offer.ratio * offer.length
         base = offer.base[offer.owner]
         self.upper = base + _running_sums(self.gain, self.first)
+        self.length_before = _running_sums(offer.length, self.first) if self.single else offer.length
         self.lower = np.append(0.0, self.upper[:-1])[: self.upper.size]
         self.lower[self.first] = base[self.first]
         self.log_ratio = np.log(offer.ratio)
@@ -455,6 +459,7 @@ class _Market:
             own = own - np.log(offer.size)
         self.own = own / self.scale if alpha < np.inf else np.zeros(self.count)
         self.log_weight = log_weight
+        self.levels_of_items = -self.pull - self.own[self.item_code]  # at α = 0 and ε = 0
         self._set_range()
 
     def _set_range(self) -> None:
@@ -470,8 +475,32 @@ class _Market:
         if self.epsilon == np.inf:
             self._set_steps()
 
+    def _alone(self, level: Floats) -> _Place:
+        """`at` where each group is one member: whole items, and a part of the next one."""
+        t = level[self.offer.owner[self.first]]
+        number = np.add.reduceat(self.end <= level[self.item_code], self.first, dtype=np.intp)
+        last = self.first + number - 1
+        some = number > 0
+        bought, utility = (np.where(some, x[last], y) for x, y in (
+            (self.length_before, 0.0), (self.upper, self.lower[self.first]),
+        ))  # fmt: skip
+        following = np.minimum(last + 1, self.end.size - 1)
+        moves = (following < np.append(self.first[1:], self.end.size)) & (last < following)
+        moves &= t > self.begin[following]
+        log_reach = t + self.pull[following]
+        reach, ratio = np.exp(log_reach), self.offer.ratio[following]
+        part = np.clip((reach - self.lower[following]) / ratio, 0, self.offer.length[following])
+        values = np.zeros((3, self.count))
+        log_u = np.log(self.offer.base)
+        owner = self.offer.owner[self.first]
+        values[:, owner] = bought + np.where(moves, part, 0.0), moves * (reach / ratio), moves
+        log_u[owner] = np.where(moves, log_reach, np.log(utility))
+        return _Place(level, values[0], values[1], log_u, values[2], log_u)
+
     def at(self, level: Floats) -> _Place:
         """Where the groups stand at these levels."""
+        if self.single and self.first.size:
+            return self._alone(level)
         offer, count = self.offer, self.count
         t = level[self.item_code]
         full = t >= self.end
@@ -515,8 +544,12 @@ class _Market:
             place = self.at(target * (self.scale / self.alpha) if self.alpha < np.inf else target)
             return place, np.full(self.count, self.of_level or 1.0)
         if self.single and self.alpha == 0:  # items are bought whole, or not at all
-            bought = np.where(-self.pull <= target[self.item_code], self.gain, 0.0)
-            utility = self.offer.base + np.bincount(self.item_code, bought, self.count)
+            utility = self.offer.base.copy()
+            if self.first.size:
+                bought = self.levels_of_items <= level
+                number = np.add.reduceat(bought, self.first, dtype=np.intp)
+                last, owner = self.first + number - 1, self.offer.owner[self.first]
+                utility[owner] = np.where(number > 0, self.upper[last], utility[owner])
             t = np.where(utility > 0, target + np.log(utility), self.bottom)
             return self.at(t), np.zeros(self.count)
         if self.epsilon == np.inf:
@@ -623,6 +656,8 @@ class _Market:
     def clear(self, money: float, all_of_it: bool, highest: float = np.inf) -> tuple[float, ...]:
         """The price levels ℓ around that at which all spend this money; ``all_of_it``: the least."""
         enough = money * (1 - 1e-15 * (10 + self.item_code.size)) if all_of_it else money
+        if self.single and self.alpha == 0:
+            return self._price_of_an_item(enough)
         low, high = -np.inf, highest
         level, step = min(self._first_level(), highest), 1.0
         for turn in range(MOST_STEPS):
@@ -649,6 +684,19 @@ class _Market:
         if abs(level) > FARTHEST:  # all stand at their bounds at any price
             return ()
         return tuple(x for x in (low, high) if np.isfinite(x))
+
+    def _price_of_an_item(self, money: float) -> tuple[float, ...]:
+        """The price level at which the last item is bought that this money takes."""
+        levels = np.sort(self.levels_of_items)
+        first, end = 0, levels.size
+        while first < end:
+            middle = (first + end) // 2
+            place, _ = self.stand(float(levels[middle]))
+            if float(self.limited(place).sum()) >= money:
+                end = middle
+            else:
+                first = middle + 1
+        return (float(levels[min(first, levels.size - 1)]),) if levels.size else ()
 
     def _first_level(self) -> float:
         """A price level at which somebody buys."""
@@ -731,7 +779,9 @@ class _Market:
 
 
 def _running_sums(value: Floats, first: Integers) -> Floats:
-    """Running sums that begin anew at each ``first``, by doubling: rounding grows with log n."""
+    """Running sums that begin anew at each ``first``: one by one, or all at once by doubling."""
+    if first.size <= FEW:
+        return np.concatenate([np.cumsum(part) for part in np.split(value, first)])
     total = np.array(value, float)
     start = np.zeros(total.size, np.intp)
     start[first] = first
