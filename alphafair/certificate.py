@@ -166,7 +166,7 @@ def _is_bounded(problem: Problem) -> bool:
 
 def _person_utility(dose: Floats, problem: Problem) -> Floats:
     """(N,) u, in the problem's unit of utility."""
-    person: Floats = (_benefit(problem) * dose).sum(axis=1)
+    person = np.einsum("it,it->i", *np.broadcast_arrays(_benefit(problem), dose))
     if problem.baseline is not None:
         person = person + np.ldexp(problem.baseline, -problem.unit)
     return person
@@ -286,7 +286,8 @@ def _free_gap(person: Floats, problem: Problem, alpha: float) -> tuple[float, fl
     """(gap, least gap/(λ Q)): money p_k x buys utility at the best ratios, without end."""
     groups, within = problem.groups, problem.within
     share, budget_power = np.frexp(problem.budget)
-    ratio = np.maximum((_benefit(problem) / problem.cost).max(axis=1), 0)
+    columns = (_benefit(problem) / problem.cost).T
+    ratio = functools.reduce(np.maximum, columns, np.zeros(problem.shape[0]))
     power = int(np.frexp(ratio.max())[1])
     ratio, power = np.ldexp(ratio, -power) * share, power + int(budget_power)
     if within == 0:
@@ -472,7 +473,7 @@ class _Market:
         self.bottom[idle] = self.top[idle] = 0.0
         self.at_bottom, self.at_top = self.at(self.bottom), self.at(self.top)
         self.level = self.top
-        if self.epsilon == np.inf:
+        if self.epsilon == np.inf and not (self.single and self.alpha == np.inf):
             self._set_steps()
 
     def _alone(self, level: Floats) -> _Place:
@@ -607,6 +608,8 @@ class _Market:
         self.final = final
         self.stuck = np.full(self.count, np.inf)
         np.minimum.at(self.stuck, offer.code, final)
+        if self.alpha == np.inf:
+            return
         level = np.concatenate([self.begin, self.end])
         code = np.concatenate([self.item_code, self.item_code])
         change = np.concatenate([1 / offer.ratio, -1 / offer.ratio])
