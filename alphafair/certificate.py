@@ -3,28 +3,29 @@
 Weak duality.  Let λ > 0 be a price of money, λ_k one for each group (λ, unless a bound of the
 group's budget binds), and q_i ≥ 0 a price of each person's utility.  At any such prices
 
-    W* ≤ λ Q + Σ_k max_U ( w_k φ_α(U) − P_k U ) + Σ_i q_i a_i' + Σ_it (q_i b_it − λ_k c_it)₊ (cap − floor)_it
+    W* ≤ λ Q + Σ_k max_U ( w_k φ_α(U) − P_k U ) + Σ_i q_i a_i'
+         + Σ_it (q_i b_it − λ_k c_it)₊ (cap − floor)_it
          + Σ_k (λ_k − λ)₊ (group_cap_k − s_k) − Σ_k (λ − λ_k)₊ (group_floor_k − s_k) − λ Σ_k s_k,
 
 where a_i' is what person i has at the floors of her doses, s_k the money that the floors take, and
 P_k is the least cost of one unit of U_k when utilities cost q: U_k is concave and homogeneous in
 the members' utilities, so that P_k U_k ≤ Σ_i q_i u_i, with
 
-    P_k = G_k M_{1−1/ε}(q_i, i in k)      (the least q at ε = 0, the geometric mean at 1, Σ q_i at ∞).
+    P_k = G_k M_{1−1/ε}(q_i, i in k)
 
-The inner maximum is reached at û_k = (w_k/P_k)^{1/α}.  So the welfare that doses d leave on the table
-is at most
+(G times the least q at ε = 0, times the geometric mean at ε = 1, Σ q_i at ε = ∞).  The inner maximum
+is reached at û_k = (w_k/P_k)^{1/α}.  So the welfare that doses d leave on the table is at most
 
-    gap = Σ_k w_k ( φ_α(û_k) − φ_α(U_k(d)) ) − λ (Σ_k P_k û_k/λ − the other terms of the bound over λ):
+    gap = Σ_k w_k ( φ_α(û_k) − φ_α(U_k(d)) ) − ( Σ_k P_k û_k − all other terms of the bound ):
 
 what the groups would gain if they bought what they like, less the money that this takes beyond the
 budget.  The prices are a free choice: bad ones make the bound loose, never wrong, so it is a proof
 that does not trust the allocation.  They are found by clearing a market of our own, by bisection
 and Newton's method: person i, offered a level θ of her group, takes her items in order of b/c up to
 their caps, u_i(θ) = max(a_i', min(θ r^{1/ε}, ...)); the money of all is compared with the budget.
-Then q_i = λ c/b for somebody who is buying, exactly, so that no rounding of θ reaches the bound, and
-λ (θ/u_i)^ε, between the prices of her last item and her next one, for somebody who is not.  As the
-bound is convex in the prices, what they are off counts squared.
+Then q_i = λ c/b for somebody who is buying, exactly, so that no rounding of θ reaches the bound,
+and λ (θ/u_i)^ε, between the prices of her last item and her next one, for somebody who is not.  As
+the bound is convex in the prices, what they are off counts squared.
 
 Where nobody has anything yet and nothing is bounded, U_k costs 1/p_k of money with p_k = M(r)/G_k,
 and the price alone is left to choose.  Four are tried: the largest marginal value of the doses, for
@@ -166,7 +167,7 @@ def _is_bounded(problem: Problem) -> bool:
 
 def _person_utility(dose: Floats, problem: Problem) -> Floats:
     """(N,) u, in the problem's unit of utility."""
-    person = np.einsum("it,it->i", *np.broadcast_arrays(_benefit(problem), dose))
+    person: Floats = np.einsum("it,it->i", *np.broadcast_arrays(_benefit(problem), dose))
     if problem.baseline is not None:
         person = person + np.ldexp(problem.baseline, -problem.unit)
     return person
@@ -183,7 +184,7 @@ def _group_utility(person: Floats, problem: Problem) -> tuple[Floats, Floats]:
 
 
 def _log_means(log_value: Floats, exponent: float, code: Integers, size: Integers) -> Floats:
-    """(K,) logarithms of the power means of each group, from logarithms; 0 and ∞ are values, too."""
+    """(K,) logarithms of the power means of each group, from logarithms, which may be ±∞."""
     count = size.size
     if np.isinf(exponent):
         extreme = np.full(count, -exponent)
@@ -245,7 +246,8 @@ class _Doses(NamedTuple):
         if lost <= 0:
             return 0.0
         log_price = -self.scale * level + (1 - self.alpha) * self.power * np.log(2.0)
-        return lost * float(np.exp(log_price)) * (1 + ROUNDING) if log_price < LARGEST_LOG else np.inf
+        price = float(np.exp(log_price)) if log_price < LARGEST_LOG else np.inf
+        return lost * price * (1 + ROUNDING)
 
 
 def _lost(doses: _Doses, level: float, log_cost: Floats, other: Floats, settled: Any) -> Floats:
@@ -268,7 +270,7 @@ def _lost(doses: _Doses, level: float, log_cost: Floats, other: Floats, settled:
     bend = (alpha - 1) * more
     if alpha == 1:
         gain = paid * more
-    else:  # w (φ(û) − φ(u))/λ = paid (1 − (u/û)^{1−α})/(1−α), without cancellation where u is near û
+    else:  # w (φ(û) − φ(u))/λ = paid (1 − (u/û)^{1−α})/(1−α), exact where u is near û
         near = (np.abs(bend) < LARGEST_LOG / 2) & (paid > 0)
         value = np.exp(log_worth + (1 - alpha) * doses.log_utility)
         gain = np.where(near, paid * np.expm1(bend), value - paid) / (alpha - 1)
@@ -367,7 +369,7 @@ class _Offer(NamedTuple):
 
 
 def _offer(problem: Problem) -> _Offer:
-    groups, code, size = problem.groups, problem.groups.code, problem.groups.size
+    code, size = problem.groups.code, problem.groups.size
     count, budget = size.size, problem.budget
     share, budget_power = np.frexp(budget)
     table = _benefit(problem) / problem.cost
@@ -435,7 +437,8 @@ class _Market:
         self.single = bool((offer.size == 1).all())
         self.epsilon = within if not self.single else alpha if alpha > 0 else 1.0
         self.scale = max(alpha, 1.0)
-        self.of_value = min(alpha, 1.0)  # h = (ε t + (α − ε) log U)/scale is −log λ, up to constants
+        # h = (ε t + (α − ε) log U)/scale is −log λ, up to constants.
+        self.of_value = min(alpha, 1.0)
         self.of_level = self.epsilon / self.scale if alpha < np.inf else 0.0
         self.count = offer.size.size
         self.item_code = offer.code[offer.owner]
@@ -443,7 +446,9 @@ class _Market:
         self.gain = offer.ratio * offer.length
         base = offer.base[offer.owner]
         self.upper = base + _running_sums(self.gain, self.first)
-        self.length_before = _running_sums(offer.length, self.first) if self.single else offer.length
+        self.length_before = offer.length
+        if self.single:
+            self.length_before = _running_sums(offer.length, self.first)
         self.lower = np.append(0.0, self.upper[:-1])[: self.upper.size]
         self.lower[self.first] = base[self.first]
         self.log_ratio = np.log(offer.ratio)
@@ -526,8 +531,8 @@ class _Market:
                 share = np.bincount(code, part, count) / offer.size
         return _Place(
             level,
-            np.bincount(self.item_code, paid, count),
-            np.bincount(code, reach / offer.ratio[moves], count),
+            np.bincount(self.item_code, paid, count).astype(float, copy=False),
+            np.bincount(code, reach / offer.ratio[moves], count).astype(float, copy=False),
             log_value,
             np.minimum(share, 1.0),
             log_u,
@@ -657,7 +662,10 @@ class _Market:
         return float(self.limited(self.at(np.minimum(self.stuck, self.top))).sum())
 
     def clear(self, money: float, all_of_it: bool, highest: float = np.inf) -> tuple[float, ...]:
-        """The price levels ℓ around that at which all spend this money; ``all_of_it``: the least."""
+        """The price levels ℓ around that at which all spend this money.
+
+        With ``all_of_it``, their most, they spend it at all levels from some ℓ on: around that one.
+        """
         enough = money * (1 - 1e-15 * (10 + self.item_code.size)) if all_of_it else money
         if self.single and self.alpha == 0:
             return self._price_of_an_item(enough)
@@ -679,7 +687,7 @@ class _Market:
             else:
                 new = low + step if np.isfinite(low) else high - step
                 step *= 2
-                if np.isfinite(newton) and abs(newton - level) < abs(new - level):
+                if low < newton < high and abs(newton - level) < abs(new - level):
                     new = newton
             if not low < new < high or abs(level) > FARTHEST:
                 break
@@ -752,7 +760,7 @@ class _Market:
         price = before + part[code] * (after - before)
         number = np.bincount(code, stuck, self.count)
         rest = np.where(number > 0, np.maximum(needed - high, 0.0) / number, 0.0)
-        return np.log(price + np.where(stuck, rest[code], 0.0))
+        return np.asarray(np.log(price + np.where(stuck, rest[code], 0.0)))
 
     def log_cost(self, log_price: Floats) -> Floats:
         """(K,) log(P/λ): what a unit of U costs at these prices of the members' utilities."""
@@ -771,14 +779,14 @@ class _Market:
         # Where q r = λ up to rounding, all together cannot spend more than the budget.
         slight = excess <= 1e-9 * own[self.item_code]
         part = np.where(slight, 0.0, excess) * offer.length
-        total = np.bincount(offer.code, base, self.count)
-        total += np.bincount(self.item_code, part, self.count)
+        total = np.bincount(offer.code, base, self.count).astype(float, copy=False)
+        total = total + np.bincount(self.item_code, part, self.count)
         slight_part = np.where(slight, excess, 0.0)
         each = np.bincount(self.item_code, slight_part * offer.length, self.count)
         most = float(slight_part.max(initial=0.0))
         if each.sum() > most:  # share the bound out, so that the sum is right
             each *= most / each.sum()
-        return total + each
+        return np.asarray(total + each)
 
 
 def _running_sums(value: Floats, first: Integers) -> Floats:
@@ -831,7 +839,9 @@ def _lost_at(doses: _Doses, market: _Market, level: float, budget: float) -> flo
     bounded = spent != place.money
     if bounded.any():
         held = market.with_money(np.where(bounded, spent, place.money))
-        level_held = np.minimum(held.level, market.stuck) if market.epsilon == np.inf else held.level
+        level_held = held.level
+        if market.epsilon == np.inf:
+            level_held = np.minimum(level_held, market.stuck)
         place = market.at(np.where(bounded, level_held, place.level))
     own = np.where(bounded, level + market.own - market.price_level(place), 0.0) * market.scale
     log_worth = doses.log_weight + market.scale * level - doses.alpha * place.log_utility

@@ -26,6 +26,7 @@ import numpy as np
 
 from .certificate import group_utility, optimality_gap, problem_first
 from .checks import Floats
+from .kernels import group_sum
 from .problem import Problem
 from .utility import check_alpha, welfare
 
@@ -158,7 +159,7 @@ def _at_floors(problem: Problem) -> Floats:
 def _money_at_floors(problem: Problem) -> Floats:
     """(K,) what the floors take."""
     spent = (problem.cost * _floor(problem)).sum(axis=1)
-    return np.bincount(problem.groups.code, spent, minlength=len(problem.groups.label))
+    return group_sum(spent, problem.groups.code, len(problem.groups.label))
 
 
 def _is_plain(problem: Problem) -> bool:

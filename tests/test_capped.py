@@ -10,8 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import alphafair as af
-from alphafair.value import SMALL
 from alphafair.reference import solve_cvxpy
+from alphafair.value import SMALL
 
 
 def capped_case(seed, persons=20, groups=4):
@@ -206,7 +206,8 @@ def test_the_gap_bounds_the_true_loss(case, alpha, seed):
 
 
 def test_beyond_the_cap_is_infeasible():
-    bound = af.optimality_gap([1.5, 0.5], af.Problem(2.0 * np.ones(2), 1.0, [0, 1], 2.0, cap=1.0), 1)
+    problem = af.Problem(2.0 * np.ones(2), 1.0, [0, 1], 2.0, cap=1.0)
+    bound = af.optimality_gap([1.5, 0.5], problem, 1)
     assert bound.infeasibility == 0.25
 
 

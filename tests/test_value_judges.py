@@ -179,9 +179,10 @@ def test_mean_and_minimum_are_linear_programs(given):
                 if within == 0:
                     table, limit = table.mean(axis=0)[None], np.array([have.mean()])
                 rows = np.vstack([table, np.append(cost.ravel(), 0.0)])
+                limits = np.append(limit, money[k] * (1 + 1e-13))
                 goal = np.zeros(benefit.size + 1)
                 goal[-1] = -1.0
-                answer = linprog(goal, rows, np.append(limit, money[k] * (1 + 1e-13)), bounds=bounds)
+                answer = linprog(goal, rows, limits, bounds=bounds)
                 assert answer.status == 0
                 assert value[k] == pytest.approx(-answer.fun, rel=1e-8, abs=1e-9)
 
