@@ -13,7 +13,7 @@ the members' utilities, so that P_k U_k ≤ Σ_i q_i u_i, with
 
     P_k = G_k M_{1−1/ε}(q_i, i in k)
 
-(G times the least q at ε = 0, times the geometric mean at ε = 1, Σ q_i at ε = ∞).  The inner maximum
+(G times the least q at ε = 0, G times the geometric mean at 1, Σ q_i at ∞).  The inner maximum
 is reached at û_k = (w_k/P_k)^{1/α}.  So the welfare that doses d leave on the table is at most
 
     gap = Σ_k w_k ( φ_α(û_k) − φ_α(U_k(d)) ) − ( Σ_k P_k û_k − all other terms of the bound ):
@@ -768,7 +768,7 @@ class _Market:
             return log_price
         exponent = 1.0 if self.epsilon == np.inf else -(1 - self.epsilon) / self.epsilon
         means = _log_means(log_price, exponent, self.offer.code, self.offer.size)
-        return means + np.log(self.offer.size)
+        return np.asarray(means + np.log(self.offer.size))
 
     def paid(self, log_price: Floats, log_own: Floats) -> Floats:
         """(K,) Σ q a'/λ + Σ (q r/λ − λ_k/λ)₊ length, at the groups' own prices λ_k."""

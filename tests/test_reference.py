@@ -133,3 +133,9 @@ def test_never_sees_the_closed_form():
     code = "import sys, alphafair.reference as r; print('closed_form' in open(r.__file__).read())"
     ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert ran.stdout.strip() == "False"
+
+
+def test_the_call_of_0_1_0_says_how_it_is_written_now():
+    message = r"must be an alphafair.Problem, not list: write solve_cvxpy\(problem, alpha\)"
+    with pytest.raises(TypeError, match=message):
+        solve_cvxpy([4.0, 1.0], 1.0, [0, 1], 1.0, 2)
