@@ -648,7 +648,7 @@ class _Market:
         wanted = (self.scale * target[some] - self.log_rate[place]) / self.alpha
         wanted = np.where(np.isnan(wanted), np.inf, wanted)  # α = 0: as far as the piece goes
         t[some] = np.maximum(np.minimum(wanted, end), self.piece_level[place])
-        return np.minimum(t, self.stuck)
+        return np.asarray(np.minimum(t, self.stuck))
 
     # --- clearing ---
     def limited(self, place: _Place) -> Floats:

@@ -315,3 +315,17 @@ def test_the_call_of_0_1_0_says_how_it_is_written_now():
     )
     with pytest.raises(TypeError, match=message):
         af.optimality_gap([1.0, 1.0], [2.0, 1.0], 1.0, [0, 1], 2.0, 1)
+
+
+def test_money_that_caps_leave_over_is_not_wasted():
+    """Caps take 2 of a budget of 10; with half of these, half is wasted."""
+    problem = af.Problem([1.0, 1.0], 1.0, [0, 1], 10.0, cap=1.0)
+    assert af.optimality_gap([1.0, 1.0], problem, 2) == (0, 0, 0)
+    assert af.optimality_gap([0.5, 0.5], problem, 2).relative_gap >= 0.5
+
+
+def test_large_aversion_inside_groups():
+    """(θ/u)^ε has no digits left; the prices of those who are buying do not need it."""
+    for within in (1e6, 1e9):
+        problem = bounded(within, "baseline", "cap")
+        assert af.optimality_gap(problem.allocate(1).dose, problem, 1).relative_gap <= 1e-11
