@@ -10,7 +10,7 @@ import alphafair as af
 
 
 def gap_of(dose, case, alpha, within=0.0):
-    return af.optimality_gap(dose, *case[:4], alpha, within=within, weight=case.weight)
+    return af.optimality_gap(dose, af.Problem(*case[:4], within, case.weight), alpha)
 
 
 def solve(case, alpha, within=0.0):
@@ -23,7 +23,7 @@ def test_by_hand():
     W* − W = −log(1.5 · 0.5) = 0.2877.  The mean price is g·d/Q = 1, at which both groups buy 1 unit
     of money: the bound is exactly the loss.
     """
-    bound = af.optimality_gap([1.5, 0.5], [2.0, 1.0], 1.0, [0, 1], 2.0, 1)
+    bound = af.optimality_gap([1.5, 0.5], af.Problem([2.0, 1.0], 1.0, [0, 1], 2.0), 1)
     assert bound.gap == pytest.approx(-np.log(0.75), rel=1e-14)
     assert bound.relative_gap == pytest.approx(-np.log(0.75) / 2, rel=1e-14)
     assert bound.infeasibility == 0
@@ -140,14 +140,14 @@ def test_nothing_for_anybody():
 def test_harm_is_no_utility():
     """A group that is harmed has no welfare at α > 0; at α = 0 it is a sum like any other."""
     dose = [[0.0, 1.0], [1.0, 0.0]]
-    arguments = ([[1.0, -3.0], [2.0, 1.0]], 1.0, [0, 1], 2.0)
-    assert af.optimality_gap(dose, *arguments, 0).gap == 4 - (-3 + 2)
-    assert af.optimality_gap(dose, *arguments, 2).gap == np.inf
+    problem = af.Problem([[1.0, -3.0], [2.0, 1.0]], 1.0, [0, 1], 2.0)
+    assert af.optimality_gap(dose, problem, 0).gap == 4 - (-3 + 2)
+    assert af.optimality_gap(dose, problem, 2).gap == np.inf
 
 
 @pytest.mark.parametrize("alpha", [150, 1000, 10001])
 def test_large_alpha_is_read_off_the_relative_gap(alpha):
-    bound = af.optimality_gap([1.0, 3.0], [4.0, 1.0], 1.0, [0, 1], 4.0, alpha)
+    bound = af.optimality_gap([1.0, 3.0], af.Problem([4.0, 1.0], 1.0, [0, 1], 4.0), alpha)
     assert not np.isnan(bound).any()
     assert bound.relative_gap > 0
     wasted = 1 - af.equivalent_utility([4.0, 3.0], alpha) / (
@@ -175,9 +175,9 @@ def test_the_relative_gap_bounds_the_part_of_the_budget_that_is_wasted(case, alp
 
 
 def test_no_budget():
-    arguments = ([4.0, 1.0], 1.0, [0, 1], 0.0, 2)
-    assert af.optimality_gap([0.0, 0.0], *arguments) == (0, 0, 0)
-    assert af.optimality_gap([1.0, 0.0], *arguments).infeasibility == np.inf
+    problem = af.Problem([4.0, 1.0], 1.0, [0, 1], 0.0)
+    assert af.optimality_gap([0.0, 0.0], problem, 2) == (0, 0, 0)
+    assert af.optimality_gap([1.0, 0.0], problem, 2).infeasibility == np.inf
 
 
 @pytest.mark.parametrize(
@@ -202,3 +202,130 @@ def test_units_do_not_matter(benefit_unit, cost_unit):
 def test_refusal(dose, message):
     with pytest.raises(ValueError, match=message):
         gap_of(dose, random_case(1), 2)
+
+
+# --- baselines and bounds -------------------------------------------------------------------------
+BOUNDED = {
+    "baseline": [0.0, 0.5, 1.0, 0.2, 0.0, 0.3],
+    "floor": [[0.1, 0.0], [0.0, 0.2], [0.0, 0.0], [0.0, 0.0], [0.3, 0.0], [0.0, 0.0]],
+    "cap": [[1.0, 0.5], [2.0, 0.7], [np.inf, 0.4], [0.3, 0.3], [1.5, 1.0], [0.8, 2.0]],
+    "group_floor": [0.0, 1.5, 0.0],
+    "group_cap": [1.2, np.inf, np.inf],
+}
+
+
+def bounded(within, *names):
+    benefit = [[3.0, 1.0], [2.0, 4.0], [1.0, 1.5], [2.0, -1.0], [1.5, 2.5], [0.7, 3.0]]
+    cost = [[1.0, 0.8], [1.2, 1.5], [0.9, 1.1], [1.0, 1.0], [0.6, 1.4], [0.5, 1.3]]
+    given = {name: BOUNDED[name] for name in names or BOUNDED}
+    return af.Problem(benefit, cost, [0, 0, 1, 1, 2, 2], 4.0, within, [1.0, 2.0, 1.5], **given)
+
+
+def test_by_hand_with_a_baseline():
+    """B = (2, 1), Q = 2, α = 1, u = (2 x, 1 + y): the optimum is x = 1.5, y = .5."""
+    problem = af.Problem([2.0, 1.0], 1.0, [0, 1], 2.0, baseline=[0.0, 1.0])
+    assert af.optimality_gap([1.5, 0.5], problem, 1).gap == pytest.approx(0, abs=1e-15)
+    bound = af.optimality_gap([1.0, 1.0], problem, 1)
+    assert bound.gap == pytest.approx(np.log(4.5 / 4), rel=1e-13)
+    assert bound.relative_gap == pytest.approx(np.log(4.5 / 4) / (2 / 1.5), rel=1e-13)  # λ = 1/x
+
+
+@pytest.mark.parametrize("alpha", [0.5, 1, 2, 5])
+@pytest.mark.parametrize("within", [0, 0.5, 1, 2])
+def test_the_gap_is_the_loss(alpha, within):
+    """Mixtures of other optima are feasible; the price of the market makes the bound tight."""
+    problem = bounded(within)
+    best = problem.allocate(alpha)
+    others = [problem.allocate(other).dose for other in (0, 0.1, 10, np.inf)]
+    for part in (0.1, 0.5, 1.0):
+        for other in others:
+            dose = (1 - part) * best.dose + part * other
+            person = (problem.benefit * dose).sum(axis=1) + problem.baseline
+            utility = [af.power_mean(person[2 * k : 2 * k + 2], 1 - within) for k in range(3)]
+            loss = best.welfare - af.welfare(utility, alpha, problem.weight)
+            bound = af.optimality_gap(dose, problem, alpha)
+            assert bound.gap == pytest.approx(loss, rel=1e-9, abs=1e-12 * abs(best.welfare))
+            assert bound.infeasibility <= BALANCE
+
+
+def test_the_relative_gap_bounds_the_money_that_is_wasted_with_floors():
+    """The optimum of 90 % of the budget, floors and baselines kept, wastes 10 % of it at most."""
+    problem = bounded(0.5, "baseline", "floor", "cap")
+    for alpha in (0.5, 1, 2, np.inf):
+        less = af.Problem(
+            problem.benefit, problem.cost, problem.groups, 3.6, 0.5, problem.weight,
+            **{name: BOUNDED[name] for name in ("baseline", "floor", "cap")},
+        )  # fmt: skip
+        bound = af.optimality_gap(less.allocate(alpha).dose, problem, alpha)
+        assert 0.1 - 1e-12 <= bound.relative_gap < 0.2
+
+
+def test_second_order_in_the_error_with_bounds():
+    problem = bounded(0.5)
+    best, other = (problem.allocate(alpha).dose for alpha in (2, 1))
+    sizes = (1e-2, 1e-4)
+    bounds = [af.optimality_gap(best + x * (other - best), problem, 2) for x in sizes]
+    assert bounds[0].relative_gap / bounds[1].relative_gap == pytest.approx(1e4, rel=0.1)
+
+
+@pytest.mark.parametrize(
+    ("name", "dose", "broken"),
+    [
+        ("floor", [[0.0, 0], [0, 0.2], [0, 0], [0, 0], [0.3, 0], [0, 0]], 0.1 * 1.0),
+        ("cap", [[1.0, 0], [0, 0.9], [0, 0], [0, 0], [0, 0], [0, 0]], 0.2 * 1.5),
+        ("group_floor", [[0.0, 0], [0, 0], [1.0, 0], [0, 0], [0, 0], [0, 0]], 1.5 - 0.9),
+        ("group_cap", [[1.5, 0], [0, 0], [0, 0], [0, 0], [0, 0], [0, 0]], 1.5 - 1.2),
+    ],
+)
+def test_every_bound_counts(name, dose, broken):
+    bound = af.optimality_gap(dose, bounded(0, name), 0.5)
+    assert bound.infeasibility == pytest.approx(broken / 4, rel=1e-12)
+
+
+def test_exact_optima_at_the_edges():
+    """What was loose, or hung, when the certificate knew fewer cases."""
+    useless = af.Problem([1.0, 0.0, 1.0], 1.0, [0, 0, 1], 1.0, 0.99)
+    aversion = af.Problem([1.0, 2.0, 3.0], 1.0, [0, 0, 1], 1.0, 1e7)
+    for problem in (useless, aversion):
+        assert af.optimality_gap(problem.allocate(0.5).dose, problem, 0.5).relative_gap <= BALANCE
+    capped = af.Problem([1.0, 2.0, 3.0], 1.0, [0, 1, 2], 1.0, cap=0.6)
+    for alpha in (1e16, 1e18):
+        dose = capped.allocate(alpha).dose
+        assert af.optimality_gap(dose, capped, alpha).relative_gap <= BALANCE
+    tiny = af.Problem([1.0, 1.0], 1.0, [0, 1], 1e300, cap=1e-300)
+    for alpha in (0, 1, 2, np.inf):
+        assert not np.isnan(af.optimality_gap([0.0, 0.0], tiny, alpha)).any()
+
+
+@pytest.mark.parametrize("within", [0, 0.5, 1, 2, np.inf])
+@pytest.mark.parametrize("alpha", [0, 1e-6, 0.5, 1, 2, 50, 1e6, 1e200, np.inf])
+def test_nothing_is_nan_with_bounds(alpha, within):
+    for names in (("baseline",), ("cap",), ("floor", "group_floor"), ("cap", "group_cap"), ()):
+        problem = bounded(within, *names)
+        for dose in (np.zeros((6, 2)), np.ones((6, 2)), 1e300 * np.ones((6, 2))):
+            bound = af.optimality_gap(dose, problem, alpha)
+            assert not np.isnan(bound).any()
+            assert min(bound) >= 0
+            assert bound.relative_gap <= 1
+
+
+def test_the_call_of_0_1_0_says_how_it_is_written_now():
+    message = (
+        r"must be an alphafair.Problem, not list: write optimality_gap\(dose, problem, alpha\)"
+    )
+    with pytest.raises(TypeError, match=message):
+        af.optimality_gap([1.0, 1.0], [2.0, 1.0], 1.0, [0, 1], 2.0, 1)
+
+
+def test_money_that_caps_leave_over_is_not_wasted():
+    """Caps take 2 of a budget of 10; with half of these, half is wasted."""
+    problem = af.Problem([1.0, 1.0], 1.0, [0, 1], 10.0, cap=1.0)
+    assert af.optimality_gap([1.0, 1.0], problem, 2) == (0, 0, 0)
+    assert af.optimality_gap([0.5, 0.5], problem, 2).relative_gap >= 0.5
+
+
+def test_large_aversion_inside_groups():
+    """(θ/u)^ε has no digits left; the prices of those who are buying do not need it."""
+    for within in (1e6, 1e9):
+        problem = bounded(within, "baseline", "cap")
+        assert af.optimality_gap(problem.allocate(1).dose, problem, 1).relative_gap <= 1e-11

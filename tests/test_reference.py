@@ -39,8 +39,8 @@ MAY_GIVE_UP = {(1000, 0, 0.5), (1000, 0.1, 0.5)}
 
 
 def agree(case, alpha, within, weight):
-    answer = solve_cvxpy(*case[:4], alpha, within=within, weight=weight)
     a = af.allocate(*case[:4], alpha, within=within, weight=weight)
+    answer = solve_cvxpy(a.problem, alpha)
     assert answer.status == "optimal"
     assert abs((answer.dose * case.cost).sum() / case.budget - 1) <= BALANCE
     # In units of utility, where α can be compared with α; a part g of the budget is worth at most
@@ -80,7 +80,7 @@ def test_agrees_with_cvxpy_on_large_problems(alpha, within):
 
 
 def test_by_hand():
-    answer = solve_cvxpy([4.0, 1.0], 1.0, ["a", "b"], 30.0, 2)
+    answer = solve_cvxpy(af.Problem([4.0, 1.0], 1.0, ["a", "b"], 30.0), 2)
     assert answer.dose[:, 0] == pytest.approx([10, 20], rel=1e-4)
     assert answer.group_utility == pytest.approx([40, 20], rel=1e-4)
     assert answer.welfare == pytest.approx(-(1 / 40 + 1 / 20), rel=1e-8)
@@ -88,7 +88,7 @@ def test_by_hand():
 
 @pytest.mark.parametrize("solver", ["CLARABEL", "SCS"])
 def test_solver_can_be_chosen(solver):
-    answer = solve_cvxpy([4.0, 1.0], 1.0, ["a", "b"], 30.0, 2, solver=solver)
+    answer = solve_cvxpy(af.Problem([4.0, 1.0], 1.0, ["a", "b"], 30.0), 2, solver=solver)
     assert answer.solver == solver
     assert answer.dose[:, 0] == pytest.approx([10, 20], rel=1e-2)
 
@@ -110,25 +110,32 @@ def test_the_naive_formulation_is_wrong_and_says_optimal():
     )
     program.solve(solver="CLARABEL")
     assert program.status == "optimal"
-    truth = af.allocate(benefit, cost, group, 200.0, 5).dose
+    problem = af.Problem(benefit, cost, group, 200.0)
+    truth = problem.allocate(5).dose
     assert np.abs(dose.value - truth).max() > 0.1 * truth.max()
-    assert af.optimality_gap(dose.value, benefit, cost, group, 200.0, 5).relative_gap > 0.1
-    assert solve_cvxpy(benefit, cost, group, 200.0, 5).dose == pytest.approx(truth, rel=1e-3, abs=1)
+    assert af.optimality_gap(dose.value, problem, 5).relative_gap > 0.1
+    assert solve_cvxpy(problem, 5).dose == pytest.approx(truth, rel=1e-3, abs=1)
 
 
 def test_uncertified_answers_are_refused(monkeypatch):
     monkeypatch.setattr(reference, "CERTIFIED", -1.0)
     with pytest.raises(SolverError, match=r"CLARABEL at alpha = 2: says 'optimal', but.*wasted"):
-        solve_cvxpy([4.0, 1.0], 1.0, [0, 1], 1.0, 2)
+        solve_cvxpy(af.Problem([4.0, 1.0], 1.0, [0, 1], 1.0), 2)
 
 
 def test_a_status_that_is_not_optimal_is_refused(monkeypatch):
     monkeypatch.setattr(reference, "CLARABEL_OPTIONS", ({"max_iter": 1},))
     with pytest.raises(SolverError, match="CLARABEL at alpha = 2"):
-        solve_cvxpy([4.0, 1.0], 1.0, [0, 1], 1.0, 2)
+        solve_cvxpy(af.Problem([4.0, 1.0], 1.0, [0, 1], 1.0), 2)
 
 
 def test_never_sees_the_closed_form():
     code = "import sys, alphafair.reference as r; print('closed_form' in open(r.__file__).read())"
     ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert ran.stdout.strip() == "False"
+
+
+def test_the_call_of_0_1_0_says_how_it_is_written_now():
+    message = r"must be an alphafair.Problem, not list: write solve_cvxpy\(problem, alpha\)"
+    with pytest.raises(TypeError, match=message):
+        solve_cvxpy([4.0, 1.0], 1.0, [0, 1], 1.0, 2)
