@@ -49,7 +49,7 @@ class Allocation:
 
     @property
     def best_item(self) -> Integers:
-        """(K, 2) rows (i, t): the item of largest b/c of each group, (−1, −1) where none can move."""
+        """(K, 2) rows (i, t): each group's item of largest b/c, (−1, −1) where none can move."""
         return self.problem.best_item
 
     @property
@@ -275,7 +275,7 @@ class Allocation:
         return welfare_gradient(self)
 
     def jacobian(self) -> DoseJacobian:
-        """Jacobian of the optimal doses, as a linear map that is never stored; see `DoseJacobian`."""
+        """Jacobian of the optimal doses, a linear map that is never stored; see `DoseJacobian`."""
         return DoseJacobian(self)
 
     # --- the margin: what the price and the derivatives need to know --------------------------
@@ -367,6 +367,7 @@ class Allocation:
 
     @property
     def slope(self) -> Floats:
+        """(K,) V'(x+) in true units."""
         with np.errstate(over="ignore", under="ignore"):
             return np.exp(self._log_slope)
 

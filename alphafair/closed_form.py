@@ -1,7 +1,8 @@
 """Across groups: one price, at which money is worth the same everywhere.
 
-Group k turns money x_k into utility V_k(x_k) (`alphafair.value`).  Maximising ``Σ_k w_k φ_α(V_k(x_k))``
-over ``Σ x = Q`` equates marginal values: ``λ = w_k V_k^{−α} V_k'`` for every group with money.
+Group k turns money x_k into utility V_k(x_k) (`alphafair.value`).  Maximising
+``Σ_k w_k φ_α(V_k(x_k))`` over ``Σ x = Q`` equates marginal values: ``λ = w_k V_k^{−α} V_k'`` for
+every group with money.
 
 **Where V is linear**, V = p x, this has a closed form.  ``w_k p_k (p_k x_k)^{−α} = λ`` gives
 
@@ -262,7 +263,7 @@ class _Market:
         each = (rest - poorer) / np.arange(room.size, 0, -1)
         enough = each <= rising  # nowhere, by a rounding, where the rest fills all the room exactly
         amount = each[np.argmax(enough)] if enough.any() else rising[-1]
-        return low.money + np.minimum(room, amount)
+        return np.asarray(low.money + np.minimum(room, amount))
 
 
 def _snap(value: Knapsack | Levels, money: Floats, least: Floats, most: Floats) -> Floats:

@@ -505,13 +505,14 @@ class _Rates:
     she has otherwise.  With κ = u/r the money for one unit of log u::
 
         dlog u_j = dτ_k + dlog r_j/ε,      c_j dd_j = κ_j dlog u_j − dR/r_j − m_j dlog b_j
-        dlog V_k = v_k dτ_k + e_k,         g_k dτ_k = dℓ + own_k,   g = of_value v + of_slope ε (1 − v)
+        dlog V_k = v_k dτ_k + e_k,         g_k dτ_k = dℓ + own_k
+        g = of_value v + of_slope ε (1 − v)
 
-    where ℓ is the level of the price (`alphafair.closed_form`).  At ε = ∞ the level of a group can be
-    pinned: to that of a member who would join the others, or whose last cap is reached.  Money moved between the groups,
-    t_k = K_k dτ_k with K = Σ κ, adds up to what is free: one more matrix of rank one.  Groups held
-    at a bound move with it.  At α = 0 groups on a linear piece have g = 0: they fix dℓ, and share
-    what the others leave.
+    where ℓ is the level of the price (`alphafair.closed_form`).  At ε = ∞ the level of a group can
+    be pinned: to that of a member who would join the others, or whose last cap is reached.  Money
+    moved between the groups, t_k = K_k dτ_k with K = Σ κ, adds up to what is free: one more matrix
+    of rank one.  Groups held at a bound move with it.  At α = 0 groups on a linear piece have
+    g = 0: they fix dℓ, and share what the others leave.
     """
 
     def __init__(self, allocation: Allocation) -> None:

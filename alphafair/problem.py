@@ -5,7 +5,7 @@ of dose for each (person, treatment), and a budget ``Q``; and, where given, what
 (``baseline``), bounds of the doses (``floor``, ``cap``) and of the groups' budgets::
 
     maximise  Σ_k w_k φ_α(U_k)      U_k = M_{1−ε}(u_i, i in k)      u_i = a_i + Σ_t b_it d_it
-    subject to  floor ≤ d ≤ cap,   Σ c d ≤ Q,   group_floor_k ≤ x_k ≤ group_cap_k,   x_k = Σ_{i in k} c d
+    subject to  floor ≤ d ≤ cap,   Σ c d ≤ Q,   group_floor_k ≤ x_k ≤ group_cap_k
 
 What follows from them is elsewhere: what money is worth inside a group in `alphafair.value`, the
 split across groups in `alphafair.closed_form`, the answer in `alphafair.allocation`.
@@ -319,10 +319,8 @@ class Problem:
         if self.base is not None:
             with np.errstate(over="ignore", under="ignore"):
                 base = np.ldexp(self.base, -self.unit) / self.ratio_unit / scale
-        many = (
-            self.within == 0 and self.cap is not None and compiles(self.benefit.size, SORTED_LARGE)
-        )
-        if many:
+        large = compiles(self.benefit.size, SORTED_LARGE)
+        if self.within == 0 and self.cap is not None and large:
             floor = np.zeros((1, 1)) if self.floor is None else self.floor
             tables = (self.benefit, self.cost, floor, self.cap)
             ratio = self._ratios() if self.unit else None
@@ -339,8 +337,8 @@ class Problem:
         if self.cap is None:
             item = self.funded.person * treatments + self.funded.treatment
         else:
-            room = self.cap > (0.0 if self.floor is None else self.floor)
-            item = np.flatnonzero((self.benefit > 0) & room)
+            open_ = self.cap > (0.0 if self.floor is None else self.floor)
+            item = np.flatnonzero((self.benefit > 0) & open_)
         index = np.unravel_index(item, self.shape)
         person, code = index[0], self.groups.code[index[0]]
         ratio = self._ratios()[index] / self.ratio_unit
@@ -351,8 +349,15 @@ class Problem:
             with np.errstate(over="ignore", under="ignore", invalid="ignore"):
                 length = room * (self.cost[index] / scale)
             length[room == np.inf] = np.inf
-        sorted_ = (x[order] for x in (item, person, code, ratio, length))
-        return Chains(*sorted_, np.zeros(self.shape[0]) if base is None else base, spent)
+        return Chains(
+            item[order],
+            person[order],
+            code[order],
+            ratio[order],
+            length[order],
+            np.zeros(self.shape[0]) if base is None else base,
+            spent,
+        )
 
     def _ratios(self) -> Floats:
         """(N, T) b/c, in units of 2**unit."""
@@ -389,7 +394,7 @@ class Problem:
         """(K,) who would share the first unit of money, where the budget is 0."""
         size = self.groups.label.size
         first = Allocation(alpha, self, np.zeros(size)).is_open
-        return first / max(1, first.sum())
+        return np.asarray(first / max(1, int(first.sum())))
 
     # --- checks that need more than one argument ----------------------------------------------
     def _set_start(self, baseline: ArrayLike | None) -> None:

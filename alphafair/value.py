@@ -1,6 +1,7 @@
 """What money is worth inside a group: V_k(x), the most utility that the group can have from x.
 
-    V_k(x) = max { U_k : Σ_{i in k} c d ≤ x, floor ≤ d ≤ cap },     U_k = M_{1−ε}(u_i),  u_i = a_i + Σ_t b_it d_it
+    V_k(x) = max { U_k : Σ_{i in k} c d ≤ x, floor ≤ d ≤ cap }
+    U_k = M_{1−ε}(u_i, i in k),     u_i = a_i + Σ_t b_it d_it
 
 is concave and increasing.  Everything that the package knows about the inside of a group is this
 one function; across groups money is then worth the same everywhere (`alphafair.closed_form`).
@@ -12,9 +13,9 @@ receive, so at the **level** θ of the group
 
     u_i(θ) = max( a_i', max_j min( θ r_j^{1/ε}, upper_j ) ).
 
-Item j moves between the levels ``lower_j r_j^{−1/ε}`` and ``upper_j r_j^{−1/ε}``: the breakpoints of
-the group.  On the **piece** between two of them, with C = Σ_moving r^{(1−ε)/ε} and A = Σ u^{1−ε} over
-those at rest,
+Item j moves between the levels ``lower_j r_j^{−1/ε}`` and ``upper_j r_j^{−1/ε}``: the breakpoints
+of the group.  On the **piece** between two of them, with C = Σ_moving r^{(1−ε)/ε} and A = Σ u^{1−ε}
+over those at rest,
 
     dx = C dθ,     V = ((A + C θ^{1−ε})/G)^{1/(1−ε)},     V' = (1/G) (V/θ)^ε.
 
@@ -41,7 +42,21 @@ from numpy.typing import NDArray
 
 from .checks import Floats, Integers
 from .groups import Groups
-from .kernels import SORTED_LARGE, Kernel, flat_steps, group_sum, interval_log_sums, prefix_sums
+from .kernels import (
+    COUNT,
+    FILLED,
+    GATHER,
+    LOCATE,
+    SEARCH,
+    SMALL,
+    SORT,
+    TOTALS,
+    falling,
+    flat_steps,
+    group_sum,
+    interval_log_sums,
+    prefix_sums,
+)
 from .utility import log_power_mean
 
 ROUNDING = 8 * np.finfo(float).eps  # values carry a few roundings: numbers this close are a tie
@@ -206,7 +221,7 @@ class Pieces:
 
     def locate(self, money: Floats) -> Integers:
         """(K,) the last piece that begins at or before this money."""
-        found: Integers = _LOCATE(self.money, self.start, money, work=self.money.size)
+        found: Integers = LOCATE(self.money, self.start, money, work=self.money.size)
         return found
 
     def searcher(
@@ -217,11 +232,12 @@ class Pieces:
         Piece j begins at ``of_value · log V − of_slope · (log w + log V')``.
         """
         assert isinstance(self, Knapsack | Levels)
-        if _SEARCH.compiles(self.money.size):
-            plain = isinstance(self, Knapsack)
-            ends = (self.value, self.slope) if plain else (self.log_value, self.log_slope)
-            rest = (*ends, plain, self.start, log_weight)
-            return lambda level: _SEARCH.compiled(level, of_value, of_slope, *rest)
+        if SEARCH.compiles(self.money.size):
+            if isinstance(self, Knapsack):
+                rest = (self.value, self.slope, True, self.start, log_weight)
+            else:
+                rest = (self.log_value, self.log_slope, False, self.start, log_weight)
+            return lambda level: SEARCH.compiled(level, of_value, of_slope, *rest)
         weight = np.repeat(of_slope * log_weight, np.diff(self.start))
         level_of = begins(of_value, of_slope, self.log_value, self.log_slope) - weight
         first = self.start[:-1]
@@ -229,7 +245,7 @@ class Pieces:
 
 
 def begins(of_value: float, of_slope: float, log_value: Floats, log_slope: Floats) -> Floats:
-    """of_value · log V − of_slope · log V': the level of the price, up to the weight; ∞ if V' = 0."""
+    """of_value · log V − of_slope · log V': the level of the price but for w; ∞ where V' = 0."""
     with np.errstate(invalid="ignore"):
         value = of_value * log_value if of_value > 0 else 0.0 * (log_value == np.inf)
         level = value - (of_slope * log_slope if of_slope > 0 else 0.0)
@@ -293,7 +309,7 @@ class Knapsack(Pieces):
 
     def filled(self, piece: Integers) -> Integers:
         """Flat positions of the items that are full when the groups stand on these pieces."""
-        found: Integers = _FILLED(self.item, self.start, piece, work=self.item.size)
+        found: Integers = FILLED(self.item, self.start, piece, work=self.item.size)
         return found
 
 
@@ -330,197 +346,20 @@ def compiled_knapsack(
     shape = tables[0].shape
     b, c, floor, cap = (flat_steps(table, (shape[0], shape[1])) for table in tables)
     code, count = groups.code, groups.size.size
-    start = _COUNT.compiled(b, floor, cap, shape[1], code, count)
+    start = COUNT.compiled(b, floor, cap, shape[1], code, count)
     # One block of memory: fresh pages cost more than the arithmetic that fills them.
     slope, money, value, item = np.empty((4, start[-1]))
     item = item.view(np.int64)
-    _GATHER.compiled(b, c, floor, cap, shape[1], scale, code, start, item, slope, money)
+    GATHER.compiled(b, c, floor, cap, shape[1], scale, code, start, item, slope, money)
     if ratio is not None:
         real = item >= 0
         slope[real] = ratio.reshape(-1)[item[real]]
     order = np.empty(item.size, np.int32)
-    for k in _SORT.compiled(slope, order, start, SMALL):
-        order[start[k] : start[k + 1] - 1] = _falling(slope[start[k] : start[k + 1] - 1])
+    for k in SORT.compiled(slope, order, start, SMALL):
+        order[start[k] : start[k + 1] - 1] = falling(slope[start[k] : start[k + 1] - 1])
     first = np.zeros(count) if base is None else group_sum(base, code, count) / groups.size
-    _TOTALS.compiled(item, slope, money, value, order, start, unit * groups.size, spent, first)
+    TOTALS.compiled(item, slope, money, value, order, start, unit * groups.size, spent, first)
     return Knapsack(start, money, item, slope, value)
-
-
-def _falling(value: Floats) -> NDArray[np.int32]:
-    """The order of falling positive values; those that tie stay in order.
-
-    One plain sort of integers, three times as fast as `numpy.argsort`: the leading bits of the
-    value, complemented, and the position in place of its last bits.  Values that only these bits
-    tell apart are put right by a stable sort, which is linear where nearly all is in order.
-    """
-    last = np.uint64(2 ** (value.size - 1).bit_length() - 1)
-    key = (~value.view(np.uint64) & ~last) | np.arange(value.size, dtype=np.uint64)
-    key.sort()
-    order = (key & last).astype(np.int32)
-    value = value[order]
-    if (value[1:] > value[:-1]).any():
-        return order[np.argsort(-value, kind="stable")]
-    return order
-
-
-# The four loops over the items of a large knapsack; `knapsack` is their plain twin.
-SMALL = 32  # groups of at most this many items are sorted inside numba, the others by numpy
-
-
-def _count(benefit, floor, cap, treatments, code, groups):  # type: ignore[no-untyped-def]
-    """Where each group's pieces start: its items with b > 0 and cap > floor, and the end."""
-    (b, b_row, b_column), (cap, cap_row, cap_column) = benefit, cap
-    floor, floor_row, floor_column = floor
-    start = np.zeros(groups + 1, np.int64)
-    start[1:] = 1
-    for i in range(code.size):
-        useful = 0
-        for t in range(treatments):
-            above = cap[i * cap_row + t * cap_column] > floor[i * floor_row + t * floor_column]
-            useful += (b[i * b_row + t * b_column] > 0) & above
-        start[code[i] + 1] += useful
-    return np.cumsum(start)
-
-
-def _gather(  # type: ignore[no-untyped-def]
-    benefit, cost, floor, cap, treatments, scale, code, start, item, ratio, length
-):
-    """Fill in items, in row order inside each group, their b/c and their length."""
-    (b, b_row, b_column), (cap, cap_row, cap_column) = benefit, cap
-    (c, c_row, c_column), (floor, floor_row, floor_column) = cost, floor
-    place = start[:-1].copy()
-    for i in range(code.size):
-        for t in range(treatments):
-            own_b, own_cap = b[i * b_row + t * b_column], cap[i * cap_row + t * cap_column]
-            room = own_cap - floor[i * floor_row + t * floor_column]
-            if own_b > 0 and room > 0:
-                own_c, j = c[i * c_row + t * c_column], place[code[i]]
-                item[j], ratio[j] = i * treatments + t, own_b / own_c
-                # ∞ times a cost that has underflowed is endless, too
-                length[j] = min(room * (own_c / scale), 2.0) if room < np.inf else 2.0
-                place[code[i]] = j + 1
-    for k in range(place.size):
-        item[place[k]], ratio[place[k]], length[place[k]] = -1, 0.0, 0.0
-
-
-def _sort_small(ratio, order, start, small):  # type: ignore[no-untyped-def]
-    """Order inside each small group, by stable insertion; returns the other groups."""
-    large = np.diff(start) - 1 > small
-    for k in range(large.size):
-        if large[k]:
-            continue
-        own, place = ratio[start[k] : start[k + 1] - 1], order[start[k] : start[k + 1] - 1]
-        for i in range(own.size):
-            j = i
-            while j > 0 and own[place[j - 1]] < own[i]:
-                place[j] = place[j - 1]
-                j -= 1
-            place[j] = i
-    return np.flatnonzero(large)
-
-
-def _running_totals(  # type: ignore[no-untyped-def]
-    item, ratio, length, value, order, start, unit, spent, first_value
-):
-    """In place: items in order, ratio → slope, length → money where the piece begins, V there.
-
-    Sums carry what they round off (Knuth's two-sum).
-    """
-    largest = np.diff(start).max()
-    old_item, old_ratio = np.empty(largest, np.int64), np.empty(largest)
-    old_length = np.empty(largest)
-    for k in range(unit.size):
-        first, end = start[k], start[k + 1] - 1
-        old_item[: end - first], old_ratio[: end - first] = item[first:end], ratio[first:end]
-        old_length[: end - first] = length[first:end]
-        scale, paid, rest, had, more = 1 / unit[k], spent[k], 0.0, first_value[k], 0.0
-        for j in range(first, end):
-            i = order[j]
-            slope, own, item[j] = old_ratio[i] * scale, old_length[i], old_item[i]
-            ratio[j], length[j], value[j] = slope, paid + rest, had + more
-            worth = own * slope
-            total, both = paid + own, had + worth
-            part, share = total - paid, both - had
-            rest += (paid - (total - part)) + (own - part)
-            more += (had - (both - share)) + (worth - share)
-            paid, had = total, both
-        length[end], value[end] = paid + rest, had + more
-
-
-_COUNT, _GATHER, _SORT, _TOTALS = (
-    Kernel(loop, error_model="numpy") for loop in (_count, _gather, _sort_small, _running_totals)
-)
-
-
-def _search(  # type: ignore[no-untyped-def]
-    level, of_value, of_slope, log_value, log_slope, plain, start, log_weight
-):
-    """The last piece of each group that has begun at this level, by bisection.
-
-    ``plain`` says that the two arrays are V and V', not their logarithms.
-    """
-    piece = np.empty(log_weight.size, np.int64)
-    for k in range(log_weight.size):
-        first, end = start[k], start[k + 1] - 1  # the end never begins
-        while first < end:
-            j = (first + end) // 2
-            value, slope = log_value[j], log_slope[j]
-            if plain:
-                value, slope = np.log(value), np.log(slope)
-            if slope == -np.inf:
-                begun = False
-            elif slope == np.inf or (value == -np.inf and of_value > 0):
-                begun = True
-            else:
-                begins = of_slope * (log_weight[k] + slope)
-                begun = (of_value * value if of_value > 0 else 0.0) - begins <= level
-            if begun:
-                first = j + 1
-            else:
-                end = j
-        piece[k] = first - 1
-    return piece
-
-
-def _locate(money, start, target):  # type: ignore[no-untyped-def]
-    """The last piece of each group that begins at or before the target, by bisection."""
-    piece = np.empty(target.size, np.int64)
-    for k in range(target.size):
-        first, end = start[k], start[k + 1]
-        while first < end:
-            j = (first + end) // 2
-            if money[j] <= target[k]:
-                first = j + 1
-            else:
-                end = j
-        piece[k] = max(first - 1, start[k])
-    return piece
-
-
-def _filled(item, start, piece):  # type: ignore[no-untyped-def]
-    """The items that stand before each group's piece."""
-    full = np.empty((piece - start[:-1]).sum(), np.int64)
-    place = 0
-    for k in range(piece.size):
-        count = piece[k] - start[k]
-        full[place : place + count] = item[start[k] : piece[k]]
-        place += count
-    return full
-
-
-def _filled_by_mask(item: Integers, start: Integers, piece: Integers) -> Integers:
-    return item[np.arange(item.size) < np.repeat(piece, np.diff(start))]
-
-
-def _locate_by_counting(money: Floats, start: Integers, target: Floats) -> Integers:
-    passed = money <= np.repeat(target, np.diff(start))
-    count = np.add.reduceat(passed, start[:-1], dtype=np.intp)
-    return np.asarray(start[:-1] + np.maximum(count, 1) - 1)
-
-
-_SEARCH = Kernel(_search, error_model="numpy", large=SORTED_LARGE)
-_FILLED = Kernel(_filled, _filled_by_mask, large=SORTED_LARGE)
-_LOCATE = Kernel(_locate, _locate_by_counting, large=SORTED_LARGE)
 
 
 # --- ε > 0: levels ----------------------------------------------------------------------------
@@ -541,8 +380,9 @@ class Levels(Pieces):
         level: (P,) τ where the piece begins.
         log_rate: (P,) log C with dx = C dθ on the piece; −∞ where nobody moves.
         log_rest: (P,) log Σ u^{1−ε} over those at rest.
-        mean_rest, mean_move, part: (P,) for ε near 1: (1/G) Σ h(u) over those at rest, (1/G) Σ h(pull)
-            and the part of the members that move, with h(z) = (e^{(1−ε) z} − 1)/(1 − ε) of logs.
+        mean_rest, mean_move, part: (P,) for ε near 1: (1/G) Σ h(log u) over those at rest,
+            (1/G) Σ h(pull) over those who move, and which part of the members these are, with
+            h(z) = (e^{(1−ε) z} − 1)/(1 − ε).
         log_value: (P,) log V where the piece begins.
         log_slope: (P,) log V' there, to the right; −∞ at the end.
         log_top: (K,) at ε = ∞, the log utility at which the first member cannot rise any more.
@@ -804,8 +644,28 @@ def levels(chains: Chains, groups: Groups, within: float) -> Levels:
         log_rest = resting.log_sums(s)[last]
     if abs(s) < NEAR_LOG:
         three = resting.means(s, pull, size)[:, last]
-    fields = (within, chains, pull, lower, upper, size, log_best, tau, log_rate, log_rest)
-    return _with_values(Levels(start, money, *fields, *three, log_top, tau, tau))
+    return _with_values(
+        Levels(
+            start=start,
+            money=money,
+            within=within,
+            chains=chains,
+            pull=pull,
+            lower=lower,
+            upper=upper,
+            size=size,
+            log_best=log_best,
+            level=tau,
+            log_rate=log_rate,
+            log_rest=log_rest,
+            mean_rest=three[0],
+            mean_move=three[1],
+            part=three[2],
+            log_top=log_top,
+            log_value=tau,
+            log_slope=tau,
+        )
+    )
 
 
 def _last_of_ties(level: Floats, start: Integers) -> Integers:
@@ -914,7 +774,7 @@ class _Resting:
             (np.ones(code.size), begin, end),
         ):
             ends = np.flatnonzero(~np.isin(stop, self.start))  # the others last to the group's end
-            change = np.bincount(first, value, total)
+            change = np.bincount(first, value, total).astype(float, copy=False)
             change -= np.bincount(stop[ends], value[ends], total)
             means.append(prefix_sums(change, self.start))
         return np.asarray(means) / np.repeat(size, np.diff(self.start))

@@ -10,8 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import alphafair as af
+from alphafair.kernels import SMALL
 from alphafair.reference import solve_cvxpy
-from alphafair.value import SMALL
 
 
 def capped_case(seed, persons=20, groups=4):
