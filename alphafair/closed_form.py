@@ -29,6 +29,7 @@ from typing import NamedTuple
 import numpy as np
 
 from .checks import Floats, Integers
+from .kernels import DEMAND
 from .value import ROUNDING, Knapsack, Levels, begins, money_exponent
 
 EPSILON = np.finfo(float).eps
@@ -143,7 +144,11 @@ class _Market:
         self.of_value = min(alpha, 1.0)
         self.of_slope = 1.0 if alpha <= 1 else 1 / alpha
         self.by_level = by_level
-        if by_level:
+        self._large = DEMAND.compiles(value.money.size) and isinstance(value, Knapsack)
+        if isinstance(value, Knapsack) and self._large:
+            pieces = (value.value, value.slope, value.money, value.start)
+            self._arguments = (self.of_value, self.of_slope, *pieces, log_weight, least, most)
+        elif by_level:
             assert isinstance(value, Levels)
             self._search = value.level_searcher()
         else:
@@ -157,6 +162,8 @@ class _Market:
 
     def at(self, level: float) -> _Demand:
         """The demand at this level."""
+        if self._large:
+            return _Demand(level, *DEMAND.compiled(float(level), *self._arguments))
         piece = self._search(level)
         money, stretch = self._spend(level, piece)
         bounded = np.minimum(np.maximum(money, self.least), self.most)
@@ -216,13 +223,16 @@ class _Market:
         at = low if budget - low.total < high.total - budget else high
         for count in range(MOST_STEPS):
             for end in (low, high):
-                if abs(end.total - budget) <= CLOSE * budget:
+                if abs(end.total - budget) <= 16 * EPSILON * budget:
                     return end, end
             level = low.level + (high.level - low.level) / 2
             if high.level - low.level <= EPSILON * (1 + abs(level)):
                 break
             if count % 4 < 3:  # every fourth step halves, whatever happens
                 level = self._newton(at, budget, low.level, high.level, level)
+                small = abs(level - at.level) <= 4 * EPSILON * (1 + abs(level))
+                if small and abs(at.total - budget) <= CLOSE * budget:
+                    return at, at
             at = self.at(level)
             low, high = (at, high) if at.total < budget else (low, at)
         return low, high

@@ -416,6 +416,34 @@ def _search(  # type: ignore[no-untyped-def]
     return piece
 
 
+def _demand(  # type: ignore[no-untyped-def]
+    level, of_value, of_slope, value, slope, money, start, log_weight, least, most
+):
+    """What the groups of a knapsack spend at a level of the price: pieces, money, dx/dℓ, total."""
+    piece = _search(level, of_value, of_slope, value, slope, True, start, log_weight)
+    spent, stretch = np.empty(log_weight.size), np.zeros(log_weight.size)
+    total = 0.0
+    for k in range(log_weight.size):
+        j = max(piece[k], start[k])
+        x = money[j]
+        if piece[k] >= start[k]:
+            if of_value == 0:
+                x = money[j + 1]
+            else:
+                reach = (level + of_slope * (log_weight[k] + np.log(slope[j]))) / of_value
+                rise = np.exp(reach) / slope[j]
+                more = x + (rise - value[j] / slope[j])
+                if x < more < money[j + 1]:
+                    x, stretch[k] = more, rise / of_value
+                elif more >= money[j + 1]:
+                    x = money[j + 1]
+        if x <= least[k] or x >= most[k]:
+            x, stretch[k] = min(max(x, least[k]), most[k]), 0.0
+        spent[k] = x
+        total += x
+    return piece, spent, total, stretch
+
+
 def _locate(money, start, target):  # type: ignore[no-untyped-def]
     """The last piece of each group that begins at or before the target, by bisection."""
     piece = np.empty(target.size, np.int64)
@@ -452,6 +480,7 @@ def _locate_by_counting(money: Floats, start: Integers, target: Floats) -> Integ
     return np.asarray(start[:-1] + np.maximum(count, 1) - 1)
 
 
+DEMAND = Kernel(_demand, helpers=(_search,), error_model="numpy", large=SORTED_LARGE)
 SEARCH = Kernel(_search, error_model="numpy", large=SORTED_LARGE)
 FILLED = Kernel(_filled, _filled_by_mask, large=SORTED_LARGE)
 LOCATE = Kernel(_locate, _locate_by_counting, large=SORTED_LARGE)
