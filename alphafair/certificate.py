@@ -55,6 +55,8 @@ ROUNDING = 16 * EPSILON  # two utilities this close are the same
 ENDLESS = 2.0  # in budgets: nobody can spend more than one on an item
 LARGEST_LOG = 700.0  # exp of more is not a double
 FEW = 300  # groups: a loop over so many is faster than to double all their sums
+MOST_PRICES = 20  # tried for the relative gap
+SMALL_WASTE = 1e-6  # below, another price changes nothing that one sees
 FARTHEST = 1e7  # in price levels
 MOST_STEPS = 200  # Newton needs a handful, bisection at a jump some sixty
 
@@ -817,11 +819,19 @@ def _bounded_gap(person: Floats, problem: Problem, alpha: float) -> tuple[float,
     free, useful = max(1 - floors, 0.0), market.useful()
     enough = useful <= free * (1 + 1e-15)
     money = useful if enough else free
-    results = []
-    for level in market.clear(money, enough) or (_any_level(doses),):
-        lost = _lost_at(doses, market, level, floors + money)
-        part = lost / (floors + money) if lost > 0 else 0.0
-        results.append((doses.in_welfare(lost, level), part))
+    whole, results, kept = floors + money, [], 1.0
+    levels = market.clear(money, enough) or (_any_level(doses),)
+    for _ in range(MOST_PRICES):
+        for level in levels:
+            lost = _lost_at(doses, market, level, whole)
+            part = lost / whole if lost > 0 else 0.0
+            results.append((doses.in_welfare(lost, level), part))
+        # The least waste is found at the price of the budget for which the doses would be optimal.
+        wasted = _least(results)[1]
+        before, kept = kept, 1 - wasted if wasted < 1 else kept / 2
+        if wasted <= SMALL_WASTE or abs(kept - before) <= SMALL_WASTE:
+            break
+        levels = market.clear(max(whole * kept - floors, 0.0), False)
     return _least(results)
 
 
@@ -893,6 +903,8 @@ def _worst_off_gap(doses: _Doses, market: _Market) -> tuple[float, float]:
     money = min(useful, free)
     parts = [1.0]
     levels = (highest,) if useful <= free else market.clear(money, False, highest)
+    if 0 < least < np.inf:  # the level of a budget for which the doses would be optimal
+        levels = (*levels, min(float(np.log(least)), highest))
     for level in levels:
         place, _ = market.stand(level)
         spent = market.limited(place)
@@ -908,8 +920,8 @@ def _worst_off_gap(doses: _Doses, market: _Market) -> tuple[float, float]:
         rest = money - float(spent[above].sum())
         together, weight = float(other.sum()) + rest, float(cost.sum())
         if free < useful:
-            bound = np.fmin(bound, together / weight)
-        parts.append(np.fmax(together - least * weight, 0.0) / (floors + money))
+            bound = np.fmin(bound, np.divide(together, weight))
+        parts.append(np.divide(np.fmax(together - least * weight, 0.0), floors + money))
     gap = max(bound - least, 0.0)
     return np.ldexp(gap, doses.power), float(np.nanmin(parts)) if gap > 0 else 0.0
 

@@ -227,7 +227,8 @@ def test_by_hand_with_a_baseline():
     assert af.optimality_gap([1.5, 0.5], problem, 1).gap == pytest.approx(0, abs=1e-15)
     bound = af.optimality_gap([1.0, 1.0], problem, 1)
     assert bound.gap == pytest.approx(np.log(4.5 / 4), rel=1e-13)
-    assert bound.relative_gap == pytest.approx(np.log(4.5 / 4) / (2 / 1.5), rel=1e-13)  # λ = 1/x
+    # The optimum of 2√2 − 1, x = √2 and y = √2 − 1, is as good: 2 x (1 + y) = 4.
+    assert bound.relative_gap == pytest.approx(1 - (2 * np.sqrt(2) - 1) / 2, rel=1e-9)
 
 
 @pytest.mark.parametrize("alpha", [0.5, 1, 2, 5])
@@ -257,7 +258,7 @@ def test_the_relative_gap_bounds_the_money_that_is_wasted_with_floors():
             **{name: BOUNDED[name] for name in ("baseline", "floor", "cap")},
         )  # fmt: skip
         bound = af.optimality_gap(less.allocate(alpha).dose, problem, alpha)
-        assert 0.1 - 1e-12 <= bound.relative_gap < 0.2
+        assert bound.relative_gap == pytest.approx(0.1, rel=1e-6)
 
 
 def test_second_order_in_the_error_with_bounds():
