@@ -420,7 +420,7 @@ def _demand(  # type: ignore[no-untyped-def]
     level, of_value, of_slope, value, slope, money, start, log_weight, least, most
 ):
     """What the groups of a knapsack spend at a level of the price: pieces, money, dx/dℓ, total."""
-    piece = _search(level, of_value, of_slope, value, slope, True, start, log_weight)
+    piece = _search(level, of_value, of_slope, value, slope, True, start, log_weight)  # type: ignore[no-untyped-call]
     spent, stretch = np.empty(log_weight.size), np.zeros(log_weight.size)
     total = 0.0
     for k in range(log_weight.size):
