@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,7 +17,7 @@ from .checks import Floats, Integers
 from .derivatives import DoseJacobian, WelfareGradient, welfare_gradient
 from .kernels import fill
 from .utility import equivalent_utility, welfare
-from .value import ROUNDING, Knapsack, Levels, Linear, Point
+from .value import ROUNDING, Levels, Linear, Point, Spending
 
 if TYPE_CHECKING:
     from .problem import Problem
@@ -111,50 +111,24 @@ class Allocation:
     @cached_property
     def _dose_by_pieces(self) -> Floats:
         """(N, T) the floor, the cap on filled items, what is left on the items that move."""
-        problem, items = self.problem, self.moving_items
+        problem, items = self.problem, self.spending
         shape = problem.shape
         dose = np.zeros(shape) if problem.floor is None else np.array(problem.floor)
         if problem.cap is not None:
-            fill(dose, problem.cap, self.full_items)
-        moves = np.unravel_index(items.item, shape)
-        amount = dose[moves] + items.money / problem.cost[moves]
+            fill(dose, problem.cap, items.full)
+        moves = np.unravel_index(items.moves, shape)
+        amount = dose[moves] + items.money * problem.money_unit / problem.cost[moves]
         if problem.cap is not None:
             amount = np.minimum(amount, problem.cap[moves])
         dose[moves] = amount
         return dose
 
     @cached_property
-    def full_items(self) -> Integers:
-        """(M,) flat positions of the items that money has filled to their caps."""
+    def spending(self) -> Spending:
+        """Which items are full, and what is spent on those that move; not in the linear case."""
         value = self.problem.value
-        if isinstance(value, Linear):
-            return np.zeros(0, np.intp)
-        if isinstance(value, Knapsack):
-            return value.filled(self.point.piece)
-        return value.chains.item[self._paid[1]]
-
-    @cached_property
-    def moving_items(self) -> MovingItems:
-        """The items that have begun and are not full."""
-        value, money = self.problem.value, self.money
-        if isinstance(value, Linear):
-            return MovingItems(np.zeros(0, np.intp), np.zeros(0), np.zeros(0, np.intp))
-        if isinstance(value, Knapsack):
-            piece = self.point.piece
-            group = np.flatnonzero((money > value.money[piece]) & (value.item[piece] >= 0))
-            spent = money[group] - value.money[piece[group]]
-            item = value.item[piece[group]]
-        else:
-            paid, full = self._paid
-            moves = np.flatnonzero((paid > 0) & ~full)
-            item, spent, group = value.chains.item[moves], paid[moves], value.chains.code[moves]
-        return MovingItems(item, spent * self.problem.money_unit, group)
-
-    @cached_property
-    def _paid(self) -> tuple[Floats, NDArray[np.bool_]]:
-        value = self.problem.value
-        assert isinstance(value, Levels)
-        return value.paid(self.point, self.money)
+        assert not isinstance(value, Linear)
+        return value.spending(self.point, self.money)
 
     @cached_property
     def at_cap(self) -> NDArray[np.bool_]:
@@ -164,7 +138,8 @@ class Allocation:
             return np.zeros(problem.shape, bool)
         floor = 0.0 if problem.floor is None else problem.floor
         flags = np.asarray((problem.cap == floor) & (problem.benefit > 0))
-        flags.reshape(-1)[self.full_items] = not isinstance(problem.value, Linear)
+        if not isinstance(problem.value, Linear):
+            flags.reshape(-1)[self.spending.full] = True
         return flags
 
     @cached_property
@@ -383,17 +358,3 @@ class Allocation:
             f"Allocation(alpha={self.alpha:g}, K={self.group_share.size}, "
             f"price={self.price:.6g}, equivalent_utility={self.equivalent_utility:.6g})"
         )
-
-
-class MovingItems(NamedTuple):
-    """The items between floor and cap at an optimum that is not linear.
-
-    Attributes:
-        item: (M,) flat positions i·T + t.
-        money: (M,) what is spent on them beyond their floors.
-        code: (M,) their groups.
-    """
-
-    item: Integers
-    money: Floats
-    code: Integers

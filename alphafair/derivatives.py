@@ -125,7 +125,7 @@ def _gradient_by_pieces(allocation: Allocation, weight: Floats) -> WelfareGradie
         cost = np.where(dose == 0, 0.0, -price * dose)
         rent = np.nan_to_num(worth[:, None] * problem.benefit - price * problem.cost, posinf=np.inf)
         beyond = np.nan_to_num(allocation.group_price - allocation.price, posinf=np.inf)
-    moves = np.unravel_index(allocation.moving_items.item, dose.shape)  # there μ b = λ c
+    moves = np.unravel_index(allocation.spending.moves, dose.shape)  # there μ b = λ c
     money = problem.cost[moves] * dose[moves]
     benefit[moves] = price[moves[0], 0] * money / problem.benefit[moves]
     rent[moves] = 0.0

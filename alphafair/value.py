@@ -38,7 +38,6 @@ from functools import cached_property
 from typing import NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
 from .checks import Floats, Integers
 from .groups import Groups
@@ -80,6 +79,22 @@ class Point(NamedTuple):
     utility: Floats
     log_utility: Floats
     log_slope: Floats
+
+
+class Spending(NamedTuple):
+    """What the money of the groups is spent on.
+
+    Attributes:
+        full: flat positions i·T + t of the items that are filled to their caps.
+        moves: (M,) those of the items between floor and cap.
+        money: (M,) what is spent on the latter beyond their floors, in relative units.
+        code: (M,) their groups.
+    """
+
+    full: Integers
+    moves: Integers
+    money: Floats
+    code: Integers
 
 
 class Funded(NamedTuple):
@@ -307,10 +322,13 @@ class Knapsack(Pieces):
         money = np.where(piece < first, low, np.minimum(np.maximum(money, low), high))
         return money, np.where(inside, stretch / of_value, 0.0)
 
-    def filled(self, piece: Integers) -> Integers:
-        """Flat positions of the items that are full when the groups stand on these pieces."""
-        found: Integers = FILLED(self.item, self.start, piece, work=self.item.size)
-        return found
+    def spending(self, point: Point, money: Floats) -> Spending:
+        """The items before each group's piece are full, the one on it takes the rest."""
+        full = FILLED(self.item, self.start, point.piece, work=self.item.size)
+        rest = money - self.money[point.piece]
+        item = self.item[point.piece]
+        group = np.flatnonzero((rest > 0) & (item >= 0))
+        return Spending(full, item[group], rest[group], group)
 
 
 def knapsack(chains: Chains, groups: Groups) -> Knapsack:
@@ -568,8 +586,8 @@ class Levels(Pieces):
             items = items[~np.append(again, False)]
         return items, reach[items]
 
-    def paid(self, point: Point, money: Floats) -> tuple[Floats, NDArray[np.bool_]]:
-        """(M,) money on each item, and where its cap stops it, of groups that spend (K,) in all."""
+    def spending(self, point: Point, money: Floats) -> Spending:
+        """Everybody is brought to the level of her group, as far as her items go."""
         code, ratio = self.chains.code, self.chains.ratio
         with np.errstate(over="ignore", invalid="ignore"):
             reach = np.exp(point.level[code] + self.pull)
@@ -584,7 +602,9 @@ class Levels(Pieces):
         with np.errstate(divide="ignore", invalid="ignore"):
             missing = np.where(weight > 0, (money - self.least - spent) / weight, 0.0)
         paid[moves] += (missing[code] * rate)[moves]
-        return np.clip(paid, 0.0, self.chains.length), full
+        paid = np.clip(paid, 0.0, self.chains.length)
+        item, some = self.chains.item, np.flatnonzero((paid > 0) & ~full)
+        return Spending(item[full], item[some], paid[some], code[some])
 
 
 MOST_STEPS = 200  # Newton needs a handful; bisection, where it is not safe, some sixty
