@@ -319,7 +319,8 @@ class DoseJacobian:
                 "group_cap".
 
         Returns:
-            (N, T, *S) with S the parameter's shape: entry [i, t, j, s] = ∂d_it/∂b_js, for example.
+            (N, T, …) with the axes of the parameter last; for example, entry [i, t, j, s] is
+            ∂d_it/∂b_js.
 
         Raises:
             ValueError: another word, a parameter that the problem was not given, or a matrix
