@@ -29,15 +29,6 @@ OTHER_ORACLES = {
 }
 
 
-# Rooms that the documents name and that are on their way; empty this when they are there.
-TO_COME = {
-    "alphafair/inequality.py",
-    "alphafair/frames/",
-    "alphafair/models/bandits/examples.py",
-    "alphafair/models/meanfield/populations/examples.py",
-}
-
-
 # Chapters with an output that differs between machines: the text says so, and a check stands in.
 DIFFERS = {"solver"}  # where solvers fail
 
@@ -303,7 +294,7 @@ def test_what_a_document_names_is_there(name):
     paths = re.findall(r"`((?:alphafair|benchmarks|book|tests)/[\w./]*)`", text)
     assert paths
     for path in paths:
-        assert (ROOT / path).exists() or path in TO_COME, path
+        assert (ROOT / path).exists(), path
     targets = re.findall(r"(?:^|`)make (\w+)", text, flags=re.MULTILINE)
     assert {"book", "test"} <= set(targets)
     for target in targets:
