@@ -34,6 +34,7 @@ from .value import ROUNDING, Knapsack, Levels, begins, money_exponent
 
 EPSILON = np.finfo(float).eps
 CLOSE = 1e-12  # spending this near the budget is put right to first order
+NEAR = 1e-3  # a step in the level, a logarithm, after which Newton's method has all but arrived
 MOST_STEPS = 400
 
 
@@ -167,7 +168,7 @@ class _Market:
         piece = self._search(level)
         money, stretch = self._spend(level, piece)
         bounded = np.minimum(np.maximum(money, self.least), self.most)
-        stretch = np.where(bounded == money, stretch, 0.0)
+        stretch = np.where((self.least < money) & (money < self.most), stretch, 0.0)
         return _Demand(level, piece, bounded, float(bounded.sum()), stretch)
 
     def clear(self, budget: float) -> Floats:
@@ -187,19 +188,20 @@ class _Market:
             return low.money + part * (high.money - low.money)
 
     def _bracket(self, budget: float) -> tuple[_Demand, _Demand]:
-        """Two levels around the budget, by Newton's method and doubled steps in turn."""
+        """Two levels around the budget: Newton's steps or, where demand is flat, doubled ones."""
         at = self.at(self._first_guess(budget))
         low, high = (at, None) if at.total < budget else (None, at)
         step = max(1.0, self.of_slope)
         while low is None or high is None:
             if at.total == budget:
                 return at, at
-            level, bound = at.level, np.inf if low is not None else -np.inf
-            step, away = 2 * step, step if low is not None else -step
-            level = self._newton(at, budget, min(level, bound), max(level, bound), level + away)
-            if abs(level - at.level) < 1e-3 * step:  # so near that it may fall short for ever
-                level = at.level + 2 * (level - at.level) + 1e-14 * np.sign(away)
-            at = self.at(level)
+            up = low is not None
+            bounds = (at.level, np.inf) if up else (-np.inf, at.level)
+            level = self._newton(at, budget, *bounds, at.level + (step if up else -step))
+            if abs(level - at.level) < NEAR:  # twice as far, or it may fall short for ever
+                move = max(2 * abs(level - at.level), EPSILON * (1 + abs(level)))
+                level = at.level + (move if up else -move)
+            at, step = self.at(level), 2 * step
             low, high = (at, high) if at.total < budget else (low, at)
         return low, high
 
@@ -220,49 +222,53 @@ class _Market:
 
         On fixed pieces at ε = 0, demand is linear in e^{ℓ/of_value}: there the step is exact.
         """
-        at = low if budget - low.total < high.total - budget else high
         for count in range(MOST_STEPS):
-            for end in (low, high):
-                if abs(end.total - budget) <= 16 * EPSILON * budget:
-                    return end, end
+            nearest = low if budget - low.total < high.total - budget else high
+            miss = abs(nearest.total - budget)
             level = low.level + (high.level - low.level) / 2
+            if miss <= 16 * EPSILON * budget:
+                return nearest, nearest
             if high.level - low.level <= EPSILON * (1 + abs(level)):
                 break
             if count % 4 < 3:  # every fourth step halves, whatever happens
-                level = self._newton(at, budget, low.level, high.level, level)
-                small = abs(level - at.level) <= 4 * EPSILON * (1 + abs(level))
-                if small and abs(at.total - budget) <= CLOSE * budget:
-                    return at, at
+                level = self._newton(nearest, budget, low.level, high.level, level)
+                small = abs(level - nearest.level) <= 4 * EPSILON * (1 + abs(level))
+                if small and miss <= CLOSE * budget:
+                    return nearest, nearest
             at = self.at(level)
             low, high = (at, high) if at.total < budget else (low, at)
         return low, high
 
     def _newton(self, at: _Demand, budget: float, low: float, high: float, middle: float) -> float:
-        rate = float(at.stretch.sum()) * self.of_value
+        rate = float(at.stretch.sum())
         if not 0 < rate < np.inf:
             return middle
-        level = at.level + self.of_value * float(np.log1p(max((budget - at.total) / rate, -1.0)))
-        return level if low < level < high else middle
+        step = (budget - at.total) / rate
+        if self.of_value > 0:  # as if demand were linear in e^{ℓ/of_value}
+            step = self.of_value * float(np.log1p(max(step / self.of_value, -1.0)))
+        return at.level + step if low < at.level + step < high else middle
 
     def _share_equally(self, low: _Demand, high: _Demand, budget: float) -> Floats:
         """α = 0: groups that tie at the margin get equal amounts, as far as their bounds go."""
         # All pieces whose w V' equals that at the margin, up to rounding, lie within the slack.
         slack = ROUNDING * (1 + np.abs(self.log_weight).max() + abs(high.level))
-        pieces = isinstance(self.value, Knapsack)
         for count in range(MOST_STEPS):
             if high.level - low.level <= slack / 4:
                 break
             passed = high.piece - low.piece
-            if pieces and passed.sum() == 1:  # the piece at which the budget ends
-                k = int(np.argmax(passed))
-                level = -float(self.value.log_slope[high.piece[k]] + self.log_weight[k])
-                high = high._replace(level=level)
+            k = int(np.argmax(passed))
+            if passed.sum() == 1 and self.value.is_flat(high.piece[k]):
+                # Only this piece, taken whole or not at all, lies between: the budget ends on it.
+                high = self.at(self.value.begins_at(high.piece[k]) - float(self.log_weight[k]))
                 break
-            part = 0.5  # with many pieces demand is nearly smooth, and the secant nearly right
-            if count % 3:
+            nearest = low if budget - low.total < high.total - budget else high
+            level = low.level + (high.level - low.level) / 2
+            if count % 3:  # with many pieces demand is nearly smooth, and the secant nearly right
                 part = min(max((budget - low.total) / (high.total - low.total), 0.02), 0.98)
-            at = self.at(low.level + part * (high.level - low.level))
-            if not low.level < at.level < high.level:
+                secant = low.level + part * (high.level - low.level)
+                level = self._newton(nearest, budget, low.level, high.level, secant)
+            at = self.at(level)
+            if not low.level < level < high.level:
                 break
             low, high = (at, high) if at.total < budget else (low, at)
         low, high = self.at(high.level - slack), self.at(high.level + slack)

@@ -35,7 +35,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -322,6 +322,14 @@ class Knapsack(Pieces):
         money = np.where(piece < first, low, np.minimum(np.maximum(money, low), high))
         return money, np.where(inside, stretch / of_value, 0.0)
 
+    def is_flat(self, piece: Any) -> bool:
+        """Whether V is linear on this piece."""
+        return True
+
+    def begins_at(self, piece: Any) -> float:
+        """−log V' where this piece begins: the level of the price at α = 0, up to the weight."""
+        return -float(np.log(self.slope[piece]))
+
     def spending(self, point: Point, money: Floats) -> Spending:
         """The items before each group's piece are full, the one on it takes the rest."""
         full = FILLED(self.item, self.start, point.piece, work=self.item.size)
@@ -521,7 +529,30 @@ class Levels(Pieces):
         high = np.maximum(np.minimum(self.level[place + 1], end), low)
         high = np.where(self.log_rate[place] == -np.inf, low, high)  # nobody moves
         target = level + of_slope * log_weight
-        bend = of_slope * self.within if of_slope > 0 and self.within < np.inf else 0.0
+        if self.within == np.inf:  # V = θ and V' = 1/C: explicit
+            reach = (target - of_slope * self.log_rate[place]) / of_value if of_value > 0 else high
+            tau = np.minimum(np.maximum(reach, low), high)
+            inside, bend_of_v = (tau > low) & (tau < high), np.full(tau.size, of_value)
+        else:
+            tau, inside, bend_of_v = self._solve(place, low, high, target, of_value, of_slope)
+        stretch = np.exp(self.log_rate[place] + tau) / bend_of_v
+        money = self._spent(place, tau)
+        money = np.minimum(np.maximum(money, self.money[place]), self.money[place + 1])
+        money = np.where(piece < first, self.money[first], money)
+        return money, np.where(inside & (piece >= first), stretch, 0.0)
+
+    def _solve(
+        self,
+        place: Integers,
+        low: Floats,
+        high: Floats,
+        target: Floats,
+        of_value: float,
+        of_slope: float,
+    ) -> tuple[Floats, Any, Floats]:
+        """(K,) τ on pieces, whether it is inside, and the derivative of the left side there."""
+        bend = of_slope * self.within
+        noise = ROUNDING / 2 * (1 + np.abs(target))
 
         def excess(tau: Floats) -> Floats:
             log_value = self._log_value(place, tau)
@@ -540,15 +571,12 @@ class Levels(Pieces):
             step = tau - miss / (of_value * moving + bend * rest)
             safe = (step >= below) & (step <= above)
             new = np.where(busy, np.where(safe, step, below + (above - below) / 2), tau)
-            busy = busy & (np.abs(new - tau) > 4e-16 * np.maximum(1.0, np.abs(new))) & (miss != 0)
+            busy = busy & (np.abs(new - tau) > ROUNDING / 4 * np.maximum(1.0, np.abs(new)))
             tau = new
             miss = excess(tau) if busy.any() else miss
+            busy = busy & (np.abs(miss) > noise)
         moving, rest = self.moving_part(place, tau)
-        stretch = np.exp(self.log_rate[place] + tau) / (of_value * moving + bend * rest)
-        money = self._spent(place, tau)
-        money = np.minimum(np.maximum(money, self.money[place]), self.money[place + 1])
-        money = np.where(piece < first, self.money[first], money)
-        return money, np.where(inside & (piece >= first), stretch, 0.0)
+        return tau, inside, of_value * moving + bend * rest
 
     def stretch(self, piece: Integers) -> Floats:
         """Money for one unit of τ, where these pieces end; 0 where they do not end."""
@@ -585,6 +613,14 @@ class Levels(Pieces):
             again = self.chains.person[items[1:]] == self.chains.person[items[:-1]]
             items = items[~np.append(again, False)]
         return items, reach[items]
+
+    def is_flat(self, piece: Any) -> bool:
+        """Whether V is linear on this piece: nobody rests, or only the level counts (ε = ∞)."""
+        return self.within == np.inf or bool(self.log_rest[piece] == -np.inf)
+
+    def begins_at(self, piece: Any) -> float:
+        """−log V' where this piece begins: the level of the price at α = 0, up to the weight."""
+        return -float(self.log_slope[piece])
 
     def spending(self, point: Point, money: Floats) -> Spending:
         """Everybody is brought to the level of her group, as far as her items go."""
