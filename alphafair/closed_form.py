@@ -248,30 +248,41 @@ class _Market:
             step = self.of_value * float(np.log1p(max(step / self.of_value, -1.0)))
         return at.level + step if low < at.level + step < high else middle
 
+    def _jump(self, low: _Demand, high: _Demand) -> float | None:
+        """α = 0: the level of a piece between the two on which V is linear, if they are few."""
+        passed = np.flatnonzero(high.piece > low.piece)
+        if isinstance(self.value, Knapsack) and (high.piece - low.piece).sum() != 1:
+            return None  # there are thousands, and demand is nearly smooth
+        begins_next = low.piece[passed] + 1
+        flat = self.value.is_flat(begins_next)
+        level = -self.value.slope_where(begins_next[flat]) - self.log_weight[passed[flat]]
+        level = np.sort(level[(low.level < level) & (level <= high.level)])
+        return float(level[level.size // 2]) if level.size else None
+
     def _share_equally(self, low: _Demand, high: _Demand, budget: float) -> Floats:
         """α = 0: groups that tie at the margin get equal amounts, as far as their bounds go."""
         # All pieces whose w V' equals that at the margin, up to rounding, lie within the slack.
         slack = ROUNDING * (1 + np.abs(self.log_weight).max() + abs(high.level))
         for count in range(MOST_STEPS):
-            if high.level - low.level <= slack / 4:
+            if high.level - low.level <= 2 * slack:
                 break
-            passed = high.piece - low.piece
-            k = int(np.argmax(passed))
-            if passed.sum() == 1 and self.value.is_flat(high.piece[k]):
-                # Only this piece, taken whole or not at all, lies between: the budget ends on it.
-                high = self.at(self.value.begins_at(high.piece[k]) - float(self.log_weight[k]))
-                break
-            nearest = low if budget - low.total < high.total - budget else high
             level = low.level + (high.level - low.level) / 2
-            if count % 3:  # with many pieces demand is nearly smooth, and the secant nearly right
+            jump = self._jump(low, high)
+            if jump is not None:  # a piece that is taken whole or not at all: is it the last one?
+                level = jump
+            elif count % 3:  # with many pieces demand is nearly smooth, and the secant nearly right
+                nearest = low if budget - low.total < high.total - budget else high
                 part = min(max((budget - low.total) / (high.total - low.total), 0.02), 0.98)
                 secant = low.level + part * (high.level - low.level)
                 level = self._newton(nearest, budget, low.level, high.level, secant)
-            at = self.at(level)
-            if not low.level < level < high.level:
+            before, after = self.at(level - slack), self.at(level + slack)
+            if before.total > budget:
+                high = before
+            elif after.total < budget:
+                low = after
+            else:
+                low, high = before, after
                 break
-            low, high = (at, high) if at.total < budget else (low, at)
-        low, high = self.at(high.level - slack), self.at(high.level + slack)
         rest = budget - low.total
         room = np.minimum(high.money - low.money, rest)
         rising = np.sort(room)

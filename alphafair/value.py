@@ -35,9 +35,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
 from .checks import Floats, Integers
 from .groups import Groups
@@ -322,13 +323,13 @@ class Knapsack(Pieces):
         money = np.where(piece < first, low, np.minimum(np.maximum(money, low), high))
         return money, np.where(inside, stretch / of_value, 0.0)
 
-    def is_flat(self, piece: Any) -> bool:
-        """Whether V is linear on this piece."""
-        return True
+    def is_flat(self, piece: Integers) -> NDArray[np.bool_]:
+        """Whether V is linear on these pieces."""
+        return np.ones(piece.size, bool)
 
-    def begins_at(self, piece: Any) -> float:
-        """−log V' where this piece begins: the level of the price at α = 0, up to the weight."""
-        return -float(np.log(self.slope[piece]))
+    def slope_where(self, piece: Integers) -> Floats:
+        """The logarithm of V' where these pieces begin."""
+        return np.log(self.slope[piece])
 
     def spending(self, point: Point, money: Floats) -> Spending:
         """The items before each group's piece are full, the one on it takes the rest."""
@@ -549,7 +550,7 @@ class Levels(Pieces):
         target: Floats,
         of_value: float,
         of_slope: float,
-    ) -> tuple[Floats, Any, Floats]:
+    ) -> tuple[Floats, NDArray[np.bool_], Floats]:
         """(K,) τ on pieces, whether it is inside, and the derivative of the left side there."""
         bend = of_slope * self.within
         noise = ROUNDING / 2 * (1 + np.abs(target))
@@ -614,13 +615,13 @@ class Levels(Pieces):
             items = items[~np.append(again, False)]
         return items, reach[items]
 
-    def is_flat(self, piece: Any) -> bool:
-        """Whether V is linear on this piece: nobody rests, or only the level counts (ε = ∞)."""
-        return self.within == np.inf or bool(self.log_rest[piece] == -np.inf)
+    def is_flat(self, piece: Integers) -> NDArray[np.bool_]:
+        """Whether V is linear on these pieces: nobody rests, or only the level counts (ε = ∞)."""
+        return np.asarray((self.log_rest[piece] == -np.inf) | (self.within == np.inf))
 
-    def begins_at(self, piece: Any) -> float:
-        """−log V' where this piece begins: the level of the price at α = 0, up to the weight."""
-        return -float(self.log_slope[piece])
+    def slope_where(self, piece: Integers) -> Floats:
+        """The logarithm of V' where these pieces begin."""
+        return self.log_slope[piece]
 
     def spending(self, point: Point, money: Floats) -> Spending:
         """Everybody is brought to the level of her group, as far as her items go."""

@@ -76,9 +76,9 @@ def test_utilitarian_budget_that_fills_segments_exactly(benefit, budget, cap, do
 
 
 def test_utilitarian_with_integers_never_overspends():
-    """20 000 cases of small integers, of which a rounding once spoiled 4580."""
+    """Small integers fill segments exactly: a rounding once spoiled a quarter of these cases."""
     rng = np.random.default_rng(0)
-    for _ in range(20_000):
+    for _ in range(4000):
         groups = int(rng.integers(2, 5))
         benefit, cap = rng.integers(1, 6, groups), rng.integers(1, 9, groups)
         budget = int(rng.integers(1, cap.sum() + 1))
