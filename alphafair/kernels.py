@@ -70,7 +70,7 @@ class Kernel:
         self.loop, self.plain, self.large = loop, plain or loop, large
         self._helpers, self._signature, self._options = helpers, signature, options
         self._adds_up, self._done = adds_up, 0
-        self._if_loaded = large if large_if_loaded is None else large_if_loaded
+        self._if_loaded = large_if_loaded
         self._compiled: Any = None
         self._cached = True
         functools.update_wrapper(self, loop)
@@ -83,7 +83,9 @@ class Kernel:
 
     def compiles(self, work: int) -> bool:
         """Whether this amount of work is done by the compiled loop."""
-        large = self._if_loaded if "numba" in sys.modules else self.large
+        large = self.large
+        if self._if_loaded is not None and "numba" in sys.modules:
+            large = self._if_loaded
         return work >= large and numba() is not None
 
     def compiled(self, *arguments: Any) -> Any:
