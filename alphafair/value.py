@@ -519,10 +519,14 @@ class Levels(Pieces):
                 break
             above, below = np.where(miss > 0, tau, above), np.where(miss > 0, below, tau)
             moving, rest = self.moving_part(place, tau)
-            step = tau - miss / (of_value * moving + bend * rest)
+            steep = of_value * moving + bend * rest
+            flat = (steep == 0) & (miss > 0) & (miss < np.inf)  # all of the piece or nothing
+            step = np.where(flat, below, tau - miss / steep)
             safe = (step >= below) & (step <= above)
             new = np.where(busy, np.where(safe, step, below + (above - below) / 2), tau)
-            busy = busy & (np.abs(new - tau) > 4e-16 * np.maximum(1.0, np.abs(new))) & (miss != 0)
+            known = (new == below) | (new == above)  # all that is left between is rounding
+            near = np.abs(new - tau) <= 4e-16 * np.maximum(1.0, np.abs(new))
+            busy = busy & ~(known | near) & (miss != 0)
             tau = new
             miss = excess(tau) if busy.any() else miss
         moving, rest = self.moving_part(place, tau)
@@ -574,9 +578,12 @@ class Levels(Pieces):
         with np.errstate(over="ignore", invalid="ignore"):
             reach = np.exp(point.level[code] + self.pull)
         full = reach >= self.upper * (1 - ROUNDING)
-        moves = (reach > self.lower) & ~full
+        begun = np.flatnonzero((reach > self.lower) & ~full)
         paid = np.where(full, self.chains.length, 0.0)
-        paid[moves] = (reach[moves] - self.lower[moves]) / ratio[moves]
+        paid[begun] = (reach[begun] - self.lower[begun]) / ratio[begun]
+        # Somebody who stands where her item begins has not begun it by what rounds up.
+        moves = ~full & (paid > ROUNDING * (money - self.least)[code])
+        paid[~(moves | full)] = 0.0
         # What the differences round off goes to those who move, in proportion to their rates.
         groups = money.size
         rate = np.where(moves, reach / ratio, 0.0)
