@@ -35,6 +35,7 @@ from .value import ROUNDING, Knapsack, Levels, begins, money_exponent
 EPSILON = np.finfo(float).eps
 CLOSE = 1e-12  # spending this near the budget is put right to first order
 MOST_STEPS = 400
+MOST_NEWTON = 12  # before the bracket is widened by doubled steps alone
 
 
 def budget_shares(log_weight: Floats, log_productivity: Floats, alpha: float) -> Floats:
@@ -190,13 +191,16 @@ class _Market:
         """Two levels around the budget, by Newton's method and doubled steps in turn."""
         at = self.at(self._first_guess(budget))
         low, high = (at, None) if at.total < budget else (None, at)
-        step = max(1.0, self.of_slope)
+        step, turn = max(1.0, self.of_slope), 0
         while low is None or high is None:
             if at.total == budget:
                 return at, at
             level, bound = at.level, np.inf if low is not None else -np.inf
-            step, away = 2 * step, step if low is not None else -step
-            level = self._newton(at, budget, min(level, bound), max(level, bound), level + away)
+            step, away, turn = 2 * step, step if low is not None else -step, turn + 1
+            level = level + away
+            if turn < MOST_NEWTON:  # next to α = 0 demand is all steps, and Newton's creep
+                ends = min(at.level, bound), max(at.level, bound)
+                level = self._newton(at, budget, *ends, level)
             if abs(level - at.level) < 1e-3 * step:  # so near that it may fall short for ever
                 level = at.level + 2 * (level - at.level) + 1e-14 * np.sign(away)
             at = self.at(level)

@@ -224,6 +224,10 @@ class Pieces:
         found: Integers = LOCATE(self.money, self.start, money, work=self.money.size)
         return found
 
+    def _next(self, piece: Integers) -> Integers:
+        """The pieces that follow; the last of all, which a group without items has, itself."""
+        return np.minimum(piece + 1, self.money.size - 1)
+
     def searcher(
         self, of_value: float, of_slope: float, log_weight: Floats
     ) -> Callable[[float], Integers]:
@@ -297,7 +301,7 @@ class Knapsack(Pieces):
         """(K,) what the groups, which stand on these pieces, spend at a level ℓ, and dx/dℓ."""
         first = self.start[:-1]
         place = np.maximum(piece, first)
-        low, high = self.money[place], self.money[place + 1]
+        low, high = self.money[place], self.money[self._next(place)]
         if of_value == 0:  # V is linear: all of the piece or nothing
             return np.where(piece < first, low, high), np.zeros(low.size)
         slope = self.slope[place]
@@ -500,7 +504,7 @@ class Levels(Pieces):
         place = np.maximum(piece, first)
         low = self.level[place]
         end = self._level_of(place, self.money[place] + ENDLESS)
-        high = np.maximum(np.minimum(self.level[place + 1], end), low)
+        high = np.maximum(np.minimum(self.level[self._next(place)], end), low)
         high = np.where(self.log_rate[place] == -np.inf, low, high)  # nobody moves
         target = level + of_slope * log_weight
         bend = of_slope * self.within if of_slope > 0 and self.within < np.inf else 0.0
@@ -532,13 +536,13 @@ class Levels(Pieces):
         moving, rest = self.moving_part(place, tau)
         stretch = np.exp(self.log_rate[place] + tau) / (of_value * moving + bend * rest)
         money = self._spent(place, tau)
-        money = np.minimum(np.maximum(money, self.money[place]), self.money[place + 1])
+        money = np.minimum(np.maximum(money, self.money[place]), self.money[self._next(place)])
         money = np.where(piece < first, self.money[first], money)
         return money, np.where(inside & (piece >= first), stretch, 0.0)
 
     def stretch(self, piece: Integers) -> Floats:
         """Money for one unit of τ, where these pieces end; 0 where they do not end."""
-        ends = self.level[np.minimum(piece + 1, self.level.size - 1)]
+        ends = self.level[self._next(piece)]
         with np.errstate(over="ignore", invalid="ignore"):
             rate = np.exp(self.log_rate[piece] + ends)
         return np.where(np.isfinite(ends) & np.isfinite(rate), rate, 0.0)
@@ -554,7 +558,7 @@ class Levels(Pieces):
         """(K,) what the groups, which stand on these pieces, spend at τ = level, and dx/dτ."""
         first = self.start[:-1]
         place = np.maximum(piece, first)
-        tau = np.minimum(np.maximum(level, self.level[place]), self.level[place + 1])
+        tau = np.minimum(np.maximum(level, self.level[place]), self.level[self._next(place)])
         stretch = np.where(
             (piece < first) | (tau != level), 0.0, np.exp(self.log_rate[place] + tau)
         )
