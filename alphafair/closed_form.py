@@ -36,6 +36,7 @@ EPSILON = np.finfo(float).eps
 CLOSE = 1e-12  # spending this near the budget is put right to first order
 NEAR = 1e-3  # a step in the level, a logarithm, after which Newton's method has all but arrived
 MOST_STEPS = 400
+MOST_NEWTON = 12  # before the bracket is widened by doubled steps alone
 
 
 def budget_shares(log_weight: Floats, log_productivity: Floats, alpha: float) -> Floats:
@@ -191,13 +192,15 @@ class _Market:
         """Two levels around the budget: Newton's steps or, where demand is flat, doubled ones."""
         at = self.at(self._first_guess(budget))
         low, high = (at, None) if at.total < budget else (None, at)
-        step = max(1.0, self.of_slope)
+        step, turn = max(1.0, self.of_slope), 0
         while low is None or high is None:
             if at.total == budget:
                 return at, at
-            up = low is not None
-            bounds = (at.level, np.inf) if up else (-np.inf, at.level)
-            level = self._newton(at, budget, *bounds, at.level + (step if up else -step))
+            turn, up = turn + 1, low is not None
+            level = at.level + (step if up else -step)
+            if turn < MOST_NEWTON:  # next to α = 0 demand is all steps, and Newton's creep
+                bounds = (at.level, np.inf) if up else (-np.inf, at.level)
+                level = self._newton(at, budget, *bounds, level)
             if abs(level - at.level) < NEAR:  # twice as far, or it may fall short for ever
                 move = max(2 * abs(level - at.level), EPSILON * (1 + abs(level)))
                 level = at.level + (move if up else -move)

@@ -240,6 +240,10 @@ class Pieces:
         found: Integers = LOCATE(self.money, self.start, money, work=self.money.size)
         return found
 
+    def _next(self, piece: Integers) -> Integers:
+        """The pieces that follow; the last of all, which a group without items has, itself."""
+        return np.minimum(piece + 1, self.money.size - 1)
+
     def searcher(
         self, of_value: float, of_slope: float, log_weight: Floats
     ) -> Callable[[float], Integers]:
@@ -313,7 +317,7 @@ class Knapsack(Pieces):
         """(K,) what the groups, which stand on these pieces, spend at a level ℓ, and dx/dℓ."""
         first = self.start[:-1]
         place = np.maximum(piece, first)
-        low, high = self.money[place], self.money[place + 1]
+        low, high = self.money[place], self.money[self._next(place)]
         if of_value == 0:  # V is linear: all of the piece or nothing
             return np.where(piece < first, low, high), np.zeros(low.size)
         slope = self.slope[place]
@@ -527,7 +531,7 @@ class Levels(Pieces):
         place = np.maximum(piece, first)
         low = self.level[place]
         end = self._level_of(place, self.money[place] + ENDLESS)
-        high = np.maximum(np.minimum(self.level[place + 1], end), low)
+        high = np.maximum(np.minimum(self.level[self._next(place)], end), low)
         high = np.where(self.log_rate[place] == -np.inf, low, high)  # nobody moves
         target = level + of_slope * log_weight
         if self.within == np.inf:  # V = θ and V' = 1/C: explicit
@@ -538,7 +542,7 @@ class Levels(Pieces):
             tau, inside, bend_of_v = self._solve(place, low, high, target, of_value, of_slope)
         stretch = np.exp(self.log_rate[place] + tau) / bend_of_v
         money = self._spent(place, tau)
-        money = np.minimum(np.maximum(money, self.money[place]), self.money[place + 1])
+        money = np.minimum(np.maximum(money, self.money[place]), self.money[self._next(place)])
         money = np.where(piece < first, self.money[first], money)
         return money, np.where(inside & (piece >= first), stretch, 0.0)
 
@@ -569,10 +573,14 @@ class Levels(Pieces):
                 break
             above, below = np.where(miss > 0, tau, above), np.where(miss > 0, below, tau)
             moving, rest = self.moving_part(place, tau)
-            step = tau - miss / (of_value * moving + bend * rest)
+            steep = of_value * moving + bend * rest
+            flat = (steep == 0) & (miss > 0) & (miss < np.inf)  # all of the piece or nothing
+            step = np.where(flat, below, tau - miss / steep)
             safe = (step >= below) & (step <= above)
             new = np.where(busy, np.where(safe, step, below + (above - below) / 2), tau)
-            busy = busy & (np.abs(new - tau) > ROUNDING / 4 * np.maximum(1.0, np.abs(new)))
+            known = (new == below) | (new == above)  # all that is left between is rounding
+            near = np.abs(new - tau) <= ROUNDING / 4 * np.maximum(1.0, np.abs(new))
+            busy = busy & ~(known | near)
             tau = new
             miss = excess(tau) if busy.any() else miss
             busy = busy & (np.abs(miss) > noise)
@@ -581,7 +589,7 @@ class Levels(Pieces):
 
     def stretch(self, piece: Integers) -> Floats:
         """Money for one unit of τ, where these pieces end; 0 where they do not end."""
-        ends = self.level[np.minimum(piece + 1, self.level.size - 1)]
+        ends = self.level[self._next(piece)]
         with np.errstate(over="ignore", invalid="ignore"):
             rate = np.exp(self.log_rate[piece] + ends)
         return np.where(np.isfinite(ends) & np.isfinite(rate), rate, 0.0)
@@ -597,7 +605,7 @@ class Levels(Pieces):
         """(K,) what the groups, which stand on these pieces, spend at τ = level, and dx/dτ."""
         first = self.start[:-1]
         place = np.maximum(piece, first)
-        tau = np.minimum(np.maximum(level, self.level[place]), self.level[place + 1])
+        tau = np.minimum(np.maximum(level, self.level[place]), self.level[self._next(place)])
         stretch = np.where(
             (piece < first) | (tau != level), 0.0, np.exp(self.log_rate[place] + tau)
         )
@@ -629,9 +637,12 @@ class Levels(Pieces):
         with np.errstate(over="ignore", invalid="ignore"):
             reach = np.exp(point.level[code] + self.pull)
         full = reach >= self.upper * (1 - ROUNDING)
-        moves = (reach > self.lower) & ~full
+        begun = np.flatnonzero((reach > self.lower) & ~full)
         paid = np.where(full, self.chains.length, 0.0)
-        paid[moves] = (reach[moves] - self.lower[moves]) / ratio[moves]
+        paid[begun] = (reach[begun] - self.lower[begun]) / ratio[begun]
+        # Somebody who stands where her item begins has not begun it by what rounds up.
+        moves = ~full & (paid > ROUNDING * (money - self.least)[code])
+        paid[~(moves | full)] = 0.0
         # What the differences round off goes to those who move, in proportion to their rates.
         groups = money.size
         rate = np.where(moves, reach / ratio, 0.0)
