@@ -147,7 +147,7 @@ class Allocation:
         """Money that caps leave unspent."""
         if isinstance(self.problem.value, Linear) or self._has_room.any():
             return 0.0
-        return max(0.0, self.problem.budget - float((self.problem.cost * self.dose).sum()))
+        return max(0.0, self.problem.budget * (1 - float(self.group_share.sum())))
 
     @cached_property
     def person_utility(self) -> Floats:
@@ -192,6 +192,24 @@ class Allocation:
                 own = np.where(self.worst_off, self.slope, 0.0)
             price[bound] = own[bound]
         return price
+
+    @cached_property
+    def dose_price(self) -> Floats:
+        """(K,) what money is worth where it goes into doses: λ_k, if all of a group's money does.
+
+        Where that part falls, the price follows from the worth of the group's next unit.
+        """
+        before, after = self.parts
+        with np.errstate(over="ignore", under="ignore"):
+            own = self.group_price if self.alpha == np.inf else np.exp(self._log_worth)
+        return np.clip(own / after, self.group_price / before, self.group_price / after)
+
+    @cached_property
+    def parts(self) -> tuple[Floats, Floats]:
+        """(K,) the parts of the last and of the next unit of money that go into doses."""
+        value = self.problem.value
+        assert not isinstance(value, Linear)
+        return value.parts(self.point, self.money)
 
     @cached_property
     def money_worth(self) -> float:

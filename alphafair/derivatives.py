@@ -119,7 +119,7 @@ def _gradient_by_pieces(allocation: Allocation, weight: Floats) -> WelfareGradie
     problem, dose = allocation.problem, allocation.dose
     groups = problem.groups
     worth = worth_of_utility(allocation)
-    price = allocation.group_price[groups.code][:, None]
+    price = allocation.dose_price[groups.code][:, None]
     with np.errstate(invalid="ignore"):  # 0 · ∞, where nothing is spent
         benefit = np.where(dose == 0, 0.0, worth[:, None] * dose)
         cost = np.where(dose == 0, 0.0, -price * dose)
@@ -178,7 +178,7 @@ def worth_of_utility(allocation: Allocation) -> Floats:
     items, group, who = items[useful], group[useful], who[useful]
     worth = np.zeros(code.size)
     index = np.unravel_index(value.chains.item[items], problem.shape)
-    price = allocation.group_price[group]
+    price = allocation.dose_price[group]
     worth[who] = price * problem.cost[index] / problem.benefit[index]
     left = of_group - group_sum(worth, code, of_group.size)
     some = left > 1e-9 * of_group
@@ -525,7 +525,9 @@ class _Rates:
         alpha, within = allocation.alpha, problem.within
         self.of_value, self.of_slope = min(alpha, 1.0), 1.0 if alpha <= 1 else 1 / alpha
         self.is_open = allocation.is_open
+        before, self.into_doses = allocation.parts  # of the money of each group
         self.bounded = allocation.at_group_floor | allocation.at_group_cap
+        self.bounded = self.bounded | (before != self.into_doses)  # the last unit was worth more
         if isinstance(value, Knapsack):
             self._knapsack_items(value)
         else:
@@ -557,7 +559,8 @@ class _Rates:
     def _knapsack_items(self, value: Knapsack) -> None:
         """One item in each group that shares the next unit, or stands inside a piece."""
         allocation, piece = self.allocation, self.allocation.point.piece
-        inside = allocation.money > value.money[piece]
+        inside = np.zeros(self.groups, bool)
+        inside[allocation.spending.code] = True
         group = np.flatnonzero((self.is_open | inside) & (value.item[piece] >= 0))
         self.group, self.unit, self.unit_of_row = group, group, self.code
         self.last = np.unravel_index(value.item[piece[group]], self.problem.shape)
@@ -613,7 +616,7 @@ class _Rates:
         open_ = self.is_open
         flat = open_ & (slope <= 0)
         with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
-            stretch = np.where(open_ & ~flat, self.total / slope, 0.0)
+            stretch = np.where(open_ & ~flat, self.total / self.into_doses / slope, 0.0)
         if not flat.any() and np.isinf(stretch).any():  # α next to 0
             flat = np.isinf(stretch)
         if flat.any():
@@ -625,7 +628,7 @@ class _Rates:
             share = open_ / max(1, open_.sum())
         self.stretch, self.share = stretch, share
         with np.errstate(divide="ignore", over="ignore"):
-            self.per_stretch = np.where(stretch > 0, 1 / stretch, 0.0)
+            self.per_stretch = np.where(stretch > 0, 1 / (self.into_doses * stretch), 0.0)
             alone = self.total[self.group] == 0
             part = np.where(alone, 1.0, self.kappa / np.where(alone, 1.0, self.total[self.group]))
         self.part = part
@@ -672,9 +675,10 @@ class _Rates:
         bound = self._bound(directions)
         moved = self.stretch * self._centred(np.where(self.is_open, own, own[self._top]))
         pinned = np.where(self.pinned, self.total * self._pin_rate(had) + whole, 0.0)
-        left = directions["budget"] - spent[self.free].sum() - bound.sum() - pinned.sum()
-        money = moved + self.share * (left - moved.sum())
-        money = np.where(self.free, money + pinned, bound - spent)
+        left = directions["budget"] - bound.sum()
+        left = left - ((np.where(self.free, spent, 0.0) + pinned) / self.into_doses).sum()
+        money = self.into_doses * (moved + self.share * (left - moved.sum()))
+        money = np.where(self.free, money + pinned, self.into_doses * bound - spent)
         paid = self.part * money[k] + (item - self.part * whole[k])
         change[last] = paid / self.c - self.dose[last] * dlog_c
         return change
@@ -684,13 +688,14 @@ class _Rates:
         problem, k, last = self.problem, self.group, self.last
         of_paid = cotangent[last] / self.c
         of_money, of_item = self._means(of_paid)
-        mean = self._mean(of_money)
-        of_moved = np.where(self.is_open, self.stretch * (of_money - mean), 0.0)
+        of_x = self.into_doses * of_money
+        mean = self._mean(of_x)
+        of_moved = np.where(self.is_open, self.stretch * (of_x - mean), 0.0)
         of_own = of_moved - self.share * of_moved.sum()
-        of_bound = np.where(self.bounded, of_money - mean, 0.0)
-        of_pinned = np.where(self.pinned, of_money - mean, 0.0)
+        of_bound = np.where(self.bounded, of_x - mean, 0.0)
+        of_pinned = np.where(self.pinned, of_money - mean / self.into_doses, 0.0)
         of_item = of_item + of_pinned[k]
-        of_spent = np.where(self.free, -mean, -of_money)
+        of_spent = np.where(self.free, -mean / self.into_doses, -of_money)
         of_ratio = self.of_ratio * of_own[k] + self.beyond * of_item
         of_had = -(of_item + (of_own * self.per_stretch)[k]) / self.ratio
         of_row = group_sum(of_had, self.unit, self._units)[self.unit_of_row]

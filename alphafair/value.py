@@ -235,6 +235,11 @@ class Pieces:
         """(K,) x with every cap reached; ∞, or `ENDLESS` at ε = 0, where there is none."""
         return self.money[self.start[1:] - 1]
 
+    def parts(self, point: Point, money: Floats) -> tuple[Floats, Floats]:
+        """(K,) which part of the last unit of money went into doses, and of the next will: all."""
+        whole = np.ones(money.size)
+        return whole, whole
+
     def locate(self, money: Floats) -> Integers:
         """(K,) the last piece that begins at or before this money."""
         found: Integers = LOCATE(self.money, self.start, money, work=self.money.size)

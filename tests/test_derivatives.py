@@ -1,13 +1,17 @@
 """Gradient and Jacobian against 50-digit differences, and the identities that they must obey."""
 
+from copy import copy
+
 import mpmath
 import numpy as np
 import pytest
 from helpers import EXACT, alphas, cases, exact_allocation, random_case, withins
 from hypothesis import given
 from hypothesis import strategies as st
+from test_value_judges import random_problem
 
 import alphafair as af
+from alphafair.value import Linear, Pieces
 
 ALPHAS = (0, 1e-3, 0.01, 0.5, 1 - 1e-9, 1, 2, 5, 50, np.inf)
 WITHINS = (0, 0.3, 1, 3, np.inf)
@@ -266,6 +270,48 @@ def test_next_to_zero_nothing_is_nan(tiny):
         assert np.isfinite(jacobian.jvp(benefit=direction, cost=direction, alpha=1.0)).all()
         assert np.isfinite(jacobian.vjp(direction).alpha)
         assert np.isfinite(near.gradient().benefit).all()
+
+
+@pytest.mark.parametrize("alpha", [0, 0.5, 1, 2, np.inf])
+@pytest.mark.parametrize("within", [0, 0.5, 2, np.inf])
+def test_half_the_money_and_half_the_cost(alpha, within, monkeypatch):
+    """V says which part of the money goes into doses: nobody else may take it for all.
+
+    The same V, with doses at half their cost: the doses, their worth and all their derivatives are
+    the same, but those in the cost, which are twice as large.
+    """
+    given = ("baseline", "floor", "cap", "weight", "group_floor", "group_cap")
+    chosen = [given[:n] for n in range(1, 7)] + [given[n:] for n in range(1, 6)]
+    for seed, names in enumerate(chosen, start=1):
+        whole = random_problem(seed, within, names)
+        if isinstance(whole.value, Linear):  # weights alone
+            continue
+        half, cotangent = copy(whole), np.random.default_rng(seed).normal(size=whole.shape)
+        object.__setattr__(half, "cost", whole.cost / 2)
+        a, b = whole.allocate(alpha), half.allocate(alpha)
+        jacobian, gradient = a.jacobian().vjp(cotangent), a.gradient()
+        direction = cotangent * whole.cost
+        others = {"budget": 1.0, "group_cap": cotangent[:3, 0]}
+        moving = a.jacobian().jvp(cost=direction, **others)
+        spending = a.spending._replace(money=a.spending.money / 2)
+        parts = (np.full(3, 0.5), np.full(3, 0.5))
+        with monkeypatch.context() as patch:
+            patch.setattr(Pieces, "parts", lambda *_, parts=parts: parts, raising=False)
+            patch.setattr(type(whole.value), "spending", lambda *_, spending=spending: spending)
+            np.testing.assert_allclose(b.dose, a.dose, rtol=1e-12)
+            assert b.money_left == pytest.approx(a.money_left, abs=1e-12 * whole.budget)
+            same(b.gradient(), gradient._replace(cost=2 * gradient.cost))
+            same(b.jacobian().vjp(cotangent), jacobian._replace(cost=2 * jacobian.cost))
+            np.testing.assert_allclose(
+                b.jacobian().jvp(cost=direction / 2, **others), moving, rtol=1e-9, atol=1e-9
+            )
+
+
+def same(got, expected):
+    for name, value in expected._asdict().items():
+        if value is not None:
+            size = 1e-9 * (1e-3 + np.max(np.abs(value), initial=0.0, where=np.isfinite(value)))
+            np.testing.assert_allclose(getattr(got, name), value, 1e-9, size, err_msg=name)
 
 
 def test_a_million_people_without_a_matrix():
