@@ -264,7 +264,7 @@ def test_refusal(arguments, error, message):
         ),
         (
             {"benefit": changed(B, (1, 0), -2), "floor": changed(0 * B, (1, 0), 1), "within": 0.5},
-            r"floor\[1\] is -2\.0: must be so that nobody's utility at the floors is negative",
+            r"floor leaves person 1 with a utility of -2\.0: must be ≥ 0.*lower it, or give a base",
         ),
         ({"group_floor": [NAN, 0]}, r"group_floor\[0\] \(group 0\) is nan: must be finite and ≥ 0"),
         ({"group_floor": [0, -1]}, r"group_floor\[1\] \(group 1\) is -1\.0.*0 is no bound"),
