@@ -431,13 +431,13 @@ class Problem:
             if self.within == 0:  # only the mean counts
                 mean = group_sum(base, self.groups.code, spent.size)
                 below = below & (mean < 0)[self.groups.code]
-            refuse_first(
-                "floor",
-                base,
-                ~below,
-                "so that nobody's utility at the floors is negative",
-                "a floor on an item with a negative benefit takes away more than there is",
-            )
+            if below.any():
+                i = int(np.argmax(below))
+                raise ValueError(
+                    f"floor leaves person {i} with a utility of {base[i]}: must be ≥ 0; a floor on "
+                    f"an item with a negative benefit takes away more than there is: lower it, or "
+                    f"give a baseline"
+                )
         object.__setattr__(self, "baseline", have)
         object.__setattr__(self, "base", base)
         object.__setattr__(self, "spent_at_floors", spent)

@@ -458,6 +458,7 @@ class Levels(Pieces):
         begins, rate = self.level[piece], self.log_rate[piece]
         with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
             more = np.maximum(money - self.money[piece], 0.0)
+            more = np.where(self.money[piece] == np.inf, 0.0, more)  # begins beyond the doubles
             later = begins + np.log1p(more / np.exp(rate + begins))
             later = np.where(more == 0, begins, later)
             return np.where(begins == -np.inf, np.log(more) - rate, later)

@@ -16,10 +16,8 @@ import mpmath
 import numpy as np
 import pytest
 from helpers import BALANCE, SOLVER
-from scipy.optimize import linprog
 
 import alphafair as af
-from alphafair.reference import SolverError, solve_cvxpy
 
 ALPHAS = (0, 0.5, 1, 2, 5, np.inf)
 WITHINS = (0, 0.3, 0.5, 1, 2, np.inf)
@@ -101,6 +99,9 @@ def test_certified_with_every_subset_of_the_arguments(alpha, within):
 # --- (c) a solver ---------------------------------------------------------------------------------
 @pytest.mark.parametrize(("alpha", "within"), list(itertools.product(ALPHAS, WITHINS)))
 def test_cvxpy_finds_nothing_better(alpha, within):
+    pytest.importorskip("cvxpy")
+    from alphafair.reference import SolverError, solve_cvxpy
+
     solved = 0
     for number in range(ALPHAS.index(alpha) + WITHINS.index(within), len(SUBSETS), 16):
         problem = random_problem(number, within, SUBSETS[number])
@@ -163,6 +164,7 @@ INNER = [s for s in SUBSETS if set(s) <= {"baseline", "floor", "cap"}]
 
 @pytest.mark.parametrize("given", INNER, ids="-".join)
 def test_mean_and_minimum_are_linear_programs(given):
+    linprog = pytest.importorskip("scipy.optimize").linprog
     for seed, within in itertools.product(range(4), (0, np.inf)):
         problem = random_problem(900 + seed, within, given)
         for money in money_grid(problem):

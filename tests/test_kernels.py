@@ -1,0 +1,230 @@
+"""Every compiled loop and its plain twin agree, on integers with ties and on random numbers."""
+
+import os
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+import alphafair as af
+from alphafair import kernels
+from alphafair.kernels import numba
+from alphafair.value import Knapsack
+
+compiled = pytest.mark.skipif(numba() is None, reason="numba is not installed, or unwanted")
+SEEDS = range(5)
+
+
+def tied(rng, shape, low=1):
+    """Small integers times 0.1: many ties, some of them but for rounding."""
+    return rng.integers(low, 6, shape) * 0.1
+
+
+def pieces(rng, groups=7):
+    """Items of groups, some of which have none; positions, starts, an increasing column."""
+    count = rng.integers(0, 9, groups)
+    start = np.concatenate([[0], np.cumsum(count + 1)])
+    money = kernels.prefix_sums(tied(rng, start[-1], low=0), start)
+    return start, money
+
+
+@compiled
+@pytest.mark.parametrize("seed", SEEDS)
+@pytest.mark.parametrize("size", [1, 40, 5000])
+def test_group_sum(seed, size):
+    rng = np.random.default_rng(seed)
+    value, code = rng.uniform(0, 1, size), rng.integers(0, 4, size)
+    one = kernels._sum_kernel.compiled(value, code, 5)
+    other = kernels._sum_kernel.plain(value, code, 5)
+    np.testing.assert_allclose(other, one, rtol=1e-14)
+    exact = [np.longdouble(value[code == k]).sum() for k in range(5)]
+    np.testing.assert_allclose(one, np.array(exact, float), rtol=1e-15)
+
+
+@compiled
+@pytest.mark.parametrize("seed", SEEDS)
+@pytest.mark.parametrize("shape", [(1, 1), (30, 3), (400, 2)])
+def test_best_ratios(seed, shape):
+    """To the bit, with ties, benefits ≤ 0, costs that broadcast, and owners without items."""
+    rng = np.random.default_rng(seed)
+    benefit, owner = tied(rng, shape, low=-1), rng.integers(0, 6, shape[0])
+    for cost in (tied(rng, shape), tied(rng, (1, shape[1])), tied(rng, (shape[0], 1)), np.ones(1)):
+        (b, *b_step), (c, *c_step) = (kernels.flat_steps(x, shape) for x in (benefit, cost))
+        arguments = (b, tuple(b_step), c, tuple(c_step), shape, owner, 7)
+        one = kernels._scan_kernel.compiled(*arguments)
+        other = kernels._scan_kernel.plain(*arguments)
+        for x, y in zip(one, other, strict=True):
+            assert np.array_equal(x, y)
+
+
+@compiled
+def test_the_scan_finds_what_is_not_valid():
+    for bad in (np.nan, np.inf, -np.inf, 0.0, -1.0):
+        for place in (0, 1):
+            tables = np.ones((2, 3))
+            tables[place, 1] = bad
+            expected = place == 0 and np.isfinite(bad)
+            scan, owner = kernels._scan_kernel, np.zeros(3, np.intp)
+            arguments = (tables[0], (1, 1), tables[1], (1, 1), (3, 1), owner, 1)
+            assert scan.compiled(*arguments)[2] == scan.plain(*arguments)[2] == expected
+
+
+def test_the_scan_takes_the_first_maximum_of_the_rounded_ratio():
+    """b/c = 0.3/0.1 and 0.6/0.2 round to neighbours; the threshold lets the larger one through."""
+    for ratios in ([(0.3, 0.1), (0.6, 0.2), (3.0, 1.0)], [(3.0, 1.0), (0.3, 0.1), (0.6, 0.2)]):
+        b, c = np.array(ratios).T
+        item = kernels._best_ratios(b, (1, 1), c, (1, 1), (3, 1), np.zeros(3, int), 1)[1]
+        assert item[0] == np.argmax(b / c)
+    rng = np.random.default_rng(0)
+    b, c = (rng.integers(1, 40, (2, 4000)) * 0.1) * [[1.0], [0.3]]
+    owner = np.repeat(np.arange(1000), 4)
+    item = kernels._best_ratios(b, (1, 1), c, (1, 1), (4000, 1), owner, 1000)[1]
+    assert np.array_equal(item % 4, (b / c).reshape(1000, 4).argmax(axis=1))
+
+
+@compiled
+@pytest.mark.parametrize("seed", SEEDS)
+def test_fill(seed):
+    rng = np.random.default_rng(seed)
+    for cap in (tied(rng, (9, 4)), tied(rng, (1, 4)), tied(rng, (9, 1))):
+        item = rng.permutation(36)[:20]
+        one, other = np.zeros((2, 9, 4))
+        kernels._fill_kernel.compiled(one, *kernels.flat_steps(cap, (9, 4)), item)
+        kernels._fill_kernel.plain(other, *kernels.flat_steps(cap, (9, 4)), item)
+        assert np.array_equal(one, other)
+
+
+@compiled
+@pytest.mark.parametrize("seed", SEEDS)
+def test_locate_and_filled(seed):
+    rng = np.random.default_rng(seed)
+    start, money = pieces(rng)
+    for target in (
+        tied(rng, 7, low=0),
+        rng.uniform(-1, 3, 7),
+        money[start[:-1]],
+        money[start[1:] - 1],
+    ):
+        one = kernels.LOCATE.compiled(money, start, target)
+        assert np.array_equal(one, kernels.LOCATE.plain(money, start, target))
+        item = rng.permutation(money.size)
+        full = kernels.FILLED.compiled(item, start, one)
+        assert np.array_equal(full, kernels.FILLED.plain(item, start, one))
+
+
+def random_knapsack(rng, persons=300):
+    """Items that tie, with floors, items that cannot move and costs that broadcast."""
+    floor = np.where(rng.random((persons, 3)) < 0.2, 0.1, 0.0)
+    room = tied(rng, (persons, 3), low=0)
+    cap = np.where(rng.random((persons, 3)) < 0.1, np.inf, floor + room)
+    benefit = tied(rng, (persons, 3), low=-1)
+    benefit[:20], cap[:20] = 1.0, 1.0
+    return af.Problem(
+        benefit, tied(rng, (1, 3)), np.concatenate([np.arange(20), rng.integers(0, 20, persons - 20)]),
+        50.0, cap=cap, floor=floor, baseline=rng.uniform(0, 2, persons),
+    )  # fmt: skip
+
+
+@compiled
+@pytest.mark.parametrize("seed", SEEDS)
+@pytest.mark.parametrize("persons", [40, 300, 2000])
+def test_knapsacks(seed, persons, monkeypatch):
+    """The same items in the same order; money and utility up to a rounding of the sums."""
+    problem = random_knapsack(np.random.default_rng(seed), persons)
+    plain = problem._build_value(50.0)
+    monkeypatch.setattr("alphafair.problem.compiles", lambda *_: True)
+    fast = problem._build_value(50.0)
+    assert isinstance(plain, Knapsack)
+    assert np.array_equal(plain.start, fast.start)
+    assert np.array_equal(plain.item, fast.item)
+    for name in ("slope", "money", "value"):
+        np.testing.assert_allclose(
+            getattr(fast, name), getattr(plain, name), rtol=2e-15, err_msg=name
+        )
+
+
+@compiled
+@pytest.mark.parametrize(("of_value", "of_slope"), [(0.0, 1.0), (0.5, 1.0), (1.0, 0.5), (1.0, 0.0)])
+def test_search_and_demand(of_value, of_slope):
+    rng = np.random.default_rng(1)
+    value = random_knapsack(rng)._build_value(50.0)
+    log_weight = np.log(rng.integers(1, 4, 20) / 3)
+    search = value.searcher(of_value, of_slope, log_weight)
+    rest = (value.value, value.slope, True, value.start, log_weight)
+    least, most = value.least, np.minimum(value.most, 0.2)
+    for level in np.linspace(-8, 4, 60):
+        piece = search(level)
+        assert np.array_equal(piece, kernels.SEARCH.compiled(level, of_value, of_slope, *rest))
+        money, stretch = value.money_at(level, piece, of_value, of_slope, log_weight)
+        bounded = np.clip(money, least, most)
+        stretch = np.where(bounded == money, stretch, 0.0)
+        found = kernels.DEMAND.compiled(
+            level, of_value, of_slope, value.value, value.slope, value.money, value.start,
+            log_weight, least, most,
+        )  # fmt: skip
+        assert np.array_equal(found[0], piece)
+        np.testing.assert_allclose(found[1], bounded, rtol=1e-14)
+        assert found[2] == pytest.approx(bounded.sum(), rel=1e-14)
+        same = (found[3] > 0) == (stretch > 0)
+        assert (same | np.isclose(found[1], least) | np.isclose(found[1], most)).all()
+
+
+@compiled
+def test_running_totals_carry_what_they_round_off():
+    """10⁵ lengths of 0.1 after 10⁹: a plain running sum would be off by 1e−3."""
+    size = 10**5
+    start, order = np.array([0, size + 1]), np.arange(size + 1, dtype=np.int32)
+    item, slope, money, value = (
+        np.arange(size + 1),
+        np.ones(size + 1),
+        np.full(size + 1, 0.1),
+        np.zeros(size + 1),
+    )
+    spent = np.array([1e9])
+    kernels.TOTALS.compiled(
+        item, slope, money, value, order, start, np.ones(1), spent, spent.copy()
+    )
+    for total in (money, value):
+        assert total[-1] - 1e9 == pytest.approx(1e4, abs=2.4e-7)  # two roundings of 1e9
+
+
+def test_values_that_only_the_last_bits_tell_apart_are_sorted():
+    """The key keeps the leading bits; a stable sort puts right what they cannot tell."""
+    rng = np.random.default_rng(0)
+    value = 1 + rng.integers(0, 50, 3000) * np.finfo(float).eps
+    assert np.array_equal(kernels.falling(value), np.argsort(-value, kind="stable"))
+    one = np.array([2.0])
+    assert kernels.falling(one).tolist() == [0]
+
+
+PROGRAM = """
+import sys
+import numpy as np, alphafair as af
+rng = np.random.default_rng(0)
+benefit, cost = rng.uniform(0.5, 5, (2, 10_000, 2))
+group, cap = rng.integers(0, 50, 10_000), rng.uniform(0, 2, (10_000, 2))
+found = []
+for within in (0, 0.5, np.inf):
+    for options in ({}, {"cap": cap}, {"baseline": 1.0}):
+        problem = af.Problem(benefit, cost, group, 5000.0, within, **options)
+        for alpha in (0, 0.5, 2, np.inf):
+            a = problem.allocate(alpha)
+            found += [a.dose.ravel(), a.group_budget, a.group_utility]
+np.save(sys.argv[1], np.concatenate(found))
+print("numba" in sys.modules)
+"""
+
+
+@compiled
+def test_whole_allocations_of_20_000_items_do_not_depend_on_numba(tmp_path):
+    found = {}
+    for wanted in ("0", "1"):
+        path = tmp_path / f"{wanted}.npy"
+        run = subprocess.run(
+            [sys.executable, "-c", PROGRAM, path], check=True, capture_output=True, text=True,
+            env=os.environ | {"ALPHAFAIR_NUMBA": wanted},
+        )  # fmt: skip
+        assert run.stdout.split() == [str(wanted == "1")]
+        found[wanted] = np.load(path)
+    np.testing.assert_allclose(found["1"], found["0"], rtol=1e-14, atol=1e-15 * 5000)
