@@ -201,6 +201,7 @@ class _Market:
             if turn < MOST_NEWTON:  # next to α = 0 demand is all steps, and Newton's creep
                 bounds = (at.level, np.inf) if up else (-np.inf, at.level)
                 level = self._newton(at, budget, *bounds, level)
+                level = min(max(level, at.level - step), at.level + step)  # where all but flat
             if abs(level - at.level) < NEAR:  # twice as far, or it may fall short for ever
                 move = max(2 * abs(level - at.level), EPSILON * (1 + abs(level)))
                 level = at.level + (move if up else -move)
