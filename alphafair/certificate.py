@@ -58,6 +58,7 @@ FEW = 300  # groups: a loop over so many is faster than to double all their sums
 MOST_PRICES = 20  # tried for the relative gap
 SMALL_WASTE = 1e-6  # below, another price changes nothing that one sees
 FARTHEST = 1e7  # in price levels
+MOST_NEWTON = 6  # steps before both ends are known: where nobody moves they creep for ever
 MOST_STEPS = 200  # Newton needs a handful, bisection at a jump some sixty
 
 P = ParamSpec("P")
@@ -689,7 +690,8 @@ class _Market:
             else:
                 new = low + step if np.isfinite(low) else high - step
                 step *= 2
-                if low < newton < high and abs(newton - level) < abs(new - level):
+                near = abs(newton - level) < abs(new - level)  # False for NaN
+                if turn < MOST_NEWTON and near and low < newton < high:
                     new = newton
             if not low < new < high or abs(level) > FARTHEST:
                 break
