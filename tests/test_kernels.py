@@ -120,9 +120,10 @@ def random_knapsack(rng, persons=300):
     cap = np.where(rng.random((persons, 3)) < 0.1, np.inf, floor + room)
     benefit = tied(rng, (persons, 3), low=-1)
     benefit[:20], cap[:20] = 1.0, 1.0
+    group = np.concatenate([np.arange(20), rng.integers(0, 20, persons - 20)])
     return af.Problem(
-        benefit, tied(rng, (1, 3)), np.concatenate([np.arange(20), rng.integers(0, 20, persons - 20)]),
-        50.0, cap=cap, floor=floor, baseline=rng.uniform(0, 2, persons),
+        benefit, tied(rng, (1, 3)), group, 50.0,
+        cap=cap, floor=floor, baseline=rng.uniform(0, 2, persons),
     )  # fmt: skip
 
 
