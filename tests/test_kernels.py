@@ -115,7 +115,7 @@ def test_locate_and_filled(seed):
 
 def random_knapsack(rng, persons=300):
     """Items that tie, with floors, items that cannot move and costs that broadcast."""
-    floor = np.where(rng.random((persons, 3)) < 0.2, 0.1, 0.0)
+    floor = np.where(rng.random((persons, 3)) < 0.2, 0.05, 0.0)
     room = tied(rng, (persons, 3), low=0)
     cap = np.where(rng.random((persons, 3)) < 0.1, np.inf, floor + room)
     benefit = tied(rng, (persons, 3), low=-1)
