@@ -115,14 +115,16 @@ def test_locate_and_filled(seed):
 
 def random_knapsack(rng, persons=300):
     """Items that tie, with floors, items that cannot move and costs that broadcast."""
-    floor = np.where(rng.random((persons, 3)) < 0.2, 0.1, 0.0)
+    floor = np.where(rng.random((persons, 3)) < 0.2, 0.05, 0.0)
     room = tied(rng, (persons, 3), low=0)
     cap = np.where(rng.random((persons, 3)) < 0.1, np.inf, floor + room)
     benefit = tied(rng, (persons, 3), low=-1)
     benefit[:20], cap[:20] = 1.0, 1.0
     group = np.concatenate([np.arange(20), rng.integers(0, 20, persons - 20)])
-    bounds = {"cap": cap, "floor": floor, "baseline": rng.uniform(0, 2, persons)}
-    return af.Problem(benefit, tied(rng, (1, 3)), group, 50.0, **bounds)
+    return af.Problem(
+        benefit, tied(rng, (1, 3)), group, 50.0,
+        cap=cap, floor=floor, baseline=rng.uniform(0, 2, persons),
+    )  # fmt: skip
 
 
 @compiled

@@ -69,6 +69,7 @@ def test_inputs_are_left_alone_and_results_do_not_change_the_problem():
         np.array([[1], [1], [0], [0]]),
         np.array([200, 200, 3, 3], np.uint8),
         np.array([2**64 - 1, 2**64 - 1, 0, 0], np.uint64),
+        np.array([2**64 - 1, 2**64 - 1, 2**64 - 3, 2**64 - 3], np.uint64),
         np.array([2**62, 2**62, -(2**62), -(2**62)]),
         np.array([127, 127, -128, -128], np.int8),
         [True, True, False, False],
