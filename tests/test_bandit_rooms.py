@@ -83,6 +83,7 @@ def test_numpy_alone_is_enough_for_large_arms():
     code = """
 from alphafair.models.bandits.indices import elimination, index, panel
 elimination.LARGE = index.IN_PLACE = 10
+elimination.STRIP = 20
 arm = examples.random_dense(130, seed=1)
 values = whittle_index(arm, discount=0.9)
 print(index_residual(arm, values, discount=0.9) < 1e-12)
