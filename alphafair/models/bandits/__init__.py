@@ -20,6 +20,7 @@ them), `exact` and `learning`.  What they share stands beside them: arms, counts
 simulation and examples.
 """
 
+from ..common import Simulation
 from . import examples
 from .arms import Arm
 from .exact import discounted_reward, optimal_value, policy_value, stationary_reward
@@ -51,13 +52,7 @@ from .planning import (
     stationary_relaxation,
 )
 from .policies import Policy, PriorityPolicy, whittle_policy
-from .simulate import (
-    Simulation,
-    simulate_average,
-    simulate_discounted,
-    simulate_finite,
-    trajectory,
-)
+from .simulate import simulate_average, simulate_discounted, simulate_finite, trajectory
 
 __all__ = [
     "Arm",

@@ -34,10 +34,10 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from ....checks import Floats
-from ....progress import counted
+from ...common import counted, scipy
 from ..arms import Arm, discount_factor, rewards, transitions
 from ..chains import closed_classes
-from ..sparse import as_dense, is_sparse, scipy
+from ..sparse import as_dense, is_sparse
 from .elimination import Outcome, eliminate
 from .panel import BROKEN, SINGULAR
 
