@@ -336,8 +336,8 @@ def test_conveyor():
         (lambda: examples.task_scheduling([]), r"hazard has shape \(0,\): must be \(n,\)"),
         (lambda: examples.bernoulli(0), "length is 0.0: must be a whole number ≥ 1"),
         (lambda: examples.bernoulli_state([1, 0], 1), "a and b must be ≥ 1"),
-        (lambda: examples.nonindexable(3), "example is 3.0: must be a whole number from 1 to 2"),
-        (lambda: examples.cycle_example(0), "example is 0.0: must be a whole number from 1 to 3"),
+        (lambda: examples.nonindexable(3), "example is 3.0: must be a whole number ≥ 1 and ≤ 2"),
+        (lambda: examples.cycle_example(0), "example is 0.0: must be a whole number ≥ 1 and ≤ 3"),
     ],
 )
 def test_errors(call, message):

@@ -14,8 +14,13 @@ channels and probes.  `Arm` says how one arm moves and what it pays; `examples` 
   `discounted_reward`, `policy_value`, and `optimal_value` for the best) and simulated for thousands
   (`simulate_average`, `simulate_discounted`, `simulate_finite`, `trajectory`).
 - Where the arms are not known, `learning` has rules that learn them while they allocate.
+
+Each question has a wing of its own: `indices`, `planning` (relaxations and the policies made of
+them), `exact` and `learning`.  What they share stands beside them: arms, counts, policies,
+simulation and examples.
 """
 
+from ..common import Simulation
 from . import examples
 from .arms import Arm
 from .exact import discounted_reward, optimal_value, policy_value, stationary_reward
@@ -47,13 +52,7 @@ from .planning import (
     stationary_relaxation,
 )
 from .policies import Policy, PriorityPolicy, whittle_policy
-from .simulate import (
-    Simulation,
-    simulate_average,
-    simulate_discounted,
-    simulate_finite,
-    trajectory,
-)
+from .simulate import simulate_average, simulate_discounted, simulate_finite, trajectory
 
 __all__ = [
     "Arm",

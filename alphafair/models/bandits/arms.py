@@ -21,7 +21,8 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from ...checks import Floats, number, refuse_first
-from .sparse import as_dense, block_diagonal, is_sparse, scipy
+from ..common import scipy
+from .sparse import as_dense, block_diagonal, is_sparse
 
 _DISCOUNTED = "in (0, 1); without a discount the order in which rested arms begin does not matter"
 ROUNDING = 1e-7  # rows of probabilities printed with eight digits sum to 1 within this

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
-from ...checks import Floats, Integers, number, refuse_first
+from ...checks import Floats, Integers, refuse_first
 from .arms import Arm
 from .chains import components
 from .sparse import as_dense, stochastic
@@ -44,12 +44,6 @@ def normalized(arm: Arm) -> tuple[Floats, Floats]:
     """
     passive, active = (stochastic(as_dense(P)) for P in (arm.P0, arm.P1))
     return passive, active
-
-
-def whole(name: str, value: Any, least: int) -> int:
-    """A whole number in its range."""
-    expected = f"a whole number ≥ {least}"
-    return int(number(name, value, expected, lambda v: v >= least and v.is_integer()))
 
 
 def initial_counts(initial: ArrayLike, n_states: int, n_arms: int) -> Integers:

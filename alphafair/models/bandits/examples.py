@@ -13,8 +13,8 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from ...checks import Floats, Integers, number, refuse_first
+from ..common import whole
 from .arms import Arm
-from .counts import whole
 from .sparse import matrix_of
 
 ROWS = ("exponential", "uniform")
@@ -327,7 +327,7 @@ def nonindexable(example: int = 1) -> Arm:
         >>> [indexability(nonindexable(2), discount=beta).indexable for beta in (0.5, 0.9)]
         [True, False]
     """
-    if _which("example", example, 2) == 1:
+    if whole("example", example, 1, 2) == 1:
         return _printed(
             """0.005  0.793  0.202   0.718  0.254  0.028   0 0.699
                0.027  0.558  0.415   0.347  0.097  0.556   0 0.362
@@ -358,7 +358,7 @@ def cycle_example(example: int) -> Arm:
         >>> cycle_example(2).R1.tolist()
         [0.37401552, 0.11740814, 0.07866135]
     """
-    return _printed(_CYCLES[_which("example", example, 3) - 1])
+    return _printed(_CYCLES[whole("example", example, 1, 3) - 1])
 
 
 def singular_example() -> Arm:
@@ -507,13 +507,6 @@ def _rows(matrix: Floats) -> Floats:
     """Rows divided by their sums."""
     rescaled: Floats = matrix / matrix.sum(axis=1, keepdims=True)
     return rescaled
-
-
-def _which(name: str, value: int, last: int) -> int:
-    """The number of an example."""
-    return int(
-        number(name, value, f"a whole number from 1 to {last}", lambda n: n in range(1, last + 1))
-    )
 
 
 def _moves(

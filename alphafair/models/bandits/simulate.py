@@ -20,57 +20,19 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Iterator
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike
 
 from ...checks import Floats, Integers
-from ...progress import watched
+from ..common import Simulation, watched, whole
 from .arms import Arm, discount_factor
-from .counts import (
-    classes,
-    feasible,
-    initial_counts,
-    normalized,
-    refuse_classes,
-    whole,
-)
+from .counts import classes, feasible, initial_counts, normalized, refuse_classes
 from .policies import Policy
-from .sparse import scipy
 
 REMAINDER = 1e-8  # of the discounted reward: what comes after the last step, at most
 Batch = list[tuple[Integers, Floats]]
-
-
-class Simulation(NamedTuple):
-    """What R independent runs say of a mean, per arm.
-
-    Attributes:
-        mean: over all runs.
-        standard_error: of ``mean``; infinite for one run.
-        runs: R.
-        values: (R,) the result of each run.
-    """
-
-    mean: float
-    standard_error: float
-    runs: int
-    values: Floats
-
-    @classmethod
-    def of(cls, values: Floats) -> Simulation:
-        """The summary of the results of all runs, (R,)."""
-        runs = values.size
-        error = float(values.std(ddof=1) / np.sqrt(runs)) if runs > 1 else np.inf
-        return cls(float(values.mean()), error, runs, values)
-
-    @property
-    def interval(self) -> tuple[float, float]:
-        """Limits of the 95 % confidence interval, by Student's law; infinite for one run."""
-        quantile = scipy("Student's law").special.stdtrit(max(self.runs - 1, 1), 0.975)
-        reach = float(quantile) * self.standard_error
-        return self.mean - reach, self.mean + reach
 
 
 def simulate_average(
@@ -83,7 +45,7 @@ def simulate_average(
     warm_up: int | None = None,
     initial: ArrayLike | None = None,
     seed: int = 0,
-) -> Simulation:
+) -> Simulation[float]:
     """Long-run average reward per arm and step.
 
     Args:
@@ -139,7 +101,7 @@ def simulate_discounted(
     runs: int = 100,
     steps: int | None = None,
     seed: int = 0,
-) -> Simulation:
+) -> Simulation[float]:
     """Discounted reward per arm, Σ_t β^t r(t) from t = 0 on.
 
     Args:
@@ -184,7 +146,7 @@ def simulate_finite(
     *,
     runs: int = 100,
     seed: int = 0,
-) -> Simulation:
+) -> Simulation[float]:
     """Total reward per arm in T steps.
 
     Args:
@@ -261,7 +223,7 @@ def _sum(
     n_arms: int,
     runs: int,
     seed: int,
-) -> Simulation:
+) -> Simulation[float]:
     """Σ_t weight_t r(t)."""
     n_arms, runs = whole("n_arms", n_arms, 1), whole("runs", runs, 1)
     rng = np.random.default_rng(seed)

@@ -15,28 +15,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from ...checks import Floats
-
-
-def scipy(what: str = "this") -> Any:
-    """The library scipy, imported at the first call.
-
-    Args:
-        what: needs it, for the message.
-
-    Raises:
-        ImportError: it is not installed.
-
-    Example:
-        >>> scipy("the logarithm of the gamma function").special.gammaln(3.0).round(4).item()
-        0.6931
-    """
-    try:
-        import scipy as library
-    except ImportError as error:
-        raise ImportError(
-            f"{what} needs scipy, which is not installed: pip install scipy"
-        ) from error
-    return library
+from ..common import scipy
 
 
 def is_sparse(matrix: Any) -> bool:

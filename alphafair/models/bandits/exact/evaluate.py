@@ -33,12 +33,11 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from ....checks import Floats, Integers
-from ....progress import watched
+from ...common import scipy, watched, whole
 from ..arms import Arm, discount_factor
 from ..chains import closed_classes, reached
-from ..counts import classes, feasible, initial_counts, refuse_classes, whole
+from ..counts import classes, feasible, initial_counts, refuse_classes
 from ..policies import Policy, activation, active_arms
-from ..sparse import scipy
 from .configurations import Configurations, Moves, refuse_if_too_large
 
 DIRECT = 1000  # configurations up to which the chain is written down and solved directly (1 s)

@@ -42,7 +42,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ....checks import Floats, Integers
-from ..sparse import scipy
+from ...common import scipy
 from .panel import LARGE, RUNNING, TIE, panel
 
 BLOCK = 48  # pivots between two matrix products: W and the rows of a block stay in the cache

@@ -34,14 +34,15 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from ....checks import Floats
-from ....progress import counted
+from ...common import counted, scipy
 from ..arms import Arm, discount_factor, rewards, transitions
 from ..chains import closed_classes
-from ..sparse import as_dense, is_sparse, scipy
+from ..sparse import as_dense, is_sparse
 from .elimination import Outcome, eliminate
 from .panel import BROKEN, SINGULAR
 
 LARGE = 2000  # states from which on there is a progress bar
+IN_PLACE = 500  # states from which on it pays to load scipy, whose solver needs no copies
 
 
 class NotIndexableError(ValueError):
@@ -295,7 +296,7 @@ def _active_x(arm: Arm, beta: float) -> Floats:
 
 def _solved(matrix: Floats, right: Floats) -> Floats:
     """matrix⁻¹ · right, of large arms in the memory of the two, where scipy is installed."""
-    if len(matrix) >= LARGE:
+    if len(matrix) >= IN_PLACE:
         with suppress(ImportError):
             lapack = scipy().linalg.lapack
             *_, solution, info = lapack.dgesv(matrix, right, overwrite_a=True, overwrite_b=True)

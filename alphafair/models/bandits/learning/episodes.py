@@ -15,10 +15,9 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from ....checks import Floats, Integers, refuse_first
-from ....progress import counted
+from ...common import counted, scipy, whole
 from ..arms import Arm, discount_factor
-from ..counts import whole
-from ..sparse import as_dense, scipy
+from ..sparse import as_dense
 from .kernels import first_largest, gittins_indices, play, policy_loss
 from .learners import (
     JOINT,

@@ -47,9 +47,9 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from ....checks import Floats, Integers, refuse_first
+from ...common import scipy, whole
 from ..arms import ROUNDING, Arm
-from ..counts import whole
-from ..sparse import as_dense, scale_rows, scipy, stochastic
+from ..sparse import as_dense, scale_rows, stochastic
 
 ACTIVE, SPLIT, PASSIVE, EMPTY = 1, 0, -1, 2  # codes of S⁺, S⁰, S⁻ and S^∅ in a partition
 POSITIVE = 1e-9  # fractions up to this are 0: HiGHS keeps its constraints to 1e-10

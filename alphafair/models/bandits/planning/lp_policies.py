@@ -30,10 +30,8 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ....checks import Floats, Integers
-from ....progress import counted
-from ..counts import whole
+from ...common import counted, scipy, whole
 from ..policies import active_arms, in_order
-from ..sparse import scipy
 from .finite_horizon import (
     ACTIVE,
     POSITIVE,

@@ -30,11 +30,11 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from ....checks import Floats, Integers, number
+from ...common import scipy, whole
 from ..arms import Arm
 from ..chains import closed_classes
-from ..counts import whole
 from ..policies import activation, in_order
-from ..sparse import scipy, stochastic
+from ..sparse import stochastic
 
 BORDER = 1e-9  # fractions this close are equal: they are computed to 1e−12 or better
 DETECT = 1e-9  # an orbit that comes back this close is tried for a cycle

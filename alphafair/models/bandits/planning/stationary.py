@@ -31,11 +31,12 @@ from typing import Any
 import numpy as np
 
 from ....checks import Floats, Integers
+from ...common import scipy
 from ..arms import Arm
 from ..chains import closed_classes
 from ..indices import MultichainError, NotIndexableError, advantage, whittle_index
 from ..policies import activation
-from ..sparse import as_dense, scipy
+from ..sparse import as_dense
 from .mean_map import (
     BORDER,
     affine_piece,
