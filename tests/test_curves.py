@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 import alphafair as af
 from alphafair import curves
+from alphafair.kernels import numba
 
 
 def test_hull_by_hand():
@@ -56,6 +57,7 @@ def test_both_twins_find_the_same_hulls(seed):
         assert loop.dtype == plain.dtype
 
 
+@pytest.mark.skipif(numba() is None, reason="numba is not installed, or unwanted")
 def test_a_large_input_is_compiled(monkeypatch):
     """And gives what the plain twin gives to the bit."""
     money, gain = np.random.default_rng(0).uniform(0.1, 5, (2, 1000, 4))
