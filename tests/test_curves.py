@@ -63,7 +63,8 @@ def test_a_large_input_is_compiled(monkeypatch):
     money, gain = np.random.default_rng(0).uniform(0.1, 5, (2, 1000, 4))
     plain = af.concave_segments(money, gain)
     assert curves._hull_kernel._compiled is None
-    monkeypatch.setattr(curves._hull_kernel, "large", 1)
+    for limit in ("large", "_if_loaded"):
+        monkeypatch.setattr(curves._hull_kernel, limit, 1)
     for one, other in zip(plain, af.concave_segments(money, gain), strict=True):
         np.testing.assert_array_equal(one, other)
     assert curves._hull_kernel._compiled is not None
