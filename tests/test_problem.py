@@ -144,11 +144,12 @@ def test_the_scan_is_the_first_maximum_of_the_rounded_ratio():
 
 
 def test_group_sum_is_compensated():
-    from alphafair.problem import group_sum
+    from alphafair.kernels import group_sum, numba
 
     value = np.full(10**6, 0.1)
     total = group_sum(value, np.zeros(10**6, np.intp), 1)[0]
-    assert abs(total - 1e5) <= 2e-11  # a plain loop is off by 1.3e-6
+    # A plain loop is off by 1.3e-6; without numba the sum goes by blocks, right to 1e-12.
+    assert abs(total - 1e5) <= (2e-11 if numba() else 1e-12 * 1e5)
     assert abs(sum(value.tolist()) - 1e5) < 1e-5
 
 

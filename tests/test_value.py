@@ -8,6 +8,7 @@ import pytest
 from helpers import BALANCE
 
 import alphafair as af
+from alphafair.value import log_quotient
 
 WITHINS = (0, 0.3, 1, 2, np.inf)
 ALPHAS = (0, 0.5, 1, 3, np.inf)
@@ -173,6 +174,13 @@ def test_continuous_where_the_formula_changes(money):
         )
         np.testing.assert_allclose(low, middle, rtol=near)
         np.testing.assert_allclose(high, middle, rtol=near)
+
+
+def test_quotients_beyond_the_doubles_have_a_logarithm():
+    """Numbers of 1e±200: their quotients overflow or vanish, the logarithms are ±400 log 10."""
+    value, reference = np.array([1e200, 1e-200, 3.0, 0.0]), np.array([1e-200, 1e200, 1.5, 1.0])
+    expected = [400 * np.log(10), -400 * np.log(10), np.log(2), -np.inf]
+    assert log_quotient(value, reference).tolist() == pytest.approx(expected, rel=1e-15)
 
 
 def test_little_aversion_tends_to_none():
