@@ -614,11 +614,9 @@ class _Rates:
     def _across(self, slope: Floats) -> None:
         """Stretch S = K/g, who fixes the level of the price, who takes the free money."""
         open_ = self.is_open
-        flat = open_ & (slope <= 0)
         with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
-            stretch = np.where(open_ & ~flat, self.total / self.into_doses / slope, 0.0)
-        if not flat.any() and np.isinf(stretch).any():  # α next to 0
-            flat = np.isinf(stretch)
+            stretch = np.where(open_, self.total / self.into_doses / slope, 0.0)
+        flat = ~np.isfinite(stretch)  # g = 0 at α = 0, or next to it
         if flat.any():
             stretch[flat] = 0.0
             share = flat / flat.sum()

@@ -135,6 +135,15 @@ def test_money_left(alpha):
     assert a.jacobian().jvp(cap=1.0)[:, 0].tolist() == [1, 1, 1, 0]
 
 
+def test_no_money_is_left_by_a_rounding():
+    """1.8 in tenths: the parts of the budget that the caps take add up to a rounding more than 1."""
+    cap = 0.1 * np.array([6, 5, 3, 3, 1])
+    a = af.allocate(np.ones(5), 1.0, range(5), 1.8, 1, cap=cap)
+    assert a.group_share.sum() > 1
+    assert (a.dose[:, 0] == cap).all()
+    assert a.money_left == 0
+
+
 # --- the kink: the budget exactly fills segments ------------------------------------------------
 @pytest.mark.parametrize("alpha", [0.5, 1, 2])
 def test_the_price_at_a_kink_is_that_of_one_more_unit(alpha):
@@ -156,6 +165,33 @@ def test_a_kink_is_found_through_rounding():
     a = af.allocate(np.arange(12, 0, -1.0), 1.0, np.zeros(12), 1.0, 1, cap=0.1)
     assert a.dose[:, 0].tolist() == [0.1] * 10 + [0.0] * 2
     assert a.price == pytest.approx(2 / a.group_utility[0] / 12, rel=EXACT)
+
+
+@pytest.mark.parametrize(
+    ("benefit", "tenths", "price"),
+    [
+        ([6, 1, 5, 5, 3, 1, 3, 5, 5], [3, 9, 6, 9, 9, 9, 9, 9, 6], 1 / 12),
+        ([1, 4, 6, 3, 4, 6, 1, 3, 5], [6, 3, 6, 9, 9, 9, 3, 6, 9], 5 / 27),
+    ],
+)
+def test_a_kink_of_three_groups_is_found_through_rounding(benefit, tenths, price):
+    """5.1 fills segments of some tenths exactly; a rounding more or less has another price."""
+    a = af.allocate(benefit, 1.0, [0, 1, 2] * 3, 5.1, 2, cap=0.1 * np.array(tenths))
+    assert ((a.dose == 0) | a.at_cap).all()
+    assert a.price == pytest.approx(price, rel=1e-12)
+    more = af.allocate(benefit, 1.0, [0, 1, 2] * 3, 5.1 + 1e-6, 2, cap=0.1 * np.array(tenths))
+    assert (more.welfare - a.welfare) / 1e-6 == pytest.approx(price, rel=1e-5)
+
+
+@pytest.mark.parametrize("alpha", [0, 1e-310, 5e-324])
+def test_next_to_zero_the_open_item_takes_all(alpha):
+    """1/α overflows: the derivatives are those at α = 0."""
+    a = af.allocate([3.0, 2.0, 1.0], 1.0, [0, 1, 2], 2.5, alpha, cap=[1.0, 1.0, 1.0])
+    np.testing.assert_allclose(a.dose[:, 0], [1, 1, 0.5], rtol=EXACT)
+    jacobian = a.jacobian()
+    np.testing.assert_allclose(jacobian.jvp(budget=1.0)[:, 0], [0, 0, 1], atol=EXACT)
+    np.testing.assert_allclose(jacobian.jvp(cap=[1.0, 0, 0])[:, 0], [1, 0, -1], atol=EXACT)
+    assert jacobian.vjp([1.0, 2.0, 4.0]).budget == pytest.approx(4)
 
 
 # --- the certificate, which does not know how it was solved --------------------------------------
