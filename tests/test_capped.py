@@ -136,7 +136,7 @@ def test_money_left(alpha):
 
 
 def test_no_money_is_left_by_a_rounding():
-    """1.8 in tenths: the parts of the budget that the caps take add up to a rounding more than 1."""
+    """1.8 in tenths: the shares of the budget that the caps take add up to more than 1."""
     cap = 0.1 * np.array([6, 5, 3, 3, 1])
     a = af.allocate(np.ones(5), 1.0, range(5), 1.8, 1, cap=cap)
     assert a.group_share.sum() > 1

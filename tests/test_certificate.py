@@ -330,3 +330,10 @@ def test_large_aversion_inside_groups():
     for within in (1e6, 1e9):
         problem = bounded(within, "baseline", "cap")
         assert af.optimality_gap(problem.allocate(1).dose, problem, 1).relative_gap <= 1e-11
+
+
+def test_beyond_the_doubles_the_bound_is_infinite_and_not_nan():
+    problem = af.Problem([1e236, 1e-261, 1e-296], 1.0, [0, 0, 1], 1e289, within=1)
+    bound = af.optimality_gap([1e119, 1e81, 1e-200], problem, np.inf)
+    assert bound.gap == np.inf
+    assert 0 <= bound.relative_gap <= 1
