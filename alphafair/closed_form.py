@@ -269,6 +269,7 @@ class _Market:
         slack = ROUNDING * (1 + np.abs(self.log_weight).max() + abs(high.level))
         for count in range(MOST_STEPS):
             if high.level - low.level <= 2 * slack:
+                low, high = self.at(high.level - 2 * slack), self.at(high.level + slack)
                 break
             level = low.level + (high.level - low.level) / 2
             jump = self._jump(low, high)
@@ -279,6 +280,10 @@ class _Market:
                 part = min(max((budget - low.total) / (high.total - low.total), 0.02), 0.98)
                 secant = low.level + part * (high.level - low.level)
                 level = self._newton(nearest, budget, low.level, high.level, secant)
+            if jump is None and isinstance(self.value, Knapsack):  # still thousands of pieces
+                at = self.at(level)
+                low, high = (at, high) if at.total < budget else (low, at)
+                continue
             before, after = self.at(level - slack), self.at(level + slack)
             if before.total > budget:
                 high = before
