@@ -108,7 +108,7 @@ class Allocation:
             )
         return dose
 
-    @cached_property
+    @property
     def _dose_by_pieces(self) -> Floats:
         """(N, T) the floor, the cap on filled items, what is left on the items that move."""
         problem, items = self.problem, self.spending
@@ -310,12 +310,16 @@ class Allocation:
         if isinstance(value, Levels) and value.within < np.inf:
             begins = np.where(self.point.level == -np.inf, np.inf, value.least)
         inside = rises & (self.money > begins)
-        if self.problem.within == np.inf and (self.alpha == np.inf or not (inside & useful).any()):
-            return self._lowest(inside)
-        inside = inside & useful
+        # At ε = ∞ people rise at the lowest level where that is worth nothing to the others, too.
+        by_level = self.problem.within == np.inf and (
+            self.alpha == np.inf or not (inside & useful).any()
+        )
+        inside = inside if by_level else inside & useful
         some = inside if inside.any() else self._has_room & (self.point.log_slope > -np.inf)
+        if by_level:
+            return _least(self.point.level, some)
         if self.alpha == np.inf:
-            return inside if inside.any() else self._worst_of(some)
+            return inside if inside.any() else _least(self.point.log_utility, some)
         if not some.any():
             return some
         top = self._log_worth[some].max()
@@ -324,29 +328,10 @@ class Allocation:
         near = self._log_worth >= (top - slack * max(1.0, abs(top)) if np.isfinite(top) else top)
         return np.asarray(some & near)
 
-    def _lowest(self, some: NDArray[np.bool_]) -> NDArray[np.bool_]:
-        """(K,) at ε = ∞: where people rise at the lowest level, whatever it is worth to others."""
-        useful = self._has_room & (self.point.log_slope > -np.inf)
-        some = some if some.any() else useful
-        if not some.any():
-            return some
-        level = self.point.level
-        least = level[some].min()
-        near = 1e-12 * (1 + abs(least)) if np.isfinite(least) else 0.0
-        return np.asarray(some & (level <= least + near))
-
     @cached_property
     def worst_off(self) -> NDArray[np.bool_]:
         """(K,) True for the groups of least utility, up to rounding."""
-        return self._worst_of(np.ones(self.group_share.size, bool))
-
-    def _worst_of(self, some: NDArray[np.bool_]) -> NDArray[np.bool_]:
-        log_u = self.point.log_utility
-        if not some.any():
-            return some
-        least = log_u[some].min()
-        near = 1e-12 * (1 + abs(least)) if np.isfinite(least) else 0.0
-        return np.asarray(some & (log_u <= least + near))
+        return _least(self.point.log_utility, np.ones(self.group_share.size, bool))
 
     @cached_property
     def log_utility(self) -> Floats:
@@ -376,3 +361,12 @@ class Allocation:
             f"Allocation(alpha={self.alpha:g}, K={self.group_share.size}, "
             f"price={self.price:.6g}, equivalent_utility={self.equivalent_utility:.6g})"
         )
+
+
+def _least(value: Floats, some: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """(K,) which of some groups have the least value, a logarithm, up to rounding."""
+    if not some.any():
+        return some
+    least = value[some].min()
+    near = 1e-12 * (1 + abs(least)) if np.isfinite(least) else 0.0
+    return np.asarray(some & (value <= least + near))

@@ -258,10 +258,7 @@ class Pieces:
         """
         assert isinstance(self, Knapsack | Levels)
         if SEARCH.compiles(self.money.size):
-            if isinstance(self, Knapsack):
-                rest = (self.value, self.slope, True, self.start, log_weight)
-            else:
-                rest = (self.log_value, self.log_slope, False, self.start, log_weight)
+            rest = (self.log_value, self.log_slope, False, self.start, log_weight)
             return lambda level: SEARCH.compiled(level, of_value, of_slope, *rest)
         weight = np.repeat(of_slope * log_weight, np.diff(self.start))
         level_of = begins(of_value, of_slope, self.log_value, self.log_slope) - weight
@@ -516,10 +513,7 @@ class Levels(Pieces):
         return np.searchsorted(self.start, piece, side="right") - 1
 
     def moving_part(self, piece: Integers, level: Floats) -> tuple[Floats, Floats]:
-        """V = d log V / dτ, and 1 − v, without cancellation."""
-        if self.within == np.inf:
-            stuck = level >= self.log_top[self._group(piece)]
-            return np.where(stuck, 0.0, 1.0), np.where(stuck, 1.0, 0.0)
+        """The derivative v = d log V / dτ at ε < ∞, and 1 − v, without cancellation."""
         moving, rest = self._log_moving(piece, level), self.log_rest[piece]
         with np.errstate(over="ignore", invalid="ignore"):
             ratio = np.exp(rest - moving)
@@ -618,10 +612,14 @@ class Levels(Pieces):
         money = np.where(piece < first, self.money[first], self._spent(place, tau))
         return money, stretch
 
+    def _reach(self, point: Point) -> Floats:
+        """(M,) θ r^{1/ε}: the utility to which the level of the group brings whoever moves."""
+        with np.errstate(over="ignore", invalid="ignore"):
+            return np.exp(point.level[self.chains.code] + self.pull)
+
     def moving(self, point: Point) -> tuple[Integers, Floats]:
         """The items that move at this point, or would with one more unit, and their utility u."""
-        with np.errstate(over="ignore", invalid="ignore"):
-            reach = np.exp(point.level[self.chains.code] + self.pull)
+        reach = self._reach(point)
         begun = (reach >= self.lower * (1 - ROUNDING)) & (reach < self.upper * (1 - ROUNDING))
         items = np.flatnonzero(begun)
         if items.size > 1:  # of two that meet at a breakpoint, the later one goes on
@@ -639,9 +637,7 @@ class Levels(Pieces):
 
     def spending(self, point: Point, money: Floats) -> Spending:
         """Everybody is brought to the level of her group, as far as her items go."""
-        code, ratio = self.chains.code, self.chains.ratio
-        with np.errstate(over="ignore", invalid="ignore"):
-            reach = np.exp(point.level[code] + self.pull)
+        code, ratio, reach = self.chains.code, self.chains.ratio, self._reach(point)
         full = reach >= self.upper * (1 - ROUNDING)
         begun = np.flatnonzero((reach > self.lower) & ~full)
         paid = np.where(full, self.chains.length, 0.0)
