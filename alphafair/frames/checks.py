@@ -112,12 +112,6 @@ def _check_columns(native: Frame, schema: Any, columns: Columns) -> None:
     floor, cap = columns.floor, columns.cap
     if not (floor is None or cap is None or isinstance(floor, str) or isinstance(cap, str)):
         number("floor", floor, f"at most the cap, {float(cap)}", lambda v: v <= float(cap))
-    if columns.in_memory and not engine.is_eager(native):
-        raise TypeError(
-            f"{columns.in_memory[0]} needs an eager frame, because caps are filled in the order of "
-            f"the rows' ratios: collect the frame first (.collect(), .df(), .compute(), "
-            f".toPandas())"
-        )
     _check_names(native, schema, columns)
 
 

@@ -10,8 +10,10 @@ from ..allocation import Allocation
 from ..checks import Integers, number
 from ..problem import Problem
 from ..utility import check_alpha
+from . import engine
 from .checks import Columns, known_frame, marked_rows
 from .doses import doses_of_rows, refuse_overflow, with_dose, with_series
+from .lazy import solve_lazy
 from .memory import Table
 from .stages import by_person, take_census, within_groups
 
@@ -70,10 +72,11 @@ def allocate(
         weight: (K,) in the order of the sorted labels, or mapping label → w, > 0, or ``"size"``;
             default 1.
         baseline: column of the utility that the row's person has already, the same in all rows of a
-            person, or one number, finite, ≥ 0; eager frames only.
-        floor: column of lower bounds of the doses, or one number, 0 ≤ floor ≤ cap, finite; eager
+            person, or one number, finite, ≥ 0; at within > 0 eager frames only.
+        floor: column of lower bounds of the doses, or one number, 0 ≤ floor ≤ cap, finite; at
+            within > 0 eager frames only.
+        cap: column of upper bounds of the doses, or one number, may be ∞; at within > 0 eager
             frames only.
-        cap: column of upper bounds of the doses, or one number, may be ∞; eager frames only.
         group_floor, group_cap: (K,) in the order of the sorted labels, or mapping label → money:
             bounds of the groups' budgets.
 
@@ -156,6 +159,15 @@ def solve(
     people = by_person(rows, columns)
     census = take_census(rows, people, columns)
     bounds = {"group_floor": group_floor, "group_cap": group_cap}
+    if columns.in_memory and not engine.is_eager(native):
+        if within > 0:
+            raise TypeError(
+                f"{columns.in_memory[0]} at within > 0 needs an eager frame: collect the frame "
+                f"first (.collect(), .df(), .compute(), .toPandas())"
+            )
+        asked = {"budget": budget, "alpha": alpha, "within": within, "weight": weight}
+        doses, groups = solve_lazy(rows, census, columns, **asked, **bounds)
+        return Solution(with_dose(native, doses), groups, census.size)
     if columns.in_memory:
         table = Table.of(rows, columns.person)
         groups = table.problem(rows, columns, budget, within, weight, **bounds).allocate(alpha)

@@ -1,0 +1,233 @@
+"""The items of a frame whose rows stay in the engine: what can move, and where everybody begins.
+
+The engine writes, beside each row, what `alphafair.value` calls a chain, in the same units: money
+in budgets, utility in the best ratio of all times that.  A row can move if b > 0 and cap > floor;
+its length is the money ``c (cap − floor)``.  At ε = 0 the rows of a group are taken in the order of
+b/c, whoever they belong to.  At ε > 0 those of a person are taken one after the other: a row begins
+at her utility at the floors and what all her better rows add.  A join of a table with itself finds
+these sums, because some engines have no running sums.
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import narwhals as nw
+import numpy as np
+
+from ..checks import Floats
+from ..value import ENDLESS
+from . import engine
+from .checks import Columns
+from .engine import BASELINE, BENEFIT, BEST, CAP, COST, FLOOR, LEAST, RATIO, SIZE, Frame
+from .stages import Census, in_label_order
+
+SPAN, LENGTH, GAIN = "_af_span", "_af_length", "_af_gain"
+BASE, SPENT, HAVE = "_af_base", "_af_spent", "_af_have"
+AHEAD, NEXT, OTHER, ENDLESS_ROWS = "_af_ahead", "_af_next", "_af_other", "_af_endless"
+NEGATIVE, WORTHLESS, DIFFERS, MOVABLE = "_af_neg", "_af_worthless", "_af_differs", "_af_movable"
+
+
+class Start(NamedTuple):
+    """(K,) where the groups stand before any item moves, in relative units.
+
+    Attributes:
+        base: Σ utility of the members at the floors.
+        spent, length: money at the floors, and what the items can take besides; ∞ without a cap.
+        gain: at ε = 0, Σ utility that all items add, endless ones cut at `ENDLESS` budgets.
+        best, least: the largest and the least ratio of the items that can move; 0 for none.
+        items: how many rows can move.
+    """
+
+    base: Floats
+    spent: Floats
+    length: Floats
+    gain: Floats
+    best: Floats
+    least: Floats
+    items: Floats
+
+    @property
+    def most(self) -> Floats:
+        """(K,) what the groups can spend at most."""
+        return self.spent + self.length
+
+
+def movable_rows(rows: Frame, columns: Columns, unit: float, scale: float, within: float) -> Frame:
+    """Rows with SPAN, LENGTH and the relative RATIO, both 0 where nothing moves; BASE, SPENT.
+
+    BASE and SPENT are the utility and the money of the row's floor.
+    """
+    given = {CAP: np.inf, FLOOR: 0.0, BASELINE: 0.0}
+    argument = {CAP: columns.cap, FLOOR: columns.floor, BASELINE: columns.baseline}
+    missing = [nw.lit(v).alias(k) for k, v in given.items() if argument[k] is None]
+    if missing:
+        rows = rows.with_columns(*missing)
+    rows = rows.with_columns(
+        (nw.col(CAP) - nw.col(FLOOR)).alias(SPAN),
+        (nw.col(BENEFIT) * nw.col(FLOOR) / (unit * scale)).alias(BASE),
+        (nw.col(COST) / scale * nw.col(FLOOR)).alias(SPENT),
+        (nw.col(BASELINE) / (unit * scale)).alias(HAVE),
+        (nw.col(RATIO) / unit).alias(RATIO),
+    )
+    moves = (nw.col(SPAN) > 0) & (nw.col(RATIO) > 0)
+    rows = rows.with_columns(
+        nw.when(moves).then(nw.col(RATIO)).otherwise(nw.lit(0.0)).alias(RATIO),
+        nw.when(moves)
+        .then(nw.col(SPAN) * (nw.col(COST) / scale))
+        .otherwise(nw.lit(0.0))
+        .alias(LENGTH),
+    )
+    if within == 0:  # no group can fill it, and sums stay finite
+        long = nw.col(LENGTH) > ENDLESS
+        cut = nw.when(long).then(nw.lit(ENDLESS)).otherwise(nw.col(LENGTH))
+        rows = rows.with_columns(cut.alias(LENGTH))
+    return rows.with_columns((nw.col(RATIO) * nw.col(LENGTH)).alias(GAIN))
+
+
+def people_of(rows: Frame, columns: Columns) -> Frame:
+    """One row a person: BASE and SPENT at the floors, BEST and LEAST ratio, sums of the items."""
+    positive = nw.col(RATIO) > 0
+    rows = rows.with_columns(
+        nw.when(positive).then(nw.lit(1.0)).otherwise(nw.lit(0.0)).alias(MOVABLE),
+        nw.when(positive).then(nw.col(RATIO)).otherwise(nw.lit(np.inf)).alias(LEAST),
+        nw.col(RATIO).alias(BEST),
+        nw.col(HAVE).alias(DIFFERS),
+    )
+    if columns.person is not None:
+        rows = rows.group_by(columns.group, columns.person).agg(
+            *(nw.col(name).sum() for name in (BASE, SPENT, LENGTH, GAIN, MOVABLE)),
+            nw.col(BEST).max(),
+            nw.col(LEAST).min(),
+            nw.col(HAVE).max(),
+            nw.col(DIFFERS).min(),
+        )
+    rows = rows.with_columns((nw.col(BASE) + nw.col(HAVE)).alias(BASE))
+    return rows.with_columns(
+        _flag(nw.col(BASE) < 0, NEGATIVE),
+        _flag((nw.col(BEST) <= 0) & (nw.col(BASE) <= 0), WORTHLESS),
+        _flag(nw.col(HAVE) != nw.col(DIFFERS), DIFFERS),
+    )
+
+
+def _flag(condition: Any, name: str) -> Any:
+    return nw.when(condition).then(nw.lit(1.0)).otherwise(nw.lit(0.0)).alias(name)
+
+
+def take_start(
+    people: Frame, census: Census, columns: Columns, within: float, utility_unit: float
+) -> Start:
+    """`Start` by the second pass over the data, and what only people can be blamed for refused."""
+    sums = (BASE, SPENT, LENGTH, GAIN, MOVABLE, NEGATIVE, WORTHLESS, DIFFERS)
+    table = people.group_by(columns.group).agg(
+        nw.len().alias(SIZE),
+        *(nw.col(name).sum() for name in sums),
+        nw.col(BEST).max(),
+        nw.col(LEAST).min(),
+    )
+    found = in_label_order(engine.collect(table), columns.group)
+    same_rows(found[SIZE], census.size)
+    value = {name: np.array(found[name], float) for name in (*sums, BEST, LEAST)}
+    _refuse_people(people, census, columns, within, value, utility_unit)
+    least = np.where(np.isfinite(value[LEAST]), value[LEAST], 0.0)
+    return Start(
+        value[BASE], value[SPENT], value[LENGTH], value[GAIN], value[BEST], least,
+        value[MOVABLE],
+    )  # fmt: skip
+
+
+def same_rows(now: Any, before: Any) -> None:
+    """Refuse a frame that has other rows at every reading."""
+    if len(now) != len(before) or not np.allclose(now, before, rtol=1e-9, atol=0):
+        raise ValueError(
+            "the frame has other rows each time that it is read, by random numbers without a seed "
+            "or from a source that is being written: store it first, then allocate"
+        )
+
+
+def _refuse_people(
+    people: Frame,
+    census: Census,
+    columns: Columns,
+    within: float,
+    value: dict[str, Floats],
+    utility_unit: float,
+) -> None:
+    if value[DIFFERS].any():
+        who = _first(people, columns, nw.col(DIFFERS) > 0)
+        raise ValueError(
+            f"baseline column {columns.baseline!r} differs between the rows of {who[0]}: it must "
+            f"be the same in all of them, as what the person has without any dose"
+        )
+    below = value[NEGATIVE] > 0
+    if within == 0:  # only the mean counts
+        below &= value[BASE] < 0
+    if below.any():
+        # Of one group: at ε = 0 others may have people below 0 whom nobody minds.
+        k = int(np.argmax(below))
+        here = (engine.key(people, columns.group) == census.key[k]) & (nw.col(NEGATIVE) > 0)
+        name, base = _first(people, columns, here)
+        raise ValueError(
+            f"the floors give {name} the utility {base * utility_unit:g}: must be "
+            f"≥ 0; a floor on a row with a negative benefit takes away more than there is"
+        )
+    kind = "benefit" if columns.cap is None else "benefit and cap"
+    hopeless = (value[BEST] <= 0) & (value[BASE] <= 0)
+    if hopeless.any():
+        label = census.label[int(np.argmax(hopeless))]
+        raise ValueError(
+            f"group {label!s} has no row with a positive {kind}: no budget can give it utility; "
+            f"drop the group or correct its columns"
+        )
+    if within >= 1 and value[WORTHLESS].any():
+        who = _first(people, columns, nw.col(WORTHLESS) > 0)
+        raise ValueError(
+            f"{who[0]} has no positive {kind}, so with within = {within:g} (1 or more) the "
+            f"group's utility is 0 for every allocation; drop that person, give a baseline, "
+            f"or use within < 1"
+        )
+
+
+def _first(people: Frame, columns: Columns, condition: Any) -> tuple[str, float]:
+    """Somebody for whom the condition holds, as the user knows her, and her BASE."""
+    found = engine.collect(people.filter(condition).head(1))
+    person = "somebody" if columns.person is None else f"person {found[columns.person][0]!s}"
+    return f"{person} (group {found[columns.group][0]!s})", found[BASE][0]
+
+
+def ladders(rows: Frame, people: Frame, columns: Columns) -> Frame:
+    """One row an item: BASE of its person, RATIO, LENGTH, AHEAD, NEXT; who has none has one of 0.
+
+    Rows of a person that tie are one item.  AHEAD is the utility that her better items add, NEXT
+    the ratio of the item that follows, 0 if none does.  Without a cap LENGTH is ∞, and so is AHEAD
+    for all that follow; ENDLESS_ROWS counts the rows that share such an item.
+    """
+    if columns.person is None:
+        zero = nw.lit(0.0)
+        rows = rows.with_columns((nw.col(BASE) + nw.col(HAVE)).alias(BASE))
+        return rows.with_columns(zero.alias(AHEAD), zero.alias(NEXT))
+    owner = [columns.group, columns.person]
+    items = rows.filter(nw.col(RATIO) > 0)
+    items = items.with_columns(_flag(nw.col(LENGTH) == np.inf, ENDLESS_ROWS))
+    items = items.group_by(*owner, RATIO).agg(
+        nw.col(LENGTH).sum(), nw.col(GAIN).sum(), nw.col(ENDLESS_ROWS).sum()
+    )
+    others = items.select(*owner, nw.col(RATIO).alias(OTHER), nw.col(GAIN).alias(AHEAD))
+    pairs = items.join(others, on=owner, how="left")
+    better, worse = nw.col(OTHER) > nw.col(RATIO), nw.col(OTHER) < nw.col(RATIO)
+    pairs = pairs.with_columns(
+        nw.when(better).then(nw.col(AHEAD)).otherwise(nw.lit(0.0)).alias(AHEAD),
+        nw.when(worse).then(nw.col(OTHER)).otherwise(nw.lit(0.0)).alias(NEXT),
+    )
+    chain = pairs.group_by(*owner, RATIO).agg(
+        nw.col(LENGTH).max(), nw.col(AHEAD).sum(), nw.col(NEXT).max(), nw.col(ENDLESS_ROWS).max()
+    )
+    return with_idle(people, chain, columns)
+
+
+def with_idle(people: Frame, chain: Frame, columns: Columns) -> Frame:
+    """The chains of the people with items, and one of length 0 for each of the others."""
+    owner = [columns.group, columns.person]
+    names = (RATIO, LENGTH, AHEAD, NEXT, ENDLESS_ROWS)
+    everybody = people.select(*owner, BASE).join(chain, on=owner, how="left")
+    return everybody.with_columns(*(nw.col(name).fill_null(0.0) for name in names))
