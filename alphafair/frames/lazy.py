@@ -6,7 +6,6 @@ from typing import Any, NoReturn
 
 import narwhals as nw
 import numpy as np
-from numpy.typing import NDArray
 
 from ..allocation import Allocation
 from ..checks import Floats, number
@@ -14,13 +13,15 @@ from ..groups import Groups, group_weights
 from ..problem import Problem
 from ..value import Knapsack, Levels, log_relative
 from . import engine
-from .chains import LENGTH, SPAN, Start, movable_rows, people_of, take_start
+from .chains import ENDLESS_ROWS, LENGTH, Start, ladders, movable_rows, people_of, take_start
 from .checks import Columns
 from .engine import CAP, COST, DOSE, FLOOR, RATIO, Frame
-from .search import Market, Ratios, Search
+from .heights import LEVEL, Heights, reached, spent, with_levels
+from .search import Market, Ratios
 from .stages import Census
 
 FULL, PART, SHARE = "_af_full", "_af_part", "_af_share"
+REACHED, TAKEN, WHOLE = "_af_reached", "_af_taken", "_af_whole"
 
 
 class Summary(Problem):
@@ -117,11 +118,57 @@ def solve_lazy(
     if problem.group_cap is not None:
         most = np.minimum(most, problem.group_cap / scale)
     market = Market(problem.log_weight, alpha, budget / scale, least, np.maximum(least, most))
-    search = Ratios(rows, columns.group, census, start, market)
-    value, money = search.solve()
-    problem.__dict__["value"] = value
-    doses = _doses_of_ratios(rows, census, columns, search.margins(value, money), scale)
+    pieces: Knapsack | Levels
+    if within == 0:
+        search = Ratios(rows, columns.group, census, start, market)
+        pieces, money = search.solve()
+        doses = _doses_of_ratios(rows, census, columns, search.margins(pieces, money), scale)
+    else:
+        items = ladders(rows, people, columns)
+        items = with_levels(items, columns.group, census, start.best, within)
+        climb = Heights(items, columns.group, census, start, market, within)
+        pieces, money = climb.solve()
+        doses = _doses_of_levels(rows, items, census, columns, climb.margins(pieces, money), scale)
+    problem.__dict__["value"] = pieces
     return doses, Allocation(alpha, problem, money)
+
+
+def _doses_of_levels(
+    rows: Frame, items: Frame, census: Census, columns: Columns, level: Floats, scale: float
+) -> Frame:
+    """DOSE: everybody is brought to the level of her group, as far as her items go."""
+    items = engine.spread(items, columns.group, census.key, {LEVEL: level})
+    items = items.with_columns(reached(nw.col(LEVEL)).alias(REACHED))
+    items = items.with_columns(spent(nw.col(LEVEL), REACHED).alias(TAKEN))
+    if columns.person is None:
+        return with_money(items.with_columns(nw.col(TAKEN).alias(SHARE)), scale)
+    owner = [columns.group, columns.person]
+    found = items.filter(nw.col(RATIO) > 0).select(
+        *owner, RATIO, TAKEN, ENDLESS_ROWS, nw.col(LENGTH).alias(WHOLE)
+    )
+    rows = rows.join(found, on=[*owner, RATIO], how="left")
+    absent = {TAKEN: 0.0, ENDLESS_ROWS: 1.0, WHOLE: 0.0}
+    rows = rows.with_columns(*(nw.col(name).fill_null(v) for name, v in absent.items()))
+    # Rows that tie share in parts of their lengths; if some are endless, these alone.
+    endless = nw.when(nw.col(LENGTH) == np.inf).then(nw.col(TAKEN) / nw.col(ENDLESS_ROWS))
+    shared = nw.col(TAKEN) * (nw.col(LENGTH) / nw.col(WHOLE))
+    finite = nw.when((nw.col(WHOLE) > 0) & (nw.col(WHOLE) < np.inf)).then(shared)
+    taken = endless.otherwise(finite.otherwise(nw.lit(0.0)))
+    return with_money(rows.with_columns(taken.alias(SHARE)), scale)
+
+
+def with_money(rows: Frame, scale: float) -> Frame:
+    """DOSE = floor + money / cost; exactly the cap where the money, SHARE, is the LENGTH."""
+    full = (nw.col(SHARE) >= nw.col(LENGTH)) & (nw.col(LENGTH) > 0)
+    more = nw.col(SHARE) * scale / nw.col(COST)
+    rows = rows.with_columns(
+        nw.when(full)
+        .then(nw.col(CAP))
+        .otherwise(nw.when(nw.col(SHARE) > 0).then(nw.col(FLOOR) + more).otherwise(nw.col(FLOOR)))
+        .alias(DOSE)
+    )
+    capped = nw.when(nw.col(DOSE) > nw.col(CAP)).then(nw.col(CAP)).otherwise(nw.col(DOSE))
+    return rows.with_columns(capped.alias(DOSE))
 
 
 def _doses_of_ratios(

@@ -38,6 +38,7 @@ LOG = logging.getLogger("alphafair.frames")
 PLACES = 16  # of the grid that a pass lays into each group
 LIMIT = 100_000  # items between the places that are collected
 SLACK = 1e-13  # sums of an engine differ by roundings from pass to pass
+LEVEL_SLACK = 1e-11  # and so do the logarithms of their powers
 
 CLASS = "_af_class"
 FIRST, STEP, LOW, HIGH = "_af_first_place", "_af_step", "_af_low", "_af_high"
@@ -51,14 +52,14 @@ class State(NamedTuple):
         money: x.
         value: V at ε = 0, log V at ε > 0.
         level: ℓ, where what comes next begins.
-        count: items, or their ends, that have been passed.
+        passed: items, or their ends, that lie before.
     """
 
     place: Floats
     money: Floats
     value: Floats
     level: Floats
-    count: Floats
+    passed: Floats
 
     def at(self, index: Integers) -> State:
         """(K,) one place of each group's."""
@@ -74,6 +75,7 @@ class Market(NamedTuple):
         alpha: α.
         budget: in relative units.
         least, most: (K,) bounds of the groups' money.
+        by_level: whether all rise by their level, as at ε = ∞ once no group can gain.
     """
 
     log_weight: Floats
@@ -81,6 +83,7 @@ class Market(NamedTuple):
     budget: float
     least: Floats
     most: Floats
+    by_level: bool = False
 
     def level(self, log_value: Floats, log_slope: Floats) -> Floats:
         """The price level ℓ; (K, places) or (K,) as the arguments."""
@@ -108,14 +111,14 @@ class Market(NamedTuple):
             above = states.money[rows, np.minimum(begun, last)]
             return np.clip(below, least, most), np.clip(above, least, most)
 
-        levels = np.unique(states.level)
-        low = _last(lambda j: demand(levels[j])[1].sum() < self.budget, levels.size)
-        high = _last(lambda j: demand(levels[j])[0].sum() < self.budget, levels.size) + 1
+        levels = [float(level) for level in np.unique(states.level)]
+        low = _last(lambda j: demand(levels[j])[1].sum() < self.budget, len(levels))
+        high = _last(lambda j: demand(levels[j])[0].sum() < self.budget, len(levels)) + 1
         lower, upper = least, most
-        slack = SLACK * np.where(np.isfinite(levels), 1 + np.abs(levels), 0.0)
+        slack = LEVEL_SLACK * np.where(np.isfinite(levels), 1 + np.abs(levels), 0.0)
         if low >= 0:
             lower = demand(levels[low] - slack[low])[0]
-        if high < levels.size:
+        if high < len(levels):
             upper = demand(levels[high] + slack[high])[1]
         return lower, upper
 
@@ -141,8 +144,10 @@ class Search(ABC):
         self, rows: Frame, group: str, census: Census, start: Start, market: Market
     ) -> None:
         self.rows, self.group, self.census, self.start = rows, group, census, start
-        self.market = market
+        self.market = self.original = market
         self.passes = 0
+
+    beyond = False  # whether the stretch has to reach to where more money is spent
 
     # --- what depends on ε --------------------------------------------------------------------
     @abstractmethod
@@ -170,8 +175,8 @@ class Search(ABC):
         """The pieces of V around the optimum, and (K,) the optimal money, in relative units."""
         low, high = self.ends()
         nearer = np.ones(low.money.size, bool)
-        while nearer.any() and (high.count - low.count).sum() > LIMIT:
-            done, width = high.count <= low.count, self.width(low, high)
+        while nearer.any() and (high.passed - low.passed).sum() > LIMIT:
+            done, width = high.passed <= low.passed, self.width(low, high)
             first, step, places = self.grid(low, high)
             found = self.measure(first, step, places)
             grid = [np.where(done[:, None], low[j][:, None], found[j]) for j in range(len(low))]
@@ -179,11 +184,11 @@ class Search(ABC):
             nearer = ~done & (self.width(low, high) < width / 2)
         value = self.pieces(low, high)
         LOG.info("%d passes over the items", self.passes)
-        market = self.market
-        money = price_search(
-            value, market.log_weight, market.alpha, market.budget, market.least, market.most
+        market = self.original
+        most = np.where(market.most < self.start.most, market.most, np.inf)
+        return value, price_search(
+            value, market.log_weight, market.alpha, market.budget, market.least, most
         )
-        return value, money
 
     def _closer(self, low: State, grid: State, high: State) -> tuple[State, State]:
         """The two places of each group between which it stands at the optimum."""
@@ -196,12 +201,15 @@ class Search(ABC):
         states = states._replace(
             money=np.maximum.accumulate(states.money, axis=1),
             level=np.maximum.accumulate(states.level, axis=1),
-            count=np.maximum.accumulate(states.count, axis=1),
+            passed=np.maximum.accumulate(states.passed, axis=1),
         )
         least, most = self.market.bounds(states)
         last = states.money.shape[1] - 1
         before = (states.money <= (least * (1 + SLACK))[:, None]).sum(axis=1) - 1
-        after = (states.money < (most * (1 - SLACK))[:, None]).sum(axis=1)
+        if self.beyond:
+            after = (states.money <= (most * (1 + SLACK))[:, None]).sum(axis=1)
+        else:
+            after = (states.money < (most * (1 - SLACK))[:, None]).sum(axis=1)
         before, after = np.maximum(before, 0), np.minimum(after, last)
         return states.at(np.minimum(before, after)), states.at(after)
 

@@ -160,11 +160,6 @@ def solve(
     census = take_census(rows, people, columns)
     bounds = {"group_floor": group_floor, "group_cap": group_cap}
     if columns.in_memory and not engine.is_eager(native):
-        if within > 0:
-            raise TypeError(
-                f"{columns.in_memory[0]} at within > 0 needs an eager frame: collect the frame "
-                f"first (.collect(), .df(), .compute(), .toPandas())"
-            )
         asked = {"budget": budget, "alpha": alpha, "within": within, "weight": weight}
         doses, groups = solve_lazy(rows, census, columns, **asked, **bounds)
         return Solution(with_dose(native, doses), groups, census.size)
