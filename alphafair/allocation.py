@@ -155,7 +155,8 @@ class Allocation:
         flags = np.asarray((problem.cap == floor) & (problem.benefit > 0))
         if problem.ladder is not None:
             steps = problem.ladder
-            return flags | (steps.parts(steps.reached(self.in_steps.dose)) == 1)
+            whole = steps.parts(steps.reached(self.in_steps.dose)) == 1
+            return np.asarray(flags | whole)
         if not isinstance(problem.value, Linear):
             flags.reshape(-1)[self.spending.full] = True
         return flags
