@@ -11,6 +11,7 @@ from ..checks import Floats
 from . import engine, partitions
 from .checks import Columns
 from .engine import AMOUNT, BEST, COST, DOSE, FIRST, POWER, RATIO, REFERENCE, ROW, TIES, Frame
+from .names import given_back
 from .stages import Census, Stage, second_look, with_powers
 
 
@@ -28,7 +29,7 @@ def doses_of_rows(
     if ties is not None and not inner:
         values |= {BEST: census.best, TIES: ties}
     elif columns.person is not None or not inner:
-        owner = [columns.group, columns.person] if inner else [columns.group]
+        owner = [columns.group, *([columns.person] if columns.person and inner else [])]
         rows = engine.join(rows, _winners(rows, owner), owner)
     rows = engine.spread(rows, columns.group, census.key, values)
     if BEST in rows.columns:
@@ -66,13 +67,13 @@ def refuse_overflow(money: Floats, census: Census) -> None:
         )
 
 
-def with_dose(native: Frame, doses: Frame) -> Any:
+def with_dose(native: Frame, doses: Frame, columns: Columns) -> Any:
     """The native frame as it was, and the doses as its last column."""
     if engine.is_eager(native):
         return native.with_columns(doses.sort(ROW)[DOSE]).to_native()
     if partitions.is_dask(native):
         return partitions.with_column(native, doses, DOSE)
-    return doses.select(*native.columns, DOSE).to_native()
+    return given_back(doses, columns, DOSE).to_native()
 
 
 def with_series(native: Frame, dose: Floats) -> Any:

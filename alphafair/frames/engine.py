@@ -28,6 +28,11 @@ def is_eager(frame: Frame) -> bool:
     return isinstance(frame, nw.DataFrame)
 
 
+def keeps_rows(frame: Frame) -> bool:
+    """Whether a column can be put beside the rows as they are; SQL has no rows to go back to."""
+    return is_eager(frame) or partitions.is_dask(frame)
+
+
 def collect(frame: Frame) -> dict[str, list[Any]]:
     """The columns of a small frame as lists: the only way by which data come to Python."""
     eager = frame if is_eager(frame) else frame.collect()
@@ -41,7 +46,8 @@ def key(frame: Frame, group: str) -> Any:
     """
     dtype = frame.collect_schema()[group]
     plain = dtype.is_integer() or dtype.is_float() or dtype in (nw.Boolean, nw.String)
-    if is_eager(frame) or partitions.is_dask(frame) or plain:  # Python looks up what it was given
+    plain = plain and dtype not in (nw.Int128, nw.UInt128)
+    if keeps_rows(frame) or plain:  # Python looks up what it was given
         return nw.col(group)
     return nw.col(group).cast(nw.String)
 
@@ -81,9 +87,7 @@ def join(rows: Frame, table: Frame, on: list[str]) -> Frame:
     Eager rows have their ROW to be sorted by; those of Dask are numbered before they move.
     """
     if rows.implementation.is_polars() and not is_eager(rows):
-        joined = rows.to_native().join(
-            table.to_native(), on=on, how="left", maintain_order="left"
-        )
+        joined = rows.to_native().join(table.to_native(), on=on, how="left", maintain_order="left")
         return nw.from_native(joined)
     if partitions.is_dask(rows):
         rows = partitions.numbered(rows)

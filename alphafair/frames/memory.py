@@ -40,8 +40,9 @@ class Table(NamedTuple):
     most: int
 
     @classmethod
-    def of(cls, rows: Frame, person: str | None) -> Table:
+    def of(cls, rows: Frame, columns: Columns) -> Table:
         """The table of an eager frame with ROW."""
+        person = columns.person
         if person is None:
             row = np.arange(len(rows))
             return cls(row, np.zeros(row.size, np.intp), row, 1)
@@ -54,7 +55,7 @@ class Table(NamedTuple):
             raise ValueError(
                 f"person {rows[person][int(first[count.argmax()])]!s} has {most} rows, far more "
                 f"than others: a table of {first.size} people × {most} treatments would not fit "
-                f"the memory; check the column {person!r}"
+                f"the memory; check the column {columns.said(person)!r}"
             )
         order = np.argsort(code, kind="stable")
         place = np.empty(code.size, np.intp)
@@ -125,8 +126,8 @@ class Table(NamedTuple):
             row = int(np.argmax(baseline != own))
             first = self.first[self.person[row]]
             raise ValueError(
-                f"baseline column {columns.baseline!r} differs between the rows of "
-                f"{self._name(rows, columns, self.person[row])}: {own[row]} in row {first} and "
+                f"baseline column {columns.said(str(columns.baseline))!r} differs between the rows "
+                f"of {self._name(rows, columns, self.person[row])}: {own[row]} in row {first} and "
                 f"{baseline[row]} in row {row}; it must be the same in all of them, as what the "
                 f"person has without any dose"
             )

@@ -10,9 +10,10 @@ from ..allocation import Allocation
 from ..checks import Integers, number
 from ..problem import Problem
 from ..utility import check_alpha
-from .checks import Columns, known_frame, marked_rows
+from .checks import Columns, check_columns, known_frame, marked_rows
 from .doses import doses_of_rows, refuse_overflow, with_dose, with_series
 from .memory import Table
+from .names import set_aside
 from .stages import by_person, take_census, within_groups
 
 
@@ -152,14 +153,16 @@ def solve(
     within = number("within", within, "between 0 and infinity", lambda v: v >= 0)
     native = known_frame(frame)
     columns = Columns(benefit, cost, group, person, baseline, floor, cap)
-    rows = marked_rows(native, columns)
+    check_columns(native, columns)
+    table, columns = set_aside(native, columns)
+    rows = marked_rows(table, columns)
     people = by_person(rows, columns)
     census = take_census(rows, people, columns)
     bounds = {"group_floor": group_floor, "group_cap": group_cap}
     if columns.in_memory:
-        table = Table.of(rows, columns.person)
-        groups = table.problem(rows, columns, budget, within, weight, **bounds).allocate(alpha)
-        return Solution(with_series(native, table.of_rows(groups.dose)), groups, census.size)
+        places = Table.of(rows, columns)
+        groups = places.problem(rows, columns, budget, within, weight, **bounds).allocate(alpha)
+        return Solution(with_series(native, places.of_rows(groups.dose)), groups, census.size)
     if isinstance(weight, str) and weight == "size":  # people, of whom the problem below has K
         weight = census.size.astype(float)
     # Within groups: the engine finds what one unit of budget is worth in each of them.
@@ -170,4 +173,4 @@ def solve(
     # Back to the rows: x_k y_i / c on the best row of whoever is funded.
     refuse_overflow(groups.group_budget, census)
     doses = doses_of_rows(rows, census, columns, stage, groups.group_budget)
-    return Solution(with_dose(native, doses), groups, census.size)
+    return Solution(with_dose(native, doses, columns), groups, census.size)
