@@ -47,6 +47,7 @@ class Columns(NamedTuple):
     baseline: str | float | None = None
     floor: str | float | None = None
     cap: str | float | None = None
+    treatment: str | None = None
     own: dict[str, str] = {}  # noqa: RUF012 (never written to); alias → the user's name
 
     def said(self, column: str) -> str:
@@ -115,6 +116,15 @@ def check_columns(native: Frame, columns: Columns) -> None:
         raise ValueError(
             f"person and group are both the column {columns.group!r}: leave person out if each row "
             f"is a person of its own"
+        )
+    if columns.treatment is not None and columns.person is None:
+        raise ValueError(
+            "treatment is given and person is not: name the column that says whose row it is"
+        )
+    if columns.treatment is not None and columns.treatment in (columns.person, columns.group):
+        raise ValueError(
+            f"treatment is the column {columns.treatment!r}, as person or group is: must be the "
+            f"column that tells the rows of a person apart"
         )
     floor, cap = columns.floor, columns.cap
     if not (floor is None or cap is None or isinstance(floor, str) or isinstance(cap, str)):
@@ -210,6 +220,7 @@ def _out_of_range(columns: Columns) -> _Fault:
 _CURES = {  # of missing and infinite values, in the order in which faults are told
     "group": "drop those rows or make up a label such as 'unknown'",
     "person": "drop those rows, or leave person out if each row is a person of its own",
+    "treatment": "drop those rows or make up a label such as 'unknown'",
     "benefit": "drop those rows or impute the values",
     "cost": "drop those rows or impute the values",
     "cap": "drop those rows or write infinity where there is no bound",

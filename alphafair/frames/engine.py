@@ -19,6 +19,11 @@ BEST, LEAST, TIES, FIRST = "_af_best", "_af_least", "_af_ties", "_af_first"
 AMOUNT, REFERENCE, POWER, EXCESS = "_af_amount", "_af_reference", "_af_power", "_af_excess"
 QUOTIENT, LOG, NEAR = "_af_quotient", "_af_log", "_af_near"
 
+WORKERS = (
+    "Spark's workers run the python3 of the PATH: set the environment variable PYSPARK_PYTHON to "
+    "the interpreter of the driver, sys.executable, before the session starts"
+)
+
 # A narwhals DataFrame or LazyFrame; the type checker does not accept `join` on their union.
 Frame = Any
 
@@ -35,7 +40,12 @@ def keeps_rows(frame: Frame) -> bool:
 
 def collect(frame: Frame) -> dict[str, list[Any]]:
     """The columns of a small frame as lists: the only way by which data come to Python."""
-    eager = frame if is_eager(frame) else frame.collect()
+    try:
+        eager = frame if is_eager(frame) else frame.collect()
+    except Exception as error:
+        if "PYTHON_VERSION_MISMATCH" in str(error):
+            error.add_note(WORKERS)
+        raise
     return {name: eager[name].to_list() for name in eager.columns}
 
 

@@ -28,9 +28,7 @@ def set_aside(native: Frame, columns: Columns) -> tuple[Frame, Columns]:
         names = list(dict.fromkeys(columns.named().values()))
     awkward = [name for name in names if _is_awkward(name, native)]
     alias = {name: f"{ASIDE}{k}" for k, name in enumerate(awkward)}
-    rows = _renamed(native, names, alias)
-    if rows.implementation.is_pyarrow():  # chunks may have a dictionary of categories each
-        rows = nw.from_native(rows.to_native().unify_dictionaries())
+    rows = _one_dictionary(_renamed(native, names, alias))
     given = {argument: alias.get(name, name) for argument, name in columns.named().items()}
     return rows, columns._replace(**given, own={alias[name]: name for name in awkward})
 
@@ -50,6 +48,23 @@ def _renamed(native: Frame, names: list[str], alias: dict[str, str]) -> Frame:
         return nw.from_native(native.to_native().toDF(*(alias.get(n, n) for n in names)))
     rows = native.rename(alias) if alias else native
     return rows.select([alias.get(name, name) for name in names]) if keeps_rows(rows) else rows
+
+
+def all_renamed(native: Frame) -> tuple[Frame, dict[Any, str]]:
+    """The frame with all columns under aliases, and the alias of each of its names."""
+    names = list(native.columns)
+    alias = {name: f"{ASIDE}{k}" for k, name in enumerate(names)}
+    if _is_spark(native):
+        return nw.from_native(native.to_native().toDF(*alias.values())), alias
+    rows = native.rename(alias)
+    return _one_dictionary(rows), alias
+
+
+def _one_dictionary(rows: Frame) -> Frame:
+    """Chunks of PyArrow may have a dictionary of categories each, which it cannot group by."""
+    if rows.implementation.is_pyarrow():
+        return nw.from_native(rows.to_native().unify_dictionaries())
+    return rows
 
 
 def given_back(rows: Frame, columns: Columns, last: str) -> Frame:

@@ -14,6 +14,7 @@ from .checks import Columns, check_columns, known_frame, marked_rows
 from .doses import doses_of_rows, refuse_overflow, with_dose, with_series
 from .memory import Table
 from .names import set_aside
+from .repeats import refuse_repeats
 from .stages import by_person, take_census, within_groups
 
 
@@ -43,6 +44,7 @@ def allocate(
     budget: float,
     alpha: float,
     person: str | None = None,
+    treatment: str | None = None,
     within: float = 0.0,
     weight: Any = None,
     baseline: str | float | None = None,
@@ -67,6 +69,10 @@ def allocate(
         budget: Q ≥ 0, in units of money.
         alpha: α in [0, ∞], aversion to inequality across groups.
         person: column that says whose row it is; without it each row is a person of its own.
+        treatment: column that says what a row offers to its person.  It changes no dose; each pair
+            (person, treatment) may then occur once.  Without it, rows of a person that are the same
+            in every column of the frame are refused where there are caps or floors, which each of
+            them would get.
         within: ε in [0, ∞], aversion to inequality inside a group.
         weight: (K,) in the order of the sorted labels, or mapping label → w, > 0, or ``"size"``;
             default 1.
@@ -106,6 +112,7 @@ def allocate(
         budget=budget,
         alpha=alpha,
         person=person,
+        treatment=treatment,
         within=within,
         weight=weight,
         baseline=baseline,
@@ -126,6 +133,7 @@ def solve(
     budget: float,
     alpha: float,
     person: str | None = None,
+    treatment: str | None = None,
     within: float = 0.0,
     weight: Any = None,
     baseline: str | float | None = None,
@@ -152,13 +160,14 @@ def solve(
     alpha = check_alpha(alpha)
     within = number("within", within, "between 0 and infinity", lambda v: v >= 0)
     native = known_frame(frame)
-    columns = Columns(benefit, cost, group, person, baseline, floor, cap)
+    columns = Columns(benefit, cost, group, person, baseline, floor, cap, treatment)
     check_columns(native, columns)
     table, columns = set_aside(native, columns)
     rows = marked_rows(table, columns)
     people = by_person(rows, columns)
     census = take_census(rows, people, columns)
     bounds = {"group_floor": group_floor, "group_cap": group_cap}
+    refuse_repeats(native, rows, columns)
     if columns.in_memory:
         places = Table.of(rows, columns)
         groups = places.problem(rows, columns, budget, within, weight, **bounds).allocate(alpha)
