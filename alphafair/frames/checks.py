@@ -48,6 +48,7 @@ class Columns(NamedTuple):
     floor: str | float | None = None
     cap: str | float | None = None
     treatment: str | None = None
+    exclusive: bool = False
     own: dict[str, str] = {}  # noqa: RUF012 (never written to); alias → the user's name
 
     def said(self, column: str) -> str:
@@ -56,12 +57,14 @@ class Columns(NamedTuple):
 
     def named(self) -> dict[str, str]:
         """Argument → column, of the arguments that name one."""
-        return {k: v for k, v in self._asdict().items() if isinstance(v, str)}
+        given = self._asdict()
+        return {name: v for name, v in given.items() if isinstance(v, str) and name != "exclusive"}
 
     @property
     def in_memory(self) -> list[str]:
         """The arguments given that ask for all rows at once."""
-        return [name for name in ("cap", "floor", "baseline") if getattr(self, name) is not None]
+        bent = [name for name in ("cap", "floor", "baseline") if getattr(self, name) is not None]
+        return [*bent, "exclusive"] if self.exclusive else bent
 
 
 def known_frame(frame: Any) -> Frame:
@@ -104,11 +107,13 @@ def check_columns(native: Frame, columns: Columns) -> None:
     """The arguments fit the frame, as far as its schema tells."""
     schema = native.collect_schema()
     for argument, column in columns._asdict().items():
+        if argument in ("exclusive", "own"):
+            continue
         if isinstance(column, str):
             _check_column(argument, column, schema)
         elif argument in SCALARS and (column is not None or argument == "cost"):
             number(argument, column, *SCALARS[argument])
-        elif argument != "own" and (column is not None or argument in ("benefit", "group")):
+        elif column is not None or argument in ("benefit", "group"):
             raise TypeError(
                 f"{argument} must be a column name, which is text, not {type(column).__name__}"
             )
@@ -129,6 +134,10 @@ def check_columns(native: Frame, columns: Columns) -> None:
     floor, cap = columns.floor, columns.cap
     if not (floor is None or cap is None or isinstance(floor, str) or isinstance(cap, str)):
         number("floor", floor, f"at most the cap, {float(cap)}", lambda v: v <= float(cap))
+    if not isinstance(columns.exclusive, bool | np.bool_):
+        raise TypeError(f"exclusive must be True or False, not {type(columns.exclusive).__name__}")
+    if columns.exclusive:
+        _check_exclusive(columns)
     if columns.in_memory and not engine.is_eager(native):
         raise TypeError(
             f"{columns.in_memory[0]} needs an eager frame, because caps are filled in the order of "
@@ -136,6 +145,14 @@ def check_columns(native: Frame, columns: Columns) -> None:
             f".toPandas())"
         )
     _check_dose(native, schema)
+
+
+def _check_exclusive(columns: Columns) -> None:
+    cure = "exclusive = True needs finite caps, because a part of an offer is dose/cap"
+    if columns.cap is None:
+        raise ValueError(f"cap is not given: {cure}; give the dose of a whole offer")
+    if not isinstance(columns.cap, str) and float(columns.cap) == np.inf:
+        raise ValueError(f"cap is inf: {cure}; give the dose of a whole offer")
 
 
 def _check_dose(native: Frame, schema: Any) -> None:
@@ -188,9 +205,14 @@ def _faults(columns: Columns, schema: Any) -> list[_Fault]:
         if argument in NUMBERS or schema[column].is_float():
             missing = missing | value.is_nan()
         found.append(_Fault(argument, column, missing, "missing values", _CURES[argument]))
-        if argument in NUMBERS and argument != "cap":
+        if argument in NUMBERS and (argument != "cap" or columns.exclusive):
             infinite = ~value.is_finite()
-            found.append(_Fault(argument, column, infinite, "infinite values", _CURES[argument]))
+            cure = _CURES[argument]
+            if argument == "cap":
+                cure = (
+                    "exclusive = True needs the dose of a whole offer, because a part is dose/cap"
+                )
+            found.append(_Fault(argument, column, infinite, "infinite values", cure))
     if isinstance(columns.cost, str):
         cure = FREE
         found.append(_Fault("cost", columns.cost, nw.col(COST) <= 0, "values ≤ 0", cure))

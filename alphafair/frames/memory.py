@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..checks import Floats, Integers
+from ..exclusive import SLACK
 from ..groups import Groups
 from ..problem import Problem
 from .checks import Columns
@@ -93,6 +94,8 @@ class Table(NamedTuple):
         }
         benefit, cost = self.fill(_floats(rows, BENEFIT), 0.0), self.fill(_floats(rows, COST), 1.0)
         groups = Groups(rows[columns.group][self.first].to_list())
+        if columns.exclusive and "floor" in bounds:
+            self._refuse_full(rows, columns, bounds["floor"], bounds["cap"])
         baseline = self._baseline(rows, columns)
         have = np.zeros(1) if baseline is None else baseline
         if "floor" in bounds:
@@ -111,6 +114,7 @@ class Table(NamedTuple):
             within=within,
             weight=weight,
             baseline=baseline,
+            exclusive=columns.exclusive,
             **bounds,
             group_floor=group_floor,
             group_cap=group_cap,
@@ -138,6 +142,15 @@ class Table(NamedTuple):
         row = int(self.first[i])
         person = f"row {row}" if columns.person is None else f"person {rows[columns.person][row]!s}"
         return f"{person} (group {rows[columns.group][row]!s})"
+
+    def _refuse_full(self, rows: Frame, columns: Columns, floor: Floats, cap: Floats) -> None:
+        taken = np.divide(floor, cap, out=np.zeros_like(cap), where=cap > 0).sum(axis=1)
+        if (taken > 1 + SLACK).any():
+            i = int(np.argmax(taken > 1 + SLACK))
+            raise ValueError(
+                f"the floors of {self._name(rows, columns, i)} take {taken[i]:g} whole offers "
+                f"(Σ floor/cap), where exclusive = True leaves room for one: lower them"
+            )
 
     def _refuse_negative(
         self, rows: Frame, columns: Columns, groups: Groups, have: Floats, within: float

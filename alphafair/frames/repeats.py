@@ -3,7 +3,8 @@
 A row is an offer (person, treatment).  Where the treatment is named, each pair may occur once.
 Where it is not, two rows of a person may have the same benefit, cost and cap and yet be two offers;
 but rows that are the same in *every* column of the frame cannot be told apart, and with a cap or a
-floor each of them would get it.  Without those, repeats change no dose but their own ties.
+floor each of them would get it.  Without those, or where a person gets one offer at most, repeats
+change no dose but their own ties.
 """
 
 from __future__ import annotations
@@ -39,7 +40,7 @@ def refuse_repeats(native: Frame, rows: Frame, columns: Columns) -> None:
                 f"{_where(found)}: must be one; drop the others, or give each its own label in "
                 f"column {columns.said(columns.treatment)!r}"
             )
-    elif columns.cap is not None or columns.floor is not None:
+    elif columns.floor is not None or (columns.cap is not None and not columns.exclusive):
         _refuse_same_rows(native, columns)
 
 

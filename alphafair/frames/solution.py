@@ -50,6 +50,7 @@ def allocate(
     baseline: str | float | None = None,
     floor: str | float | None = None,
     cap: str | float | None = None,
+    exclusive: bool = False,
     group_floor: Any = None,
     group_cap: Any = None,
 ) -> IntoFrameT:
@@ -81,6 +82,9 @@ def allocate(
         floor: column of lower bounds of the doses, or one number, 0 ≤ floor ≤ cap, finite; eager
             frames only.
         cap: column of upper bounds of the doses, or one number, may be ∞; eager frames only.
+        exclusive: True for at most one row a person, Σ dose/cap ≤ 1 over her rows; needs finite
+            caps.  A part of a cap is a lottery.  Without ``person`` each row is a person of its
+            own, and nothing is excluded.  Eager frames only.
         group_floor, group_cap: (K,) in the order of the sorted labels, or mapping label → money:
             bounds of the groups' budgets.
 
@@ -118,6 +122,7 @@ def allocate(
         baseline=baseline,
         floor=floor,
         cap=cap,
+        exclusive=exclusive,
         group_floor=group_floor,
         group_cap=group_cap,
     ).frame
@@ -139,6 +144,7 @@ def solve(
     baseline: str | float | None = None,
     floor: str | float | None = None,
     cap: str | float | None = None,
+    exclusive: bool = False,
     group_floor: Any = None,
     group_cap: Any = None,
 ) -> Solution:
@@ -160,7 +166,7 @@ def solve(
     alpha = check_alpha(alpha)
     within = number("within", within, "between 0 and infinity", lambda v: v >= 0)
     native = known_frame(frame)
-    columns = Columns(benefit, cost, group, person, baseline, floor, cap, treatment)
+    columns = Columns(benefit, cost, group, person, baseline, floor, cap, treatment, exclusive)
     check_columns(native, columns)
     table, columns = set_aside(native, columns)
     rows = marked_rows(table, columns)

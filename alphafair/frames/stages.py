@@ -89,7 +89,7 @@ def take_census(rows: Frame, people: Frame, columns: Columns) -> Census:
         refuse(rows, columns, max(found[FAULT]))
     if columns.person is not None:
         _check_one_group_each(people, columns.person)
-    found = _in_label_order(found, columns.group)
+    found = in_label_order(found, columns.group)
     size, count = (np.array(found[name], np.intp) for name in (SIZE, ROWS))
     best, least, cheapest, root = (
         np.array(found[name], float) for name in (BEST, LEAST, COST, ROOT)
@@ -112,7 +112,7 @@ def second_look(rows: Frame, census: Census, columns: Columns) -> Floats:
         .group_by(columns.group)
         .agg(nw.len().alias(ROWS), nw.col(ROOT).sum(), nw.col(TIES).sum(), nw.col(COST).min())
     )
-    found = _in_label_order(engine.collect(table), columns.group)
+    found = in_label_order(engine.collect(table), columns.group)
     if found[columns.group] != census.own:
         _refuse_changed("other groups came")
     count, root, ties, cheapest = (np.array(found[name]) for name in (ROWS, ROOT, TIES, COST))
@@ -135,7 +135,7 @@ def _refuse_changed(how: str) -> NoReturn:
     )
 
 
-def _in_label_order(found: dict[str, list[Any]], group: str) -> dict[str, list[Any]]:
+def in_label_order(found: dict[str, list[Any]], group: str) -> dict[str, list[Any]]:
     """The same columns, with one row a group, in the order of the sorted labels."""
     order = np.argsort(Groups(found[group]).code)
     return {name: [column[k] for k in order] for name, column in found.items()}
@@ -174,7 +174,7 @@ def within_groups(people: Frame, census: Census, columns: Columns, within: float
         .group_by(columns.group)
         .agg(nw.col(POWER).sum(), nw.col(EXCESS).sum())
     )
-    found = _in_label_order(engine.collect(table), columns.group)
+    found = in_label_order(engine.collect(table), columns.group)
     total, mean = np.array(found[POWER], float), np.array(found[EXCESS], float) / size
     mean_ratio = reference * np.exp(log_power_mean(s, mean, mean, total / size))
     return Stage(mean_ratio / size, s, reference, total)
