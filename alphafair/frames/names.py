@@ -7,6 +7,7 @@ are renamed before, and get their own name back in the result and in messages.
 
 from __future__ import annotations
 
+from itertools import count
 from typing import Any
 
 import narwhals as nw
@@ -27,10 +28,19 @@ def set_aside(native: Frame, columns: Columns) -> tuple[Frame, Columns]:
     if keeps_rows(native):
         names = list(dict.fromkeys(columns.named().values()))
     awkward = [name for name in names if _is_awkward(name, native)]
-    alias = {name: f"{ASIDE}{k}" for k, name in enumerate(awkward)}
+    alias = _aliases(awkward, native)
     rows = _one_dictionary(_renamed(native, names, alias))
-    given = {argument: alias.get(name, name) for argument, name in columns.named().items()}
+    given: dict[str, Any] = {
+        argument: alias.get(name, name) for argument, name in columns.named().items()
+    }
     return rows, columns._replace(**given, own={alias[name]: name for name in awkward})
+
+
+def _aliases(names: list[Any], native: Frame) -> dict[Any, str]:
+    """An alias for each name, none of which the frame has, in capitals or not."""
+    taken = {str(name).casefold() for name in native.columns}
+    free = (alias for k in count() if (alias := f"{ASIDE}{k}") not in taken)
+    return dict(zip(names, free, strict=False))
 
 
 def _is_awkward(name: Any, native: Frame) -> bool:
@@ -53,7 +63,7 @@ def _renamed(native: Frame, names: list[str], alias: dict[str, str]) -> Frame:
 def all_renamed(native: Frame) -> tuple[Frame, dict[Any, str]]:
     """The frame with all columns under aliases, and the alias of each of its names."""
     names = list(native.columns)
-    alias = {name: f"{ASIDE}{k}" for k, name in enumerate(names)}
+    alias = _aliases(names, native)
     if _is_spark(native):
         return nw.from_native(native.to_native().toDF(*alias.values())), alias
     rows = native.rename(alias)
