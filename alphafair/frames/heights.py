@@ -441,6 +441,10 @@ class Heights(Search):
         money = np.concatenate([[0.0], step])
         money[start[:-1]] = low.money
         money = prefix_sums(money, start)
+        # Pieces on which nobody moves end where they begin, which sums only know up to a rounding.
+        grows = np.append(True, step > 0)
+        grows[start[:-1]] = True
+        money = money[np.maximum.accumulate(np.where(grows, np.arange(money.size), 0))]
         through = (high.place == np.inf) & np.isfinite(high.money)
         ends = start[1:] - 1
         money[ends[through]] = np.maximum(money[ends - 1], high.money)[through]

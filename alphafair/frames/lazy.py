@@ -41,6 +41,7 @@ class Summary(Problem):
         budget: float,
         within: float,
         weight: Any,
+        exclusive: bool,
         group_floor: Any,
         group_cap: Any,
     ) -> None:
@@ -53,6 +54,8 @@ class Summary(Problem):
             "within": within,
             "weight": group_weights(weight, groups),
             "unit": 0,
+            "exclusive": exclusive,
+            **dict.fromkeys(("cap", "floor", "baseline", "ladder", "in_steps")),
             "ratio_unit": ratio_unit,
             "spent_at_floors": start.spent * scale,
             "base": start.base,
@@ -110,7 +113,7 @@ def solve_lazy(
     start = take_start(people, census, columns, within, unit * scale)
     problem = Summary(
         census, start, scale, unit, budget=budget, within=within, weight=weight,
-        group_floor=group_floor, group_cap=group_cap,
+        exclusive=columns.exclusive, group_floor=group_floor, group_cap=group_cap,
     )  # fmt: skip
     least, most = start.spent, start.most
     if problem.group_floor is not None:
@@ -146,7 +149,7 @@ def _doses_of_levels(
     found = items.filter(nw.col(RATIO) > 0).select(
         *owner, RATIO, TAKEN, ENDLESS_ROWS, nw.col(LENGTH).alias(WHOLE)
     )
-    rows = rows.join(found, on=[*owner, RATIO], how="left")
+    rows = engine.join(rows, found, [*owner, RATIO])
     absent = {TAKEN: 0.0, ENDLESS_ROWS: 1.0, WHOLE: 0.0}
     rows = rows.with_columns(*(nw.col(name).fill_null(v) for name, v in absent.items()))
     # Rows that tie share in parts of their lengths; if some are endless, these alone.
