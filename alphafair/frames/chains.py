@@ -5,7 +5,8 @@ in budgets, utility in the best ratio of all times that.  A row can move if b > 
 its length is the money ``c (cap − floor)``.  At ε = 0 the rows of a group are taken in the order of
 b/c, whoever they belong to.  At ε > 0 those of a person are taken one after the other: a row begins
 at her utility at the floors and what all her better rows add.  A join of a table with itself finds
-these sums, because some engines have no running sums.
+these sums, because some engines have no running sums.  Where offers are exclusive the items are the
+steps of each person's ladder (`alphafair.exclusive`), found by joins as well.
 """
 
 from __future__ import annotations
@@ -16,12 +17,17 @@ import narwhals as nw
 import numpy as np
 
 from ..checks import Floats
+from ..exclusive import SLACK
 from ..value import ENDLESS
 from . import engine
 from .checks import Columns
 from .engine import BASELINE, BENEFIT, BEST, CAP, COST, FLOOR, LEAST, RATIO, SIZE, Frame
 from .stages import Census, in_label_order
 
+STEP_BEGIN, OFFER, OFFER_GAIN, LEFT = (
+    "_af_step_begin", "_af_offer", "_af_offer_gain", "_af_left"
+)  # fmt: skip
+OTHER_GAIN, PLACE_TAKEN = "_af_other_gain", "_af_place_taken"
 SPAN, LENGTH, GAIN = "_af_span", "_af_length", "_af_gain"
 BASE, SPENT, HAVE = "_af_base", "_af_spent", "_af_have"
 AHEAD, NEXT, OTHER, ENDLESS_ROWS = "_af_ahead", "_af_next", "_af_other", "_af_endless"
@@ -63,8 +69,10 @@ def movable_rows(rows: Frame, columns: Columns, unit: float, scale: float, withi
     missing = [nw.lit(v).alias(k) for k, v in given.items() if argument[k] is None]
     if missing:
         rows = rows.with_columns(*missing)
+    rows = rows.with_columns((nw.col(CAP) - nw.col(FLOOR)).alias(SPAN))
+    if in_steps(columns):
+        rows = _with_places(rows, columns)
     rows = rows.with_columns(
-        (nw.col(CAP) - nw.col(FLOOR)).alias(SPAN),
         (nw.col(BENEFIT) * nw.col(FLOOR) / (unit * scale)).alias(BASE),
         (nw.col(COST) / scale * nw.col(FLOOR)).alias(SPENT),
         (nw.col(BASELINE) / (unit * scale)).alias(HAVE),
@@ -78,11 +86,41 @@ def movable_rows(rows: Frame, columns: Columns, unit: float, scale: float, withi
         .otherwise(nw.lit(0.0))
         .alias(LENGTH),
     )
+    if in_steps(columns):  # not from SPAN: sums of floors may round otherwise each time
+        offer = nw.when(moves).then(nw.col(CAP) * (nw.col(COST) / scale)).otherwise(nw.lit(0.0))
+        rows = rows.with_columns(offer.alias(OFFER))
+        return rows.with_columns((nw.col(RATIO) * nw.col(OFFER)).alias(OFFER_GAIN))
     if within == 0:  # no group can fill it, and sums stay finite
         long = nw.col(LENGTH) > ENDLESS
         cut = nw.when(long).then(nw.lit(ENDLESS)).otherwise(nw.col(LENGTH))
         rows = rows.with_columns(cut.alias(LENGTH))
     return rows.with_columns((nw.col(RATIO) * nw.col(LENGTH)).alias(GAIN))
+
+
+def in_steps(columns: Columns) -> bool:
+    """Whether people have ladders: exclusive offers, and several of them."""
+    return columns.exclusive and columns.person is not None
+
+
+def _with_places(rows: Frame, columns: Columns) -> Frame:
+    """SPAN = ρ cap, with ρ = 1 − Σ floor/cap what floors leave of the person's place."""
+    if columns.floor is None:
+        return rows.with_columns(nw.lit(1.0).alias(LEFT), nw.col(CAP).alias(SPAN))
+    owner = [columns.group, columns.person]
+    share = nw.when(nw.col(CAP) > 0).then(nw.col(FLOOR) / nw.col(CAP)).otherwise(nw.lit(0.0))
+    rows = rows.with_columns(share.alias(PLACE_TAKEN))
+    taken = rows.group_by(*owner).agg(nw.col(PLACE_TAKEN).sum())
+    found = engine.collect(taken.filter(nw.col(PLACE_TAKEN) > 1 + SLACK).head(1))
+    if found[PLACE_TAKEN]:
+        raise ValueError(
+            f"the floors of person {found[columns.person][0]!s} (group {found[columns.group][0]!s})"
+            f" take {found[PLACE_TAKEN][0]:g} of her offers (Σ floor/cap): must be at most 1 with "
+            f"exclusive = True; lower her floors"
+        )
+    rows = engine.join(rows.drop(PLACE_TAKEN), taken, owner)
+    left = 1 - nw.col(PLACE_TAKEN)
+    rows = rows.with_columns(nw.when(left > SLACK).then(left).otherwise(nw.lit(0.0)).alias(LEFT))
+    return rows.with_columns((nw.col(LEFT) * nw.col(CAP)).alias(SPAN))
 
 
 def people_of(rows: Frame, columns: Columns) -> Frame:
@@ -95,8 +133,9 @@ def people_of(rows: Frame, columns: Columns) -> Frame:
         nw.col(HAVE).alias(DIFFERS),
     )
     if columns.person is not None:
+        sums = [BASE, SPENT, MOVABLE] + ([] if in_steps(columns) else [LENGTH, GAIN])
         rows = rows.group_by(columns.group, columns.person).agg(
-            *(nw.col(name).sum() for name in (BASE, SPENT, LENGTH, GAIN, MOVABLE)),
+            *(nw.col(name).sum() for name in sums),
             nw.col(BEST).max(),
             nw.col(LEAST).min(),
             nw.col(HAVE).max(),
@@ -225,9 +264,74 @@ def ladders(rows: Frame, people: Frame, columns: Columns) -> Frame:
     return with_idle(people, chain, columns)
 
 
+def steps(rows: Frame, columns: Columns) -> Frame:
+    """One row a step of a person's ladder, with the columns of `ladders` and both its ends.
+
+    The offers of a person are points (OFFER, OFFER_GAIN) of money and utility.  One of them is on
+    the concave hull if every slope to the left is steeper than every slope to the right, (0, 0)
+    among the points.  The step to it begins at the point of the hull before it.  Floors shrink the
+    ladder to the part LEFT.
+    """
+    owner = [columns.group, columns.person]
+    rows = rows.filter(nw.col(RATIO) > 0)
+    points = rows.group_by(*owner, OFFER).agg(nw.col(OFFER_GAIN).max(), nw.col(LEFT).max())
+    money, gain = nw.col(OFFER), nw.col(OFFER_GAIN)
+    others = points.select(*owner, money.alias(OTHER), gain.alias(OTHER_GAIN))
+    pairs = points.join(others, on=owner, how="left")
+    before, after = nw.col(OTHER) < money, nw.col(OTHER) > money
+    slope = (nw.col(OTHER_GAIN) - gain) / (nw.col(OTHER) - money)
+    pairs = pairs.with_columns(
+        nw.when(before).then(slope).otherwise(gain / money).alias(AHEAD),
+        nw.when(after).then(slope).otherwise(nw.lit(0.0)).alias(NEXT),
+    )
+    point = [*owner, OFFER, OFFER_GAIN, LEFT]
+    hull = pairs.group_by(*point).agg(nw.col(AHEAD).min(), nw.col(NEXT).max())
+    hull = hull.filter((nw.col(AHEAD) > nw.col(NEXT)) & (nw.col(AHEAD) > 0)).select(*point)
+    others = hull.select(*owner, money.alias(OTHER), gain.alias(OTHER_GAIN))
+    pairs, zero, never = hull.join(others, on=owner, how="left"), nw.lit(0.0), nw.lit(np.inf)
+    pairs = pairs.with_columns(
+        nw.when(before).then(nw.col(OTHER)).otherwise(zero).alias(STEP_BEGIN),
+        nw.when(before).then(nw.col(OTHER_GAIN)).otherwise(zero).alias(AHEAD),
+        nw.when(after).then(nw.col(OTHER)).otherwise(never).alias(OTHER),
+        nw.when(after).then(nw.col(OTHER_GAIN)).otherwise(never).alias(OTHER_GAIN),
+    )
+    chain = pairs.group_by(*point).agg(
+        nw.col(STEP_BEGIN).max(), nw.col(AHEAD).max(), nw.col(OTHER).min(), nw.col(OTHER_GAIN).min()
+    )
+    rise, length = gain - nw.col(AHEAD), money - nw.col(STEP_BEGIN)
+    following = (nw.col(OTHER_GAIN) - gain) / (nw.col(OTHER) - money)
+    chain = chain.with_columns(
+        nw.when(nw.col(OTHER) < np.inf).then(following).otherwise(zero).alias(NEXT),
+        (rise / length).alias(RATIO),
+        (length * nw.col(LEFT)).alias(LENGTH),
+        (rise * nw.col(LEFT)).alias(GAIN),
+        (nw.col(AHEAD) * nw.col(LEFT)).alias(AHEAD),
+        zero.alias(ENDLESS_ROWS),
+    )
+    return chain.filter(nw.col(RATIO) > 0).select(
+        *owner, RATIO, LENGTH, GAIN, AHEAD, NEXT, ENDLESS_ROWS, STEP_BEGIN, OFFER, OFFER_GAIN
+    )
+
+
+def people_of_steps(people: Frame, chain: Frame, columns: Columns) -> Frame:
+    """The table of `people_of` with what the steps of each person say instead of her rows."""
+    owner = [columns.group, columns.person]
+    own = chain.with_columns(nw.col(RATIO).alias(LEAST), nw.lit(1.0).alias(MOVABLE))
+    own = own.group_by(*owner).agg(
+        nw.col(LENGTH).sum(), nw.col(GAIN).sum(), nw.col(MOVABLE).sum(), nw.col(LEAST).min()
+    )
+    kept = people.drop(MOVABLE, LEAST)
+    absent = {LENGTH: 0.0, GAIN: 0.0, MOVABLE: 0.0, LEAST: np.inf}
+    joined = kept.join(own, on=owner, how="left")
+    return joined.with_columns(*(nw.col(name).fill_null(v) for name, v in absent.items()))
+
+
 def with_idle(people: Frame, chain: Frame, columns: Columns) -> Frame:
     """The chains of the people with items, and one of length 0 for each of the others."""
     owner = [columns.group, columns.person]
-    names = (RATIO, LENGTH, AHEAD, NEXT, ENDLESS_ROWS)
+    names = [RATIO, LENGTH, AHEAD, NEXT, ENDLESS_ROWS]
+    if in_steps(columns):
+        names += [STEP_BEGIN, OFFER, OFFER_GAIN]
+    chain = chain.select(*owner, *names)
     everybody = people.select(*owner, BASE).join(chain, on=owner, how="left")
     return everybody.with_columns(*(nw.col(name).fill_null(0.0) for name in names))

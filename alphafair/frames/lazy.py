@@ -1,4 +1,4 @@
-"""Caps, floors and baselines of a frame whose rows stay in the engine."""
+"""Caps, floors, baselines and exclusive offers of a frame whose rows stay in the engine."""
 
 from __future__ import annotations
 
@@ -13,9 +13,25 @@ from ..groups import Groups, group_weights
 from ..problem import Problem
 from ..value import Knapsack, Levels, log_relative
 from . import engine
-from .chains import ENDLESS_ROWS, LENGTH, Start, ladders, movable_rows, people_of, take_start
+from .chains import (
+    ENDLESS_ROWS,
+    LENGTH,
+    OFFER,
+    OFFER_GAIN,
+    SPAN,
+    STEP_BEGIN,
+    Start,
+    in_steps,
+    ladders,
+    movable_rows,
+    people_of,
+    people_of_steps,
+    steps,
+    take_start,
+    with_idle,
+)
 from .checks import Columns
-from .engine import CAP, COST, DOSE, FLOOR, RATIO, Frame
+from .engine import CAP, COST, DOSE, FLOOR, RATIO, TIES, Frame
 from .heights import LEVEL, Heights, reached, spent, with_levels
 from .search import Market, Ratios
 from .stages import Census
@@ -109,7 +125,12 @@ def solve_lazy(
     best = float(census.best.max())
     unit = best if best > 0 else 1.0
     rows = movable_rows(rows, columns, unit, scale, within)
-    people = people_of(rows, columns)
+    if columns.exclusive:
+        _refuse_endless(rows, columns)
+    people, items = people_of(rows, columns), rows
+    if in_steps(columns):
+        items = steps(rows, columns)
+        people = people_of_steps(people, items, columns)
     start = take_start(people, census, columns, within, unit * scale)
     problem = Summary(
         census, start, scale, unit, budget=budget, within=within, weight=weight,
@@ -123,28 +144,65 @@ def solve_lazy(
     market = Market(problem.log_weight, alpha, budget / scale, least, np.maximum(least, most))
     pieces: Knapsack | Levels
     if within == 0:
-        search = Ratios(rows, columns.group, census, start, market)
+        search = Ratios(items, columns.group, census, start, market)
         pieces, money = search.solve()
-        doses = _doses_of_ratios(rows, census, columns, search.margins(pieces, money), scale)
+        taken = _taken_of_ratios(items, census, columns, search.margins(pieces, money))
     else:
-        items = ladders(rows, people, columns)
-        items = with_levels(items, columns.group, census, start.best, within)
-        climb = Heights(items, columns.group, census, start, market, within)
+        if in_steps(columns):
+            chain = with_idle(people, items, columns)
+        else:
+            chain = ladders(rows, people, columns)
+        chain = with_levels(chain, columns.group, census, start.best, within)
+        climb = Heights(chain, columns.group, census, start, market, within)
         pieces, money = climb.solve()
-        doses = _doses_of_levels(rows, items, census, columns, climb.margins(pieces, money), scale)
+        taken = _taken_of_levels(chain, census, columns, climb.margins(pieces, money))
+    if in_steps(columns):
+        doses = _doses_of_steps(rows, taken, columns)
+    elif within > 0 and columns.person is not None:
+        doses = with_doses(_shared(rows, taken, columns), scale)
+    else:
+        doses = with_doses(taken, scale)
     problem.__dict__["value"] = pieces
     return doses, Allocation(alpha, problem, money)
 
 
-def _doses_of_levels(
-    rows: Frame, items: Frame, census: Census, columns: Columns, level: Floats, scale: float
+def _refuse_endless(rows: Frame, columns: Columns) -> None:
+    endless = rows.filter(nw.col(CAP) == np.inf)
+    found = engine.collect(endless.select(columns.group).head(1))[columns.group]
+    if found:
+        raise ValueError(
+            f"cap column {columns.said(str(columns.cap))!r} has infinite values (one of them in "
+            f"group {found[0]!s}): exclusive = True needs finite caps, because a part of an offer "
+            f"is dose/cap; give the dose of a whole offer"
+        )
+
+
+# --- back to the rows -------------------------------------------------------------------------
+def _taken_of_ratios(
+    items: Frame, census: Census, columns: Columns, margins: tuple[Floats, Floats, Floats]
 ) -> Frame:
-    """DOSE: everybody is brought to the level of her group, as far as her items go."""
+    """Items with the money TAKEN: all on full items, a part of it on those at the margin."""
+    values = dict(zip((FULL, PART, SHARE), margins, strict=True))
+    items = engine.spread(items, columns.group, census.key, values)
+    ratio, zero = nw.col(RATIO), nw.lit(0.0)
+    at_margin = (ratio >= nw.col(PART)) & (ratio > 0)
+    part = nw.when(at_margin).then(nw.col(SHARE) * nw.col(LENGTH)).otherwise(zero)
+    full = (ratio >= nw.col(FULL)) & (ratio > 0)
+    return items.with_columns(nw.when(full).then(nw.col(LENGTH)).otherwise(part).alias(TAKEN))
+
+
+def _taken_of_levels(items: Frame, census: Census, columns: Columns, level: Floats) -> Frame:
+    """Items with the money TAKEN: all are brought to the level of their group, if they can be."""
     items = engine.spread(items, columns.group, census.key, {LEVEL: level})
     items = items.with_columns(reached(nw.col(LEVEL)).alias(REACHED))
-    items = items.with_columns(spent(nw.col(LEVEL), REACHED).alias(TAKEN))
-    if columns.person is None:
-        return with_money(items.with_columns(nw.col(TAKEN).alias(SHARE)), scale)
+    return items.with_columns(spent(nw.col(LEVEL), REACHED).alias(TAKEN))
+
+
+def _shared(rows: Frame, items: Frame, columns: Columns) -> Frame:
+    """Rows with the money TAKEN: those of a person that tie, one item, share that of the item.
+
+    They share in parts of their lengths; if some are endless, these alone, in equal parts.
+    """
     owner = [columns.group, columns.person]
     found = items.filter(nw.col(RATIO) > 0).select(
         *owner, RATIO, TAKEN, ENDLESS_ROWS, nw.col(LENGTH).alias(WHOLE)
@@ -152,48 +210,42 @@ def _doses_of_levels(
     rows = engine.join(rows, found, [*owner, RATIO])
     absent = {TAKEN: 0.0, ENDLESS_ROWS: 1.0, WHOLE: 0.0}
     rows = rows.with_columns(*(nw.col(name).fill_null(v) for name, v in absent.items()))
-    # Rows that tie share in parts of their lengths; if some are endless, these alone.
-    endless = nw.when(nw.col(LENGTH) == np.inf).then(nw.col(TAKEN) / nw.col(ENDLESS_ROWS))
-    shared = nw.col(TAKEN) * (nw.col(LENGTH) / nw.col(WHOLE))
-    finite = nw.when((nw.col(WHOLE) > 0) & (nw.col(WHOLE) < np.inf)).then(shared)
-    taken = endless.otherwise(finite.otherwise(nw.lit(0.0)))
-    return with_money(rows.with_columns(taken.alias(SHARE)), scale)
+    length, whole = nw.col(LENGTH), nw.col(WHOLE)
+    endless = nw.when(length == np.inf).then(nw.col(TAKEN) / nw.col(ENDLESS_ROWS))
+    part = nw.when((whole > 0) & (whole < np.inf)).then(nw.col(TAKEN) * (length / whole))
+    return rows.with_columns(endless.otherwise(part.otherwise(nw.lit(0.0))).alias(TAKEN))
 
 
-def with_money(rows: Frame, scale: float) -> Frame:
-    """DOSE = floor + money / cost; exactly the cap where the money, SHARE, is the LENGTH."""
-    full = (nw.col(SHARE) >= nw.col(LENGTH)) & (nw.col(LENGTH) > 0)
-    more = nw.col(SHARE) * scale / nw.col(COST)
-    rows = rows.with_columns(
-        nw.when(full)
-        .then(nw.col(CAP))
-        .otherwise(nw.when(nw.col(SHARE) > 0).then(nw.col(FLOOR) + more).otherwise(nw.col(FLOOR)))
-        .alias(DOSE)
-    )
+def with_doses(rows: Frame, scale: float) -> Frame:
+    """DOSE = floor + TAKEN/cost; exactly the cap where all of the LENGTH is taken."""
+    full = (nw.col(TAKEN) >= nw.col(LENGTH)) & (nw.col(LENGTH) > 0) & (nw.col(CAP) < np.inf)
+    more = nw.col(TAKEN) * scale / nw.col(COST)
+    some = nw.when(nw.col(TAKEN) > 0).then(nw.col(FLOOR) + more).otherwise(nw.col(FLOOR))
+    rows = rows.with_columns(nw.when(full).then(nw.col(CAP)).otherwise(some).alias(DOSE))
     capped = nw.when(nw.col(DOSE) > nw.col(CAP)).then(nw.col(CAP)).otherwise(nw.col(DOSE))
     return rows.with_columns(capped.alias(DOSE))
 
 
-def _doses_of_ratios(
-    rows: Frame, census: Census, columns: Columns, margins: tuple[Floats, Floats, Floats],
-    scale: float,
-) -> Frame:  # fmt: skip
-    """DOSE: the cap on full items, parts of those at the margin, the floor on the others."""
-    values = dict(zip((FULL, PART, SHARE), margins, strict=True))
-    rows = engine.spread(rows, columns.group, census.key, values)
-    ratio = nw.col(RATIO)
-    share = nw.when(ratio >= nw.col(FULL)).then(nw.lit(1.0)).otherwise(nw.lit(0.0))
-    at_margin = (ratio >= nw.col(PART)) & (ratio < nw.col(FULL))
-    share = nw.when(at_margin).then(nw.col(SHARE)).otherwise(share)
-    share = nw.when(ratio > 0).then(share).otherwise(nw.lit(0.0))
-    return with_shares(rows.with_columns(share.alias(SHARE)), scale)
+def _doses_of_steps(rows: Frame, items: Frame, columns: Columns) -> Frame:
+    """DOSE where offers are exclusive: a step made in part leaves the rest to the one before.
 
-
-def with_shares(rows: Frame, scale: float) -> Frame:
-    """DOSE = floor + SHARE · LENGTH / cost; exactly the cap where the share is 1."""
-    more = nw.col(SHARE) * nw.col(LENGTH) * scale / nw.col(COST)
-    dose = nw.when(nw.col(SHARE) > 0).then(nw.col(FLOOR) + more).otherwise(nw.col(FLOOR))
-    rows = rows.with_columns(dose.alias(DOSE))
-    full = (nw.col(DOSE) > nw.col(CAP)) | ((nw.col(SHARE) >= 1) & (nw.col(CAP) < np.inf))
-    capped = nw.when(full & (nw.col(RATIO) > 0)).then(nw.col(CAP)).otherwise(nw.col(DOSE))
-    return rows.with_columns(capped.alias(DOSE))
+    Rows that tie in money and utility share.
+    """
+    owner = [columns.group, columns.person]
+    made = items.filter(nw.col(RATIO) > 0).with_columns(
+        (nw.col(TAKEN) / nw.col(LENGTH)).alias(SHARE)
+    )
+    end = [*owner, OFFER, OFFER_GAIN]
+    ends = made.select(*end, SHARE)
+    begins = made.select(*owner, nw.col(STEP_BEGIN).alias(OFFER), nw.col(SHARE).alias(PART))
+    ties = rows.filter(nw.col(RATIO) > 0).group_by(*end).agg(nw.len().alias(TIES))
+    ends = ends.join(ties, on=end, how="left").join(begins, on=[*owner, OFFER], how="left")
+    rows = engine.join(rows, ends, end)
+    absent = {SHARE: 0.0, PART: 0.0, TIES: 1.0}
+    rows = rows.with_columns(
+        *(nw.col(name).cast(nw.Float64).fill_null(v).alias(name) for name, v in absent.items())
+    )
+    part = (nw.col(SHARE) - nw.col(PART)) / nw.col(TIES)
+    given = (nw.col(RATIO) > 0) & (part > 0)
+    more = nw.when(given).then(part * nw.col(SPAN)).otherwise(nw.lit(0.0))
+    return rows.with_columns((nw.col(FLOOR) + more).alias(DOSE))
