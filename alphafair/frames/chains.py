@@ -316,12 +316,17 @@ def steps(rows: Frame, columns: Columns) -> Frame:
 def people_of_steps(people: Frame, chain: Frame, columns: Columns) -> Frame:
     """The table of `people_of` with what the steps of each person say instead of her rows."""
     owner = [columns.group, columns.person]
-    own = chain.with_columns(nw.col(RATIO).alias(LEAST), nw.lit(1.0).alias(MOVABLE))
+    ratio = nw.col(RATIO)
+    own = chain.with_columns(ratio.alias(LEAST), ratio.alias(BEST), nw.lit(1.0).alias(MOVABLE))
     own = own.group_by(*owner).agg(
-        nw.col(LENGTH).sum(), nw.col(GAIN).sum(), nw.col(MOVABLE).sum(), nw.col(LEAST).min()
+        nw.col(LENGTH).sum(),
+        nw.col(GAIN).sum(),
+        nw.col(MOVABLE).sum(),
+        nw.col(LEAST).min(),
+        nw.col(BEST).max(),
     )
-    kept = people.drop(MOVABLE, LEAST)
-    absent = {LENGTH: 0.0, GAIN: 0.0, MOVABLE: 0.0, LEAST: np.inf}
+    kept = people.drop(MOVABLE, LEAST, BEST)
+    absent = {LENGTH: 0.0, GAIN: 0.0, MOVABLE: 0.0, LEAST: np.inf, BEST: 0.0}
     joined = kept.join(own, on=owner, how="left")
     return joined.with_columns(*(nw.col(name).fill_null(v) for name, v in absent.items()))
 
