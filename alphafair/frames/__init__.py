@@ -19,16 +19,19 @@ numbers a group, and at most some 10⁵ items at the margin, ever leave a lazy e
 that outgrows a machine is served where it is: by DuckDB from disk, by Dask or Spark on many
 machines.
 
-    checks    the columns and rows, converted and checked
-    stages    one row a person, one row a group, what money is worth in it
-    doses     back to the rows
-    engine    what passes between Python and the engine
-    memory    the array problem, for eager frames
-    lazy      from the rows to the doses, for lazy ones
-    chains    what can move, and where everybody begins
-    search    the margin of every group, at ε = 0 a ratio
-    heights   at ε > 0 a level
-    solution  the calls
+    checks      the columns and rows, converted and checked
+    names       columns that are called what the package or an engine cannot take
+    repeats     the same offer twice
+    stages      one row a person, one row a group, what money is worth in it
+    doses       back to the rows
+    engine      what passes between Python and the engine
+    partitions  the same for Dask, whose rows keep their index and order
+    memory      the array problem, for eager frames
+    lazy        from the rows to the doses with bounds, for lazy ones
+    chains      what can move, and where everybody begins
+    search      the margin of every group, at ε = 0 a ratio
+    heights     at ε > 0 a level
+    solution    the calls
 """
 
 from .solution import Solution, allocate, solve

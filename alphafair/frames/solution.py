@@ -16,7 +16,7 @@ from .doses import doses_of_rows, refuse_overflow, with_dose, with_series
 from .lazy import solve_lazy
 from .memory import Table
 from .names import set_aside
-from .repeats import refuse_repeats
+from .repeats import refuse_repeats, refuse_same_rows
 from .stages import by_person, take_census, within_groups
 
 
@@ -174,13 +174,15 @@ def solve(
     people = by_person(rows, columns)
     census = take_census(rows, people, columns)
     bounds = {"group_floor": group_floor, "group_cap": group_cap}
-    refuse_repeats(native, rows, columns)
+    refuse_repeats(rows, columns)
     if columns.in_memory and not engine.is_eager(native):
+        refuse_same_rows(native, rows, columns)
         asked = {"budget": budget, "alpha": alpha, "within": within, "weight": weight}
         doses, groups = solve_lazy(rows, census, columns, **asked, **bounds)
         return Solution(with_dose(native, doses, columns), groups, census.size)
     if columns.in_memory:
         places = Table.of(rows, columns)
+        refuse_same_rows(native, rows, columns, places.person)
         groups = places.problem(rows, columns, budget, within, weight, **bounds).allocate(alpha)
         return Solution(with_series(native, places.of_rows(groups.dose)), groups, census.size)
     if isinstance(weight, str) and weight == "size":  # people, of whom the problem below has K
