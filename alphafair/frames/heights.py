@@ -34,6 +34,7 @@ MONEY, MOVING, RESTING, MEAN, POWERS = (
     "_af_mean",
     "_af_powers",
 )
+TERMS, RESTS, COUNT = "_af_terms", "_af_rests", "_af_count"
 NOTHING, ENDLESS, NEVER = -1e300, 2e300, 3e300  # log 0, log ∞, later than that
 FAR = 5e299  # a level beyond all that are finite
 
@@ -41,15 +42,21 @@ FAR = 5e299  # a level beyond all that are finite
 def with_levels(rows: Frame, group: str, census: Census, best: Floats, within: float) -> Frame:
     """Items with the levels at which they BEGIN and END, and at which their person's next FOLLOWS.
 
-    RATE is 1/r, PULL log(r/R)/ε.  Items that nobody reaches are left out.
+    RATE is 1/r, 0 of items that nobody reaches; PULL is log(r/R)/ε.
     """
     rows = engine.spread(rows, group, census.key, {REFERENCE: np.where(best > 0, best, 1.0)})
     ratio, zero = nw.col(RATIO), nw.lit(0.0)
     rows = rows.with_columns((nw.col(BASE) + nw.col(AHEAD)).alias(LOWER))
-    rows = rows.filter(nw.col(LOWER) < np.inf)
+    # Nobody reaches what follows an endless item.  No filters here: engines push them through all
+    # that is computed before, and write it out again for each use.
+    reachable = nw.col(LOWER) < np.inf
+    rows = rows.with_columns(
+        nw.when(reachable).then(ratio).otherwise(zero).alias(RATE),
+        nw.when(reachable).then(nw.col(LOWER)).otherwise(zero).alias(LOWER),
+    )
     rows = rows.with_columns(
         (nw.col(LOWER) + ratio * nw.col(LENGTH)).alias(UPPER),
-        nw.when(ratio > 0).then(1 / ratio).otherwise(zero).alias(RATE),
+        nw.when(nw.col(RATE) > 0).then(1 / ratio).otherwise(zero).alias(RATE),
         _pull(RATIO, within).alias(PULL),
         _pull(NEXT, within).alias(FOLLOWS),
     )
@@ -61,7 +68,7 @@ def with_levels(rows: Frame, group: str, census: Census, best: Floats, within: f
         .alias(LOG_UPPER),
         nw.when(nw.col(AHEAD) > 0).then(zero).otherwise(nw.lit(1.0)).alias(FIRST_ITEM),
     )
-    never, moves, more = nw.lit(NEVER), ratio > 0, nw.col(NEXT) > 0
+    never, moves, more = nw.lit(NEVER), nw.col(RATE) > 0, nw.col(NEXT) > 0
     lower, upper = nw.col(LOG_LOWER), nw.col(LOG_UPPER)
     return rows.with_columns(
         nw.when(moves).then(lower - nw.col(PULL)).otherwise(never).alias(BEGIN),
@@ -124,6 +131,11 @@ class Heights(Search):
         """Whether power means are taken by (u^s − 1)/s, which is log u at s = 0."""
         return abs(self.s) < NEAR_LOG
 
+    @property
+    def _has_peaks(self) -> bool:
+        """Whether powers are taken relative to the largest, that of the least utility."""
+        return bool(self.s <= -NEAR_LOG and self.within < np.inf)
+
     def _term(self, name: str, peak: str) -> Any:
         """What somebody of this log utility adds to V: u^s, relative to the PEAK where s < 0."""
         z = nw.col(name)
@@ -141,7 +153,7 @@ class Heights(Search):
 
     def _with_peaks(self, rows: Frame, some: dict[str, tuple[str, Any]]) -> Frame:
         """At s < 0 the least log utilities of some items by group: the largest powers."""
-        if self.s > -NEAR_LOG or self.within == np.inf:
+        if not self._has_peaks:
             return rows
         masked = rows.with_columns(
             *(
@@ -286,7 +298,7 @@ class Heights(Search):
             columns[f"_af_v{j}"] = value
             columns[f"_af_n{j}"] = passed[0] + passed[1]
         rows = rows.with_columns(*(column.alias(name) for name, column in columns.items()))
-        peaks = self.s <= -NEAR_LOG and self.within < np.inf
+        peaks = self._has_peaks
         found = self.collect(
             rows,
             *(nw.col(name).sum() for name in columns),
@@ -322,66 +334,73 @@ class Heights(Search):
             )
         )
         inside = sum(nw.col(f"{INSIDE}{j}") for j in range(3))
-        rows = rows.with_columns(inside.alias(INSIDE))
-        moving, resting = self._background(rows.filter(nw.col(INSIDE) == 0), near)
-        names = [RATIO, PULL, LOG_LOWER, LOG_UPPER, BEGIN, END, FOLLOWS, FIRST_ITEM]
-        self.passes += 1
-        found = self.gather(
-            rows.filter(nw.col(INSIDE) > 0).group_by(KEY, *names).agg(nw.len().alias(SIZE))
+        rows = rows.with_columns(
+            nw.when(inside > 0).then(nw.lit(1.0)).otherwise(nw.lit(0.0)).alias(INSIDE)
         )
+        rows, sums = self._background(rows, near)
+        names = [RATIO, PULL, LOG_LOWER, LOG_UPPER, BEGIN, END, FOLLOWS, FIRST_ITEM]
+        # All items that are not inside are one row of a group.
+        rows = rows.with_columns(*((nw.col(name) * nw.col(INSIDE)).alias(name) for name in names))
+        how = [nw.col(name).max() if name == PEAK else nw.col(name).sum() for name in sums]
+        table = rows.group_by(KEY, INSIDE, *names).agg(nw.len().alias(COUNT), *how)
+        found = self.gather(table)
+        others, some = found[INSIDE] == 0, found[INSIDE] > 0
+        total = {name: np.zeros(near.size) for name in [*sums, PEAK]}
+        for name in sums:
+            total[name][found["code"][others]] = found[name][others]
+        moving, resting = self._sums_of_others(total, near)
+        found = {name: column[some] for name, column in found.items()}
         for name in (BEGIN, END, FOLLOWS, LOG_LOWER, LOG_UPPER):
             far = np.abs(found[name]) > FAR
             found[name] = np.where(far, np.copysign(np.inf, found[name]), found[name])
         return self._levels(low, high, found, moving, resting)
 
-    def _background(self, rows: Frame, near: Floats) -> tuple[Any, Any]:
-        """(3, K) of who moves: log Σ e^pull/r, Σ h(pull), how many; and (2, K) of who rests:
-        log Σ u^s and Σ h(log u).
-        """
+    def _background(self, rows: Frame, near: Floats) -> tuple[Frame, list[str]]:
+        """What the items add that are not INSIDE, and the names of it, to be summed by group."""
         rows = engine.spread(rows, self.group, self.census.key, {LEVEL: near})
         bottom, top, zero = nw.col(LOW), nw.col(HIGH), nw.lit(0.0)
         begin, end, follows = (nw.col(name) for name in (BEGIN, END, FOLLOWS))
-        moves = (begin <= bottom) & (end >= top) & (end > bottom)
-        low = (nw.col(FIRST_ITEM) > 0) & (begin >= top) & (begin > bottom)
-        high = (end <= bottom) & (follows >= top) & (follows > bottom)
-        z = nw.when(low).then(nw.col(LOG_LOWER)).otherwise(nw.col(LOG_UPPER))
-        rows = rows.with_columns(z.alias(RESTING))
-        rows = self._with_peaks(rows, {PEAK: (RESTING, low | high)})
-        finite = self.within < np.inf
+        quiet = nw.col(INSIDE) == 0
+        moves = quiet & (begin <= bottom) & (end >= top) & (end > bottom)
+        low = quiet & (nw.col(FIRST_ITEM) > 0) & (begin >= top) & (begin > bottom)
+        high = quiet & (end <= bottom) & (follows >= top) & (follows > bottom)
+        one = nw.lit(1.0)
+        rows = rows.with_columns(
+            nw.when(low).then(nw.col(LOG_LOWER)).otherwise(nw.col(LOG_UPPER)).alias(RESTING),
+            nw.when(moves).then(one).otherwise(zero).alias(SIZE),
+            nw.when(low | high).then(one).otherwise(zero).alias(RESTS),
+        )
+        moves, rests = nw.col(SIZE) > 0, nw.col(RESTS) > 0
+        rows = self._with_peaks(rows, {PEAK: (RESTING, rests)})
         rate = (nw.col(PULL) + nw.col(LEVEL)).exp() * nw.col(RATE)
-        columns = {
-            MOVING: nw.when(moves).then(rate).otherwise(zero),
-            SIZE: nw.when(moves).then(nw.lit(1.0)).otherwise(zero),
-            MEAN: nw.when(moves).then(self._term(PULL, PEAK)).otherwise(zero)
-            if self._near else zero,
-            RESTING: nw.when(low | high).then(self._term(RESTING, PEAK)).otherwise(zero)
-            if finite else zero,
-            POWERS: nw.when(low | high).then((self.s * nw.col(RESTING)).exp()).otherwise(zero)
-            if self._near else zero,
-        }  # fmt: skip
+        columns = {MOVING: nw.when(moves).then(rate).otherwise(zero)}
+        if self.within < np.inf:
+            columns[TERMS] = nw.when(rests).then(self._term(RESTING, PEAK)).otherwise(zero)
+        if self._near:
+            columns[MEAN] = nw.when(moves).then(self._term(PULL, PEAK)).otherwise(zero)
+            power = (self.s * nw.col(RESTING)).exp()
+            columns[POWERS] = nw.when(rests).then(power).otherwise(zero)
         rows = rows.with_columns(*(column.alias(name) for name, column in columns.items()))
-        sums = [nw.col(name).sum() for name in columns]
-        peaks = self.s <= -NEAR_LOG and finite
-        if peaks:
-            sums.append(nw.col(PEAK).max())
-        self.passes += 1
-        found = self.gather(rows.group_by(KEY).agg(*sums))
-        total = {name: np.zeros(near.size) for name in [*columns, PEAK]}
-        for name, values in total.items():
-            if name in found:
-                values[found["code"]] = found[name]
-        with np.errstate(divide="ignore", invalid="ignore"):
+        return rows, [*columns, SIZE, *([PEAK] if self._has_peaks else [])]
+
+    def _sums_of_others(self, total: dict[str, Floats], near: Floats) -> tuple[Any, Any]:
+        """(3, K) of who moves: log Σ e^pull/r, Σ h(pull), how many; and (2, K) of who rests:
+        log Σ u^s and Σ h(log u).
+        """
+        none = np.zeros(near.size)
+        terms = total.get(TERMS, none)
+        with np.errstate(divide="ignore"):
             log_rate = np.log(total[MOVING]) - near
-            peak = np.where(total[PEAK] < FAR, total[PEAK], 0.0)
-            powers = total[POWERS if self._near else RESTING]
-            log_rest = np.log(powers) + self.s * peak * peaks
-        return (log_rate, total[MEAN], total[SIZE]), (log_rest, total[RESTING])
+            log_rest = np.log(total[POWERS] if self._near else terms)
+        if self._has_peaks:
+            log_rest = log_rest + self.s * np.where(total[PEAK] < FAR, total[PEAK], 0.0)
+        return (log_rate, total.get(MEAN, none), total[SIZE]), (log_rest, terms)
 
     def _levels(
         self, low: State, high: State, found: dict[str, Any], moving: Any, resting: Any
     ) -> Levels:
         size, groups = self.census.size, self.census.size.size
-        code, times, everyone = found["code"], found[SIZE], np.arange(groups)
+        code, times, everyone = found["code"], found[COUNT], np.arange(groups)
         bounds = [found[name] for name in (BEGIN, END, FOLLOWS)]
         # The moments at which something changes, between the two places.
         inner = [np.flatnonzero((low.place[code] < b) & (b < high.place[code])) for b in bounds]
