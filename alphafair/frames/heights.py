@@ -39,12 +39,15 @@ NOTHING, ENDLESS, NEVER = -1e300, 2e300, 3e300  # log 0, log ∞, later than tha
 FAR = 5e299  # a level beyond all that are finite
 
 
-def with_levels(rows: Frame, group: str, census: Census, best: Floats, within: float) -> Frame:
+def with_levels(
+    rows: Frame, source: Frame, group: str, census: Census, best: Floats, within: float
+) -> Frame:
     """Items with the levels at which they BEGIN and END, and at which their person's next FOLLOWS.
 
     RATE is 1/r, 0 of items that nobody reaches; PULL is log(r/R)/ε.
     """
-    rows = engine.spread(rows, group, census.key, {REFERENCE: np.where(best > 0, best, 1.0)})
+    reference = {REFERENCE: np.where(best > 0, best, 1.0)}
+    rows = engine.spread(rows, group, census.key, reference, source)
     ratio, zero = nw.col(RATIO), nw.lit(0.0)
     rows = rows.with_columns((nw.col(BASE) + nw.col(AHEAD)).alias(LOWER))
     # Nobody reaches what follows an endless item.  No filters here: engines push them through all
@@ -115,13 +118,14 @@ class Heights(Search):
     def __init__(
         self,
         rows: Frame,
+        source: Frame,
         group: str,
         census: Census,
         start: Start,
         market: Market,
         within: float,
     ) -> None:
-        super().__init__(rows, group, census, start, market)
+        super().__init__(rows, source, group, census, start, market)
         self.within, self.s = within, 1 - within
         self.log_top = np.full(census.size.size, np.inf)
 
@@ -272,7 +276,7 @@ class Heights(Search):
     def measure(self, first: Floats, step: Floats, places: Floats) -> State:
         """Sums at each level, afresh."""
         count = places.shape[1]
-        rows = engine.spread(self.rows, self.group, self.census.key, {FIRST: first, STEP: step})
+        rows = self.spread(self.rows, {FIRST: first, STEP: step})
         one, zero = nw.lit(1.0), nw.lit(0.0)
         at = [nw.col(FIRST) + nw.col(STEP) * float(j) for j in range(count)]
         rows = rows.with_columns(*(at[j].alias(f"_af_p{j}") for j in range(count)))
@@ -357,7 +361,7 @@ class Heights(Search):
 
     def _background(self, rows: Frame, near: Floats) -> tuple[Frame, list[str]]:
         """What the items add that are not INSIDE, and the names of it, to be summed by group."""
-        rows = engine.spread(rows, self.group, self.census.key, {LEVEL: near})
+        rows = self.spread(rows, {LEVEL: near})
         bottom, top, zero = nw.col(LOW), nw.col(HIGH), nw.lit(0.0)
         begin, end, follows = (nw.col(name) for name in (BEGIN, END, FOLLOWS))
         quiet = nw.col(INSIDE) == 0

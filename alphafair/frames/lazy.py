@@ -124,6 +124,7 @@ def solve_lazy(
     scale = budget or 1.0
     best = float(census.best.max())
     unit = best if best > 0 else 1.0
+    source = rows.select(columns.group)
     rows = movable_rows(rows, columns, unit, scale, within)
     if columns.exclusive:
         _refuse_endless(rows, columns)
@@ -144,18 +145,18 @@ def solve_lazy(
     market = Market(problem.log_weight, alpha, budget / scale, least, np.maximum(least, most))
     pieces: Knapsack | Levels
     if within == 0:
-        search = Ratios(items, columns.group, census, start, market)
+        search = Ratios(items, source, columns.group, census, start, market)
         pieces, money = search.solve()
-        taken = _taken_of_ratios(items, census, columns, search.margins(pieces, money))
+        taken = _taken_of_ratios(items, source, census, columns, search.margins(pieces, money))
     else:
         if in_steps(columns):
             chain = with_idle(people, items, columns)
         else:
             chain = ladders(rows, people, columns)
-        chain = with_levels(chain, columns.group, census, start.best, within)
-        climb = Heights(chain, columns.group, census, start, market, within)
+        chain = with_levels(chain, source, columns.group, census, start.best, within)
+        climb = Heights(chain, source, columns.group, census, start, market, within)
         pieces, money = climb.solve()
-        taken = _taken_of_levels(chain, census, columns, climb.margins(pieces, money))
+        taken = _taken_of_levels(chain, source, census, columns, climb.margins(pieces, money))
     if in_steps(columns):
         doses = _doses_of_steps(rows, taken, columns)
     elif within > 0 and columns.person is not None:
@@ -179,11 +180,15 @@ def _refuse_endless(rows: Frame, columns: Columns) -> None:
 
 # --- back to the rows -------------------------------------------------------------------------
 def _taken_of_ratios(
-    items: Frame, census: Census, columns: Columns, margins: tuple[Floats, Floats, Floats]
+    items: Frame,
+    source: Frame,
+    census: Census,
+    columns: Columns,
+    margins: tuple[Floats, Floats, Floats],
 ) -> Frame:
     """Items with the money TAKEN: all on full items, a part of it on those at the margin."""
     values = dict(zip((FULL, PART, SHARE), margins, strict=True))
-    items = engine.spread(items, columns.group, census.key, values)
+    items = engine.spread(items, columns.group, census.key, values, source)
     ratio, zero = nw.col(RATIO), nw.lit(0.0)
     at_margin = (ratio >= nw.col(PART)) & (ratio > 0)
     part = nw.when(at_margin).then(nw.col(SHARE) * nw.col(LENGTH)).otherwise(zero)
@@ -191,9 +196,11 @@ def _taken_of_ratios(
     return items.with_columns(nw.when(full).then(nw.col(LENGTH)).otherwise(part).alias(TAKEN))
 
 
-def _taken_of_levels(items: Frame, census: Census, columns: Columns, level: Floats) -> Frame:
+def _taken_of_levels(
+    items: Frame, source: Frame, census: Census, columns: Columns, level: Floats
+) -> Frame:
     """Items with the money TAKEN: all are brought to the level of their group, if they can be."""
-    items = engine.spread(items, columns.group, census.key, {LEVEL: level})
+    items = engine.spread(items, columns.group, census.key, {LEVEL: level}, source)
     items = items.with_columns(reached(nw.col(LEVEL)).alias(REACHED))
     return items.with_columns(spent(nw.col(LEVEL), REACHED).alias(TAKEN))
 

@@ -137,13 +137,21 @@ class Search(ABC):
 
     Attributes:
         rows: a lazy table with one row an item.
+        source: the frame that it was made of.
         passes: how often it has been read.
     """
 
     def __init__(
-        self, rows: Frame, group: str, census: Census, start: Start, market: Market
+        self,
+        rows: Frame,
+        source: Frame,
+        group: str,
+        census: Census,
+        start: Start,
+        market: Market,
     ) -> None:
-        self.rows, self.group, self.census, self.start = rows, group, census, start
+        self.rows, self.source, self.group = rows, source, group
+        self.census, self.start = census, start
         self.market = self.original = market
         self.passes = 0
 
@@ -213,6 +221,10 @@ class Search(ABC):
         before, after = np.maximum(before, 0), np.minimum(after, last)
         return states.at(np.minimum(before, after)), states.at(after)
 
+    def spread(self, rows: Frame, values: dict[str, Floats]) -> Frame:
+        """Rows with (K,) numbers written beside them."""
+        return engine.spread(rows, self.group, self.census.key, values, self.source)
+
     def collect(self, rows: Frame, *sums: Any) -> dict[str, Any]:
         """Aggregates of rows, one a group, in the order of the labels; one pass."""
         self.passes += 1
@@ -224,9 +236,7 @@ class Search(ABC):
     def between(self, low: State, high: State) -> Frame:
         """The items with the two places LOW and HIGH of their group, and its KEY."""
         self.passes += 1
-        rows = engine.spread(
-            self.rows, self.group, self.census.key, {LOW: low.place, HIGH: high.place}
-        )
+        rows = self.spread(self.rows, {LOW: low.place, HIGH: high.place})
         return rows.with_columns(engine.key(rows, self.group).alias(KEY))
 
     def gather(self, table: Frame) -> dict[str, Any]:
@@ -278,7 +288,7 @@ class Ratios(Search):
 
     def measure(self, first: Floats, step: Floats, places: Floats) -> State:
         """Sums over the items of ratios ≥ each place."""
-        rows = engine.spread(self.rows, self.group, self.census.key, {FIRST: first, STEP: step})
+        rows = self.spread(self.rows, {FIRST: first, STEP: step})
         one, nothing, sums = nw.lit(1.0), nw.lit(0.0), []
         place = FIRST
         for j in range(PLACES):
