@@ -294,7 +294,7 @@ def with_column(name, values):
         (
             with_column("most", [1, 1, 1, np.inf, 1]),
             {"cap": "most", "exclusive": True},
-            r"cap column 'most' has infinite values \(one of them in group b\): exclusive = True",
+            r"cap column 'most' has 1 infinite value \(one of them in group b\): exclusive = True",
         ),
         (
             with_column("least", [0, 0, 0, 0.8, 0.9]),

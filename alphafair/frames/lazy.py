@@ -126,8 +126,6 @@ def solve_lazy(
     unit = best if best > 0 else 1.0
     source = rows.select(columns.group)
     rows = movable_rows(rows, columns, unit, scale, within)
-    if columns.exclusive:
-        _refuse_endless(rows, columns)
     people, items = people_of(rows, columns), rows
     if in_steps(columns):
         items = steps(rows, columns)
@@ -165,17 +163,6 @@ def solve_lazy(
         doses = with_doses(taken, scale)
     problem.__dict__["value"] = pieces
     return doses, Allocation(alpha, problem, money)
-
-
-def _refuse_endless(rows: Frame, columns: Columns) -> None:
-    endless = rows.filter(nw.col(CAP) == np.inf)
-    found = engine.collect(endless.select(columns.group).head(1))[columns.group]
-    if found:
-        raise ValueError(
-            f"cap column {columns.said(str(columns.cap))!r} has infinite values (one of them in "
-            f"group {found[0]!s}): exclusive = True needs finite caps, because a part of an offer "
-            f"is dose/cap; give the dose of a whole offer"
-        )
 
 
 # --- back to the rows -------------------------------------------------------------------------
