@@ -106,14 +106,14 @@ def _with_places(rows: Frame, columns: Columns) -> Frame:
     """SPAN = ρ cap, with ρ = 1 − Σ floor/cap what floors leave of the person's place."""
     if columns.floor is None:
         return rows.with_columns(nw.lit(1.0).alias(LEFT), nw.col(CAP).alias(SPAN))
-    owner = [columns.group, columns.person]
+    owner: list[Any] = [columns.group, columns.person]
     share = nw.when(nw.col(CAP) > 0).then(nw.col(FLOOR) / nw.col(CAP)).otherwise(nw.lit(0.0))
     rows = rows.with_columns(share.alias(PLACE_TAKEN))
     taken = rows.group_by(*owner).agg(nw.col(PLACE_TAKEN).sum())
     found = engine.collect(taken.filter(nw.col(PLACE_TAKEN) > 1 + SLACK).head(1))
     if found[PLACE_TAKEN]:
         raise ValueError(
-            f"the floors of person {found[columns.person][0]!s} (group {found[columns.group][0]!s})"
+            f"the floors of person {found[owner[1]][0]!s} (group {found[columns.group][0]!s})"
             f" take {found[PLACE_TAKEN][0]:g} of her offers (Σ floor/cap): must be at most 1 with "
             f"exclusive = True; lower her floors"
         )
@@ -245,7 +245,7 @@ def ladders(rows: Frame, people: Frame, columns: Columns) -> Frame:
         zero = nw.lit(0.0)
         rows = rows.with_columns((nw.col(BASE) + nw.col(HAVE)).alias(BASE))
         return rows.with_columns(zero.alias(AHEAD), zero.alias(NEXT))
-    owner = [columns.group, columns.person]
+    owner: list[Any] = [columns.group, columns.person]
     items = rows.filter(nw.col(RATIO) > 0)
     items = items.with_columns(_flag(nw.col(LENGTH) == np.inf, ENDLESS_ROWS))
     items = items.group_by(*owner, RATIO).agg(
@@ -272,7 +272,7 @@ def steps(rows: Frame, columns: Columns) -> Frame:
     among the points.  The step to it begins at the point of the hull before it.  Floors shrink the
     ladder to the part LEFT.
     """
-    owner = [columns.group, columns.person]
+    owner: list[Any] = [columns.group, columns.person]
     rows = rows.filter(nw.col(RATIO) > 0)
     points = rows.group_by(*owner, OFFER).agg(nw.col(OFFER_GAIN).max(), nw.col(LEFT).max())
     money, gain = nw.col(OFFER), nw.col(OFFER_GAIN)
@@ -315,7 +315,7 @@ def steps(rows: Frame, columns: Columns) -> Frame:
 
 def people_of_steps(people: Frame, chain: Frame, columns: Columns) -> Frame:
     """The table of `people_of` with what the steps of each person say instead of her rows."""
-    owner = [columns.group, columns.person]
+    owner: list[Any] = [columns.group, columns.person]
     ratio = nw.col(RATIO)
     own = chain.with_columns(ratio.alias(LEAST), ratio.alias(BEST), nw.lit(1.0).alias(MOVABLE))
     own = own.group_by(*owner).agg(
@@ -333,7 +333,7 @@ def people_of_steps(people: Frame, chain: Frame, columns: Columns) -> Frame:
 
 def with_idle(people: Frame, chain: Frame, columns: Columns) -> Frame:
     """The chains of the people with items, and one of length 0 for each of the others."""
-    owner = [columns.group, columns.person]
+    owner: list[Any] = [columns.group, columns.person]
     names = [RATIO, LENGTH, AHEAD, NEXT, ENDLESS_ROWS]
     if in_steps(columns):
         names += [STEP_BEGIN, OFFER, OFFER_GAIN]

@@ -110,7 +110,7 @@ def spent(level: Any, log_utility: str) -> Any:
     return nw.when(level >= nw.col(END)).then(nw.col(LENGTH)).otherwise(begun)
 
 
-class Heights(Search):
+class Heights(Search[Levels]):
     """ε > 0.  Places are levels; ``rows`` has the columns of `with_levels`."""
 
     beyond = True
@@ -308,15 +308,15 @@ class Heights(Search):
             *(nw.col(name).sum() for name in columns),
             *(nw.col(f"_af_m{j}").max() for j in range(count) if peaks),
         )
-        money, value, passed_items = (
+        money, total, passed_items = (
             np.array([found[f"_af_{letter}{j}"] for j in range(count)], float).T for letter in "xvn"
         )
         peak = np.array([found[f"_af_m{j}"] for j in range(count)], float).T if peaks else None
         if self.within == np.inf:
             log_value = np.minimum(places, self.log_top[:, None])
-            level = self._level(places, log_value, value)
+            level = self._level(places, log_value, total)
         else:
-            log_value = self._log_mean(value, peak)
+            log_value = self._log_mean(total, peak)
             level = self._level(places, log_value)
         return State(places, self.start.spent[:, None] + money, log_value, level, passed_items)
 
@@ -337,7 +337,7 @@ class Heights(Search):
                 for j, name in enumerate((BEGIN, END, FOLLOWS))
             )
         )
-        inside = sum(nw.col(f"{INSIDE}{j}") for j in range(3))
+        inside = nw.col(f"{INSIDE}0") + nw.col(f"{INSIDE}1") + nw.col(f"{INSIDE}2")
         rows = rows.with_columns(
             nw.when(inside > 0).then(nw.lit(1.0)).otherwise(nw.lit(0.0)).alias(INSIDE)
         )

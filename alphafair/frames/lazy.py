@@ -141,10 +141,11 @@ def solve_lazy(
     if problem.group_cap is not None:
         most = np.minimum(most, problem.group_cap / scale)
     market = Market(problem.log_weight, alpha, budget / scale, least, np.maximum(least, most))
-    pieces: Knapsack | Levels
+    value: Knapsack | Levels
     if within == 0:
         search = Ratios(items, source, columns.group, census, start, market)
         pieces, money = search.solve()
+        value = pieces
         taken = _taken_of_ratios(items, source, census, columns, search.margins(pieces, money))
     else:
         if in_steps(columns):
@@ -153,15 +154,15 @@ def solve_lazy(
             chain = ladders(rows, people, columns)
         chain = with_levels(chain, source, columns.group, census, start.best, within)
         climb = Heights(chain, source, columns.group, census, start, market, within)
-        pieces, money = climb.solve()
-        taken = _taken_of_levels(chain, source, census, columns, climb.margins(pieces, money))
+        value, money = stretch, _ = climb.solve()
+        taken = _taken_of_levels(chain, source, census, columns, climb.margins(stretch, money))
     if in_steps(columns):
         doses = _doses_of_steps(rows, taken, columns)
     elif within > 0 and columns.person is not None:
         doses = with_doses(_shared(rows, taken, columns), scale)
     else:
         doses = with_doses(taken, scale)
-    problem.__dict__["value"] = pieces
+    problem.__dict__["value"] = value
     return doses, Allocation(alpha, problem, money)
 
 
@@ -197,7 +198,7 @@ def _shared(rows: Frame, items: Frame, columns: Columns) -> Frame:
 
     They share in parts of their lengths; if some are endless, these alone, in equal parts.
     """
-    owner = [columns.group, columns.person]
+    owner: list[Any] = [columns.group, columns.person]
     found = items.filter(nw.col(RATIO) > 0).select(
         *owner, RATIO, TAKEN, ENDLESS_ROWS, nw.col(LENGTH).alias(WHOLE)
     )
@@ -225,7 +226,7 @@ def _doses_of_steps(rows: Frame, items: Frame, columns: Columns) -> Frame:
 
     Rows that tie in money and utility share.
     """
-    owner = [columns.group, columns.person]
+    owner: list[Any] = [columns.group, columns.person]
     made = items.filter(nw.col(RATIO) > 0).with_columns(
         (nw.col(TAKEN) / nw.col(LENGTH)).alias(SHARE)
     )

@@ -21,7 +21,7 @@ from __future__ import annotations
 
 import logging
 from abc import ABC, abstractmethod
-from typing import Any, NamedTuple
+from typing import Any, Generic, NamedTuple, TypeVar
 
 import narwhals as nw
 import numpy as np
@@ -132,7 +132,10 @@ def _last(holds: Any, size: int) -> int:
     return low
 
 
-class Search(ABC):
+V = TypeVar("V", Knapsack, Levels)
+
+
+class Search(ABC, Generic[V]):
     """The search for the margins of K groups; `Ratios` at ε = 0, `alphafair.frames.levels` else.
 
     Attributes:
@@ -175,11 +178,11 @@ class Search(ABC):
         """(K,) how far two places are from each other."""
 
     @abstractmethod
-    def pieces(self, low: State, high: State) -> Knapsack | Levels:
+    def pieces(self, low: State, high: State) -> V:
         """What money is worth from ``low`` to ``high``: collects the items between."""
 
     # --- what does not ------------------------------------------------------------------------
-    def solve(self) -> tuple[Knapsack | Levels, Floats]:
+    def solve(self) -> tuple[V, Floats]:
         """The pieces of V around the optimum, and (K,) the optimal money, in relative units."""
         low, high = self.ends()
         nearer = np.ones(low.money.size, bool)
@@ -247,7 +250,7 @@ class Search(ABC):
         return {"code": code} | {name: np.array(found[name], float) for name in found}
 
 
-class Ratios(Search):
+class Ratios(Search[Knapsack]):
     """ε = 0: the items of a group are full down to some ratio.
 
     Attributes:
