@@ -55,7 +55,8 @@ def problem(seed, within, *, exclusive=False, person=True):
         most = np.bincount(code, room.sum(axis=1), groups)
         here = np.bincount(code, spent, groups)
         share = (budget - spent.sum()) / groups
-        bounds["group_floor"] = here + np.minimum(share * rng.uniform(0, 0.6, groups), most / 9)
+        most = most * (0 if exclusive else 1 / 9)  # one offer a person may cost less
+        bounds["group_floor"] = here + np.minimum(share * rng.uniform(0, 0.6, groups), most)
         bounds["group_cap"] = bounds["group_floor"] + share * rng.uniform(0.3, 2, groups)
     if rng.random() < 0.5:
         bounds["weight"] = rng.choice(["size", None])

@@ -36,7 +36,7 @@ from .heights import LEVEL, Heights, reached, spent, with_levels
 from .search import Market, Ratios
 from .stages import Census
 
-FULL, PART, SHARE = "_af_full", "_af_part", "_af_share"
+FULL, PART, SHARE = "_af_full_from", "_af_partly_from", "_af_share"
 REACHED, TAKEN, WHOLE = "_af_reached", "_af_taken", "_af_whole"
 
 
