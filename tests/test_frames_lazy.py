@@ -207,8 +207,12 @@ def test_what_needs_the_rows_is_refused():
     groups = frames.solve(TIES.lazy(), **COLUMNS, budget=1, alpha=1, cap=1.0).groups
     with pytest.raises(TypeError, match="rows of a lazy frame stay in its engine"):
         groups.dose  # noqa: B018
-    with pytest.raises((TypeError, AttributeError)):
+    with pytest.raises((TypeError, AttributeError), match="stay in its engine"):
         groups.gradient()
+    np.testing.assert_allclose(groups.productivity, [2 / 3, 3 / 2])
+    groups = frames.solve(TIES.lazy(), **COLUMNS, budget=1, alpha=1, cap=1.0, within=2).groups
+    with pytest.raises(TypeError, match="productivity is not known at within > 0"):
+        groups.productivity  # noqa: B018
 
 
 # --- what comes to Python -------------------------------------------------------------------------

@@ -40,6 +40,12 @@ FULL, PART, SHARE = "_af_full_from", "_af_partly_from", "_af_share"
 REACHED, TAKEN, WHOLE = "_af_reached", "_af_taken", "_af_whole"
 
 
+IN_THE_ENGINE = (
+    "the rows of a lazy frame stay in its engine: the doses are the column 'dose' of the frame; "
+    "collect the frame first for derivatives and other results by person"
+)
+
+
 class Summary(Problem):
     """A problem of which only sums by group are here: the rows are in an engine.
 
@@ -63,7 +69,7 @@ class Summary(Problem):
     ) -> None:
         groups = Groups(census.label)
         groups.size = census.size
-        productivity = start.best / census.size
+        productivity = start.best * ratio_unit / census.size
         fields: dict[str, Any] = {
             "groups": groups,
             "budget": budget,
@@ -98,13 +104,24 @@ class Summary(Problem):
     @property
     def shape(self) -> NoReturn:
         """Refused: there is no table."""
-        raise TypeError(
-            "the rows of a lazy frame stay in its engine: the doses are the column 'dose' of the "
-            "frame; collect the frame first for derivatives and other results by person"
-        )
+        raise TypeError(IN_THE_ENGINE)
+
+    def __getattr__(self, name: str) -> NoReturn:
+        raise AttributeError(f"{name!r} is not here: {IN_THE_ENGINE}")
 
     def _most_money(self) -> Floats:
-        return self._most  # type: ignore[attr-defined,no-any-return]
+        return self._most
+
+
+class OfGroups(Allocation):
+    """The `Allocation` of a `Summary`."""
+
+    @property
+    def productivity(self) -> Floats:
+        """(K,) V'(0+) at within = 0; elsewhere it is not among the sums and refused."""
+        if self.problem.within > 0:
+            raise TypeError(f"productivity is not known at within > 0: {IN_THE_ENGINE}")
+        return self.problem.productivity
 
 
 def solve_lazy(
@@ -163,7 +180,7 @@ def solve_lazy(
     else:
         doses = with_doses(taken, scale)
     problem.__dict__["value"] = value
-    return doses, Allocation(alpha, problem, money)
+    return doses, OfGroups(alpha, problem, money)
 
 
 # --- back to the rows -------------------------------------------------------------------------

@@ -28,7 +28,8 @@ class Solution(NamedTuple):
         groups: the `Allocation` across groups: ``group_labels``, ``group_budget``,
             ``group_utility``, ``price``.  Without cap, floor and baseline each group stands in it
             as one person of benefit p_k; else its table has a row a person, in the order of their
-            first rows in the frame.
+            first rows in the frame.  With those and a lazy frame it has no table: what belongs to
+            people, such as ``dose`` and ``gradient()``, is refused.
         size: (K,) G_k, the number of people of each group, in the order of ``group_labels``.
     """
 
@@ -59,8 +60,8 @@ def allocate(
     """The α-fair allocation of a budget, as one more column ``dose`` of a data frame.
 
     Any frame that narwhals knows: pandas, Polars, PyArrow; lazy ones (Polars' LazyFrame, DuckDB
-    relations, Dask, PySpark) stay lazy: they are read a few times for one row a group, and the
-    doses are computed when the result is.  Doses equal those of `alphafair.allocate` on arrays, but
+    relations, Dask, PySpark) stay lazy: they are read a few times for one row a group, with bounds
+    a few times more for what lies at the margin, and the doses are computed when the result is.  Doses equal those of `alphafair.allocate` on arrays, but
     for ties: lazy engines have no first row, so tied best rows of a group (of a person, at
     within > 0) share its money equally, which is as good.
 
