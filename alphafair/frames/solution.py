@@ -61,9 +61,10 @@ def allocate(
 
     Any frame that narwhals knows: pandas, Polars, PyArrow; lazy ones (Polars' LazyFrame, DuckDB
     relations, Dask, PySpark) stay lazy: they are read a few times for one row a group, with bounds
-    a few times more for what lies at the margin, and the doses are computed when the result is.  Doses equal those of `alphafair.allocate` on arrays, but
-    for ties: lazy engines have no first row, so tied best rows of a group (of a person, at
-    within > 0) share its money equally, which is as good.
+    a few times more for what lies at the margin, and the doses are computed when the result is.
+    Doses equal those of `alphafair.allocate` on arrays, but for ties: lazy engines have no first
+    row, so tied best rows of a group (of a person, at within > 0) share its money equally, which is
+    as good.
 
     Args:
         frame: one row a (person, treatment), in any order.
