@@ -65,7 +65,7 @@ def with_levels(
     )
     rows = rows.with_columns(
         _log(LOWER, NOTHING).alias(LOG_LOWER),
-        nw.when(nw.col(UPPER) < np.inf)
+        nw.when((nw.col(UPPER) < np.inf) & ((nw.col(RATE) > 0) | (ratio <= 0)))
         .then(_log(UPPER, NOTHING))
         .otherwise(nw.lit(ENDLESS))
         .alias(LOG_UPPER),
