@@ -739,3 +739,20 @@ def test_with_three_groups_more_gamma_may_find_less_quality():
     quality = [gamma_rule(baseline, gamma).utility for gamma in (0, 0.36, 0.5, 1)]
     assert quality[0] < quality[2] < quality[1] < quality[3]
     assert quality[1] - quality[2] > 0.1
+
+
+@pytest.mark.parametrize(
+    ("rates", "size", "total", "message"),
+    [
+        ([np.nan, 0.1], [5, 5], 3, r"rates\[0\] is nan: must be between 0 and 1"),
+        ([0.1, 1.1], [5, 5], 3, r"rates\[1\] is 1.1: must be between 0 and 1"),
+        ([0.1, 0.1], [5, -5], 0, r"size\[1\] is -5.0: must be a whole number ≥ 0"),
+        ([0.1, 0.1], [5, 5.5], 3, r"size\[1\] is 5.5: must be a whole number ≥ 0"),
+        ([0.1, 0.1], [5, 5], 2.5, r"total is 2.5: must be a whole number ≥ 0"),
+        ([0.1, 0.1], [5, 5, 5], 3, r"rates has shape \(2,\) and size \(3,\): must be \(K,\)"),
+    ],
+)
+def test_quotas_of_what_is_no_share(rates, size, total, message):
+    """NaN once became −9.2e18 places."""
+    with pytest.raises(ValueError, match=message):
+        quotas(rates, size, total)

@@ -28,7 +28,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike
 
-from ...checks import Floats, number, refuse_first
+from ...checks import Floats, number, reals, refuse_first
 from ..common import bisect, scipy
 
 SUM_TO_ONE = 1e-9  # fractions typed with nine decimals pass; they are then divided by their sum
@@ -471,9 +471,7 @@ def _budget(budget: float) -> float:
 
 def _vector(name: str, value: ArrayLike, size: int | None) -> Floats:
     """(K,) finite floats, a copy; a scalar stands for all groups."""
-    array = np.asarray(value)
-    if array.dtype.kind not in "biuf":
-        raise TypeError(f"{name} must hold real numbers, not {array.dtype}")
+    array = reals(name, value)
     if size is not None and array.ndim == 0:
         array = np.full(size, array)
     if array.ndim != 1 or array.size == 0 or (size is not None and array.size != size):

@@ -9,7 +9,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike
 
-from ...checks import Floats
+from ...checks import Floats, reals
 from .costs import SMALLEST, Cost
 
 ROUNDING = 2.0**-48
@@ -43,7 +43,7 @@ def direction(vector: ArrayLike) -> Scalarisation:
     There are then other Nash equilibria, too (nobody profits from measuring a new direction alone);
     `equilibrium` is the one that minimises the potential.
     """
-    v = np.asarray(vector, float)
+    v = reals("vector", vector)
     if v.ndim != 1 or not np.isfinite(v).all() or not v.any():
         raise ValueError(f"vector is {vector!r}: must be (d,), finite and not 0")
     return Scalarisation("direction", v[:, None])

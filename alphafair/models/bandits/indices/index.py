@@ -33,7 +33,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike
 
-from ....checks import Floats
+from ....checks import Floats, reals
 from ...common import counted, scipy
 from ..arms import Arm, discount_factor, rewards, transitions
 from ..chains import closed_classes
@@ -194,7 +194,7 @@ def index_residual(
         True
     """
     beta = discount_factor(discount)
-    values = np.asarray(index, dtype=float)
+    values = reals("index", index)
     if values.shape != (arm.n_states,) or np.isnan(values).any():
         raise ValueError(
             f"index has shape {values.shape} and {np.isnan(values).sum()} NaN: must be "

@@ -24,7 +24,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
-from ....checks import Floats, number
+from ....checks import Floats, number, reals
 
 NEGATIVE = -1e-9  # rates and probabilities below this are no rounding errors
 TINY = 1e-9  # sums that should be 1 may be this far from it
@@ -53,8 +53,8 @@ class Policy:
     probabilities: Any
 
     def __post_init__(self) -> None:
-        starts = np.array(self.starts, dtype=float).reshape(-1)
-        table = np.array(self.probabilities, dtype=float)
+        starts = np.array(reals("starts", self.starts)).reshape(-1)
+        table = np.array(reals("probabilities", self.probabilities))
         table = table[None] if table.ndim == 2 else table
         if table.ndim != 3 or len(table) != starts.size:
             raise ValueError(
@@ -273,7 +273,7 @@ class DiscreteGame(Game):
 # --- checks ---------------------------------------------------------------------------------------
 def fractions(name: str, values: ArrayLike, size: int) -> Floats:
     """(size,) fractions of players, checked."""
-    m = np.array(values, dtype=float)
+    m = reals(name, values)
     if m.shape != (size,):
         raise ValueError(f"{name} has shape {m.shape}: must be ({size},), one for each state")
     if not (m.min() >= 0 and abs(m.sum() - 1) <= TINY):

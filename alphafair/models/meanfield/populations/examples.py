@@ -10,7 +10,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import ArrayLike
 
-from ....checks import Floats, number, refuse_first
+from ....checks import Floats, number, reals, refuse_first
 from ...common import whole
 from .differentiate import Smooth
 from .heterogeneous import FieldRates, Heterogeneous
@@ -100,7 +100,7 @@ def heterogeneous_supermarket(
     Returns:
         A model with states 0, …, b; ``mean @ np.arange(b + 1)`` are the mean queues.
     """
-    mu: Floats = np.array(speeds, dtype=float).reshape(-1)
+    mu: Floats = reals("speeds", speeds).reshape(-1)
     refuse_first("speeds", mu, (mu > 0) & np.isfinite(mu), "finite and > 0")
     lam = number("load", load, "> 0 and finite", lambda value: 0 < value < np.inf)
     b = whole("buffer", buffer, 1)

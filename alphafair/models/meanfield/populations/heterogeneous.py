@@ -30,7 +30,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
-from ....checks import Floats, Integers
+from ....checks import Floats, Integers, reals
 from ...common import scipy
 from .differentiate import FIRST, SECOND, STEPS, works
 from .population import TINY, nonnegative, of_shape
@@ -183,7 +183,7 @@ class Heterogeneous:
         load = self.load
         if load is None:
             load = np.broadcast_to(np.eye(size) / n, (n, size, size))
-        load = np.array(load, dtype=float)
+        load = np.array(reals("load", load))
         values: dict[str, Any] = {
             "transitions": transitions,
             "load": of_shape("load", load, (n, size, *load.shape[2:3])),
@@ -218,7 +218,7 @@ class Heterogeneous:
 
     def state(self, values: ArrayLike, name: str = "initial") -> Floats:
         """Probabilities (n, S), rows of sum 1, flat."""
-        x = of_shape(name, np.array(values, dtype=float), self.shape)
+        x = np.array(of_shape(name, reals(name, values), self.shape))
         wrong = (np.abs(x.sum(axis=1) - 1) > TINY) | (x.min(axis=1) < 0)
         if wrong.any():
             k = int(np.flatnonzero(wrong)[0])

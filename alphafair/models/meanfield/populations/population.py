@@ -27,7 +27,7 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import ArrayLike
 
-from ....checks import Floats, Integers, refuse_first
+from ....checks import Floats, Integers, reals, refuse_first
 from ...common import scipy
 from .differentiate import Differentiated, Smooth, smooth
 
@@ -113,10 +113,10 @@ class Population:
     synchronous = False
 
     def __post_init__(self) -> None:
-        jumps = finite("jumps", np.atleast_2d(np.array(self.jumps, dtype=float)))
+        jumps = finite("jumps", np.atleast_2d(np.array(reals("jumps", self.jumps))))
         size = jumps.shape[1]
-        start = np.full(size, 1 / size) if self.start is None else np.array(self.start, float)
-        start = of_shape("start", start, (size,))
+        start = np.full(size, 1 / size) if self.start is None else reals("start", self.start)
+        start = np.array(of_shape("start", start, (size,)))
         states = tuple(self.states) or tuple(map(str, range(size)))
         if len(states) != size:
             raise ValueError(f"states has {len(states)} names and a jump {size} entries")
@@ -126,7 +126,7 @@ class Population:
         for name, value in values.items():
             object.__setattr__(self, name, value)
         if self.conserved is not None:
-            _check_conserved(jumps, np.atleast_2d(np.asarray(self.conserved, dtype=float)))
+            _check_conserved(jumps, np.atleast_2d(reals("conserved", self.conserved)))
         given = np.shape(self.rates_at(start))
         if given != (len(jumps),):
             raise ValueError(
@@ -283,14 +283,14 @@ class SynchronousPopulation:
         if np.size(self.start if self.start is not None else self.states) == 0:
             raise ValueError("start is missing: give the state x from which to start, or states")
         size = len(self.states) if self.start is None else np.size(self.start)
-        start = np.full(size, 1 / size) if self.start is None else np.array(self.start, float)
-        values: dict[str, Any] = {"start": of_shape("start", start, (size,))}
+        start = np.full(size, 1 / size) if self.start is None else reals("start", self.start)
+        values: dict[str, Any] = {"start": np.array(of_shape("start", start, (size,)))}
         values["states"] = tuple(self.states) or tuple(map(str, range(size)))
         values["step"] = smooth(self.step)
         if self.lower_step is not None:
             values["lower_step"] = smooth(self.lower_step)
         rows = np.zeros((0, size)) if self.conserved is None else self.conserved
-        values["conserved"] = np.atleast_2d(np.asarray(rows, dtype=float))
+        values["conserved"] = np.atleast_2d(np.array(reals("conserved", rows)))
         for name, value in values.items():
             object.__setattr__(self, name, value)
         after = of_shape("step(start)", self.drift(start), (size,))
@@ -415,7 +415,7 @@ def of_shape(name: str, values: Floats, shape: tuple[int, ...]) -> Floats:
 
 def increasing(times: ArrayLike) -> Floats:
     """(T,) times, checked: ≥ 0, finite, increasing; one number is one time."""
-    grid: Floats = np.atleast_1d(np.array(times, dtype=float))
+    grid: Floats = np.atleast_1d(np.array(reals("times", times)))
     if grid.ndim != 1 or not np.isfinite(grid).all() or grid[0] < 0 or (np.diff(grid) <= 0).any():
         raise ValueError(f"times is {grid.tolist()}: must be ≥ 0, finite and increasing")
     return grid
@@ -423,7 +423,7 @@ def increasing(times: ArrayLike) -> Floats:
 
 def _state(model: Population | SynchronousPopulation, values: ArrayLike) -> Floats:
     """A state, with the conserved sums of the start."""
-    x = of_shape("initial", np.array(values, dtype=float), model.shape)
+    x = np.array(of_shape("initial", reals("initial", values), model.shape))
     if model.conserved is not None:
         sums = np.atleast_2d(model.conserved) @ np.array([x, model.start]).T
         if np.abs(sums[:, 0] - sums[:, 1]).max(initial=0) > TINY:
