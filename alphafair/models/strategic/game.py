@@ -120,7 +120,7 @@ class Game:
     def gap(self, precision: Floats, place: Place) -> float:
         """Φ(λ) minus the dual value at U, shrunk by θ to where c* is finite."""
         worth = place.marginal / self.weight
-        theta2 = min(1.0, self.cost.most_slope / float(worth.max()))
+        theta2 = min(1.0, self.cost.most_slope / max(float(worth.max()), SMALLEST))
         worth = np.minimum(theta2 * worth, self.cost.most_slope)
         reply = self.cost.response(worth)
         conjugate = worth * reply - np.asarray(self.cost.value(reply), float)
