@@ -22,18 +22,17 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from ...checks import Floats, number, reals, refuse_first
-from ..common import scipy
+from ..common import SPARSE, ReadOnly, scipy
 from .sparse import as_dense, block_diagonal, is_sparse, stochastic
 
 _DISCOUNTED = "in (0, 1); without a discount the order in which rested arms begin does not matter"
 ROUNDING = 1e-7  # rows of probabilities printed with eight digits sum to 1 within this
 PRINTED = 1e-6  # and those with seven, or many of them: divided by their sums on request
 FIELDS = ("P0", "P1", "R0", "R1")
-SPARSE = ("data", "indices", "indptr")
 
 
 @dataclass(frozen=True, init=False, eq=False, repr=False)
-class Arm:
+class Arm(ReadOnly):
     """Transitions and rewards of one arm, validated once.
 
     Args:

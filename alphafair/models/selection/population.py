@@ -29,7 +29,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from ...checks import Floats, number, reals, refuse_first
-from ..common import bisect, scipy
+from ..common import ReadOnly, bisect, scipy
 
 SUM_TO_ONE = 1e-9  # fractions typed with nine decimals pass; they are then divided by their sum
 LARGEST = 1e200  # of a mean or a standard deviation: products and squares stay in range
@@ -37,7 +37,7 @@ FAR = 40.0  # standard deviations: Φ(−40) is 0 in double precision
 
 
 @dataclass(frozen=True, init=False, eq=False, repr=False)
-class Population:
+class Population(ReadOnly):
     """Groups of candidates: how many, how good, how well measured.  Checked once.
 
     Args:

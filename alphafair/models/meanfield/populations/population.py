@@ -160,10 +160,9 @@ class Population:
                 if name not in names:
                     raise ValueError(f"transitions names the state {name!r}; states are {names}")
         jumps = [eye[names.index(to)] - eye[names.index(of)] for of, to in transitions]
-        functions = list(transitions.values())
         return cls(
             jumps,
-            lambda x: [rate(x) for rate in functions],
+            _Rates(tuple(transitions.values())),
             start=start,
             conserved=np.ones(len(names)),
             states=names,
@@ -226,7 +225,18 @@ class Population:
 
     # --- N objects: (R, d) configurations N X ---
     def configuration(self, x: ArrayLike, n: int) -> Integers:
-        """(d,) counts n x, whole if the jumps are."""
+        """(d,) counts n x.
+
+        Raises:
+            ValueError: jumps or counts that are not whole numbers.
+        """
+        refuse_first(
+            "jumps",
+            self.jumps,
+            np.abs(self.jumps - np.rint(self.jumps)) <= TINY,
+            "a whole number: n objects are counted",
+            "write the model in smaller units; mean_field and steady_state need no whole numbers",
+        )
         counts = n * self.state(x)
         nearest = np.rint(counts)
         if np.abs(counts - nearest).max() > n * TINY:
@@ -323,34 +333,9 @@ class SynchronousPopulation:
         if start is None:
             start = np.full(len(states), 1 / max(len(states), 1))
         size = np.size(start)
-        entries = Differentiated(lambda x: _flat(kernel(x)))
-
-        def law(x: Floats) -> Floats:
-            K = entries.value(x).reshape(*x.shape[:-1], size, size)
-            return _stochastic(K, x)
-
-        def jacobian(x: Floats) -> Floats:
-            D = entries.jacobian(x).reshape(*x.shape[:-1], size, size, size)
-            A: Floats = law(x).swapaxes(-1, -2) + np.einsum("...i,...ijk->...jk", x, D)
-            return A
-
-        def contraction(x: Floats, W: Floats) -> Floats:
-            D = entries.jacobian(x).reshape(*x.shape[:-1], size, size, size)
-            second = entries.contraction(x, W).reshape(*x.shape[:-1], size, size)
-            twice: Floats = 2 * np.einsum("...ijk,...ik->...j", D, W)
-            own: Floats = np.einsum("...i,...ij->...j", x, second)
-            return twice + own
-
-        def noise(x: Floats) -> Floats:
-            K = law(x)
-            after: Floats = np.einsum("...i,...ij->...j", x, K)
-            kept: Floats = np.einsum("...ij,...i,...ik->...jk", K, x, K)
-            full: Floats = after[..., None] * np.eye(size) - kept
-            return full
-
-        step = Smooth(lambda x: np.einsum("...i,...ij->...j", x, law(x)), jacobian, contraction)
-        ones = np.ones(size)
-        return cls(step, noise, None, start, ones, states, kernel=law)
+        law = _Kernel(Differentiated(_Flat(kernel)), size)
+        step = Smooth(law.step, law.jacobian, law.contraction)
+        return cls(step, law.noise, None, start, np.ones(size), states, kernel=law.at)
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -397,6 +382,69 @@ class SynchronousPopulation:
             return np.zeros_like(x)
         f1: Floats = self.lower_step.value(x)  # type: ignore[union-attr]
         return f1
+
+
+# --- functions that can be pickled, if those that they are made of can ---------------------------
+@dataclass(frozen=True)
+class _Rates:
+    """All rates as one function."""
+
+    functions: tuple[Callable[[Any], Any], ...]
+
+    def __call__(self, x: Any) -> list[Any]:
+        return [rate(x) for rate in self.functions]
+
+
+@dataclass(frozen=True)
+class _Flat:
+    """K(x), nested lists, an array or a tensor, as one list or one axis."""
+
+    kernel: Callable[[Any], Any]
+
+    def __call__(self, x: Any) -> Any:
+        table = self.kernel(x)
+        if isinstance(table, list | tuple):
+            return [entry for row in table for entry in row]
+        return table.reshape(-1)
+
+
+@dataclass(frozen=True)
+class _Kernel:
+    """Objects that move by K(x) independently: Φ = x K with its derivatives, and Γ."""
+
+    entries: Differentiated
+    size: int
+
+    def at(self, x: Floats) -> Floats:
+        """(…, d, d) K, checked."""
+        K = self.entries.value(x).reshape(*x.shape[:-1], self.size, self.size)
+        return _stochastic(K, x)
+
+    def step(self, x: Floats) -> Floats:
+        """Φ = x K."""
+        after: Floats = np.einsum("...i,...ij->...j", x, self.at(x))
+        return after
+
+    def jacobian(self, x: Floats) -> Floats:
+        """DΦ."""
+        D = self.entries.jacobian(x).reshape(*x.shape[:-1], *(self.size,) * 3)
+        A: Floats = self.at(x).swapaxes(-1, -2) + np.einsum("...i,...ijk->...jk", x, D)
+        return A
+
+    def contraction(self, x: Floats, W: Floats) -> Floats:
+        """D²Φ : W."""
+        D = self.entries.jacobian(x).reshape(*x.shape[:-1], *(self.size,) * 3)
+        second = self.entries.contraction(x, W).reshape(*x.shape[:-1], self.size, self.size)
+        twice: Floats = 2 * np.einsum("...ijk,...ik->...j", D, W)
+        own: Floats = np.einsum("...i,...ij->...j", x, second)
+        return twice + own
+
+    def noise(self, x: Floats) -> Floats:
+        """Γ = diag(x K) − Kᵀ diag(x) K."""
+        K = self.at(x)
+        kept: Floats = np.einsum("...ij,...i,...ik->...jk", K, x, K)
+        full: Floats = self.step(x)[..., None] * np.eye(self.size) - kept
+        return full
 
 
 # --- checks ---------------------------------------------------------------------------------------
@@ -469,10 +517,3 @@ def _stochastic(K: Floats, x: Floats) -> Floats:
         where = tuple(int(i) for i in np.argwhere(np.abs(sums - 1) > TINY)[0])
         raise ValueError(f"kernel row {where[-1]} has sum {sums[where]:g}: must be 1")
     return K
-
-
-def _flat(table: Any) -> Any:
-    """Nested lists, array or tensor to one list, or one axis."""
-    if isinstance(table, list | tuple):
-        return [entry for row in table for entry in row]
-    return table.reshape(-1)
