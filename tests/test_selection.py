@@ -756,3 +756,23 @@ def test_quotas_of_what_is_no_share(rates, size, total, message):
     """NaN once became −9.2e18 places."""
     with pytest.raises(ValueError, match=message):
         quotas(rates, size, total)
+
+
+@pytest.mark.parametrize("policy", [bayes_optimal, group_oblivious])
+@pytest.mark.parametrize("budget", [0.1, 0.3, 0.7])
+@pytest.mark.parametrize("mean", [1000.0, -1e6, 1e12])
+@pytest.mark.parametrize("spread", [1e-4, 1e-10, [1e-10, 3e-10, 2e-10]])
+def test_spreads_that_are_tiny_beside_the_mean(policy, budget, mean, spread):
+    """A common mean changes no rates; a threshold near 1000 is no finer than 1e−13.
+
+    One group of spread 1e−10 once had the rate ½ at every budget.
+    """
+    around = {"spread": spread, "noise": [5e-10, 1e-10, 0.0]}
+    parts = [0.2, 0.5, 0.3]
+    moved, still = (policy(Population(parts, mu, **around), budget) for mu in (mean, 0.0))
+    assert np.dot(parts, moved.rates) == pytest.approx(budget, rel=1e-9)
+    assert np.allclose(moved.rates, still.rates, rtol=0, atol=1e-9)
+    fair = [gamma_rule(selection, 0.8).rates for selection in (moved, still)]
+    assert np.allclose(*fair, rtol=0, atol=1e-6)
+    alone = policy(Population([1.0], mean, 1e-10, noise=5.0), budget)
+    assert alone.rates == pytest.approx([budget], rel=1e-12)
