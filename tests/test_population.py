@@ -28,7 +28,7 @@ from alphafair.models.meanfield import (
     steady_state,
     supermarket,
 )
-from alphafair.models.meanfield.populations.differentiate import Differentiated
+from alphafair.models.meanfield.populations.differentiate import Differentiated, Smooth
 
 CERTAIN = np.array([[1, 0], [1, 0], [0, 1], [0, 1]])
 
@@ -415,3 +415,38 @@ def test_explosions_end(rates, message):
 def test_enormous_rates_end():
     with pytest.raises(ValueError, match="has not come to rest by time"):
         steady_state(sis(1e300, 1))
+
+
+def test_closed_forms_for_one_state_are_refused():
+    """With as many states as coordinates x[0] is a state, and nothing would have said so."""
+    jumps, start = [[1, -1], [-1, 1]], [0.5, 0.5]
+
+    def one(x):
+        return np.stack([x[1], 2 * x[0] ** 2])
+
+    def slope(x):
+        return np.array([[0, 1], [4 * x[0], 0]])
+
+    def bend(x, W):
+        return np.stack([0 * x[..., 0], 4 * W[..., 0, 0]], axis=-1)
+
+    with pytest.raises(ValueError, match=r"rates.value of many states .*: write it for x of"):
+        Population(jumps, Smooth(one, slope, bend), start=start)
+    many = Differentiated(one).value
+    with pytest.raises(ValueError, match=r"rates.jacobian of many states at once is not what"):
+        Population(jumps, Smooth(many, slope, bend), start=start)
+    slopes = Differentiated(one).jacobian
+    rest = steady_state(Population(jumps, Smooth(many, slopes, bend), start=start))
+    assert rest.mean == pytest.approx([0.5, 0.5], abs=1e-12)
+
+
+def test_fields_for_one_state_are_refused():
+    """The index of a transition was taken for that of the field."""
+    infect = np.array([1, 0])
+
+    def model(field):
+        return Heterogeneous([(0, 1), (1, 0)], lambda z: infect * field(z) + 1, objects=3)
+
+    assert model(lambda z: z[..., 1]).drift(np.full(6, 0.5)) == pytest.approx([-1 / 6, 1 / 6] * 3)
+    with pytest.raises(ValueError, match=r"rates of many states .*: write z\[..., f\], not z\[:, "):
+        model(lambda z: z[:, :, 1])

@@ -32,7 +32,7 @@ from numpy.typing import ArrayLike
 
 from ....checks import Floats, Integers, reals
 from ...common import scipy
-from .differentiate import FIRST, SECOND, STEPS, works
+from .differentiate import FIRST, SECOND, STEPS, refuse_mixed, several, works
 from .population import TINY, nonnegative, of_shape
 
 
@@ -196,6 +196,13 @@ class Heterogeneous:
         start = np.full((n, size), 1 / size) if self.start is None else self.start
         object.__setattr__(self, "start", self.state(start, "start"))
         self.rates_at(self.start)
+        z = self.fields(self.start)
+        refuse_mixed(
+            "rates",
+            lambda at: np.array(self.rates.value(at)),
+            several(z, *z.shape),
+            cure="z has the shape (…, n, L, F): write z[..., f], not z[:, :, f]",
+        )
 
     @property
     def shape(self) -> tuple[int, ...]:

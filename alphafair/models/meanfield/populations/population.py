@@ -29,7 +29,7 @@ from numpy.typing import ArrayLike
 
 from ....checks import Floats, Integers, reals, refuse_first
 from ...common import scipy
-from .differentiate import Differentiated, Smooth, smooth
+from .differentiate import Differentiated, Smooth, refuse_unlike, smooth
 
 NEGATIVE = -1e-9  # rates and probabilities below this are no rounding errors
 TINY = 1e-9  # sums that should be 0 or 1 may be this far from it
@@ -132,6 +132,8 @@ class Population:
             raise ValueError(
                 f"rates has {given[0]} values: must have one for each of the {len(jumps)} jumps"
             )
+        for name in ("rates", "lower_rates"):
+            refuse_unlike(name, getattr(self, name), start)
 
     @classmethod
     def from_transitions(
@@ -304,6 +306,8 @@ class SynchronousPopulation:
         for name, value in values.items():
             object.__setattr__(self, name, value)
         after = of_shape("step(start)", self.drift(start), (size,))
+        for name in ("step", "lower_step"):
+            refuse_unlike(name, getattr(self, name), start)
         moved = np.abs(self.conserved @ (after - start))
         if moved.max(initial=0) > TINY:
             raise ValueError(f"step changes what is conserved by {moved.max():g} at start")
