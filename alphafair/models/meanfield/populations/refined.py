@@ -238,7 +238,7 @@ def _rest(model: Model) -> tuple[Floats, Floats]:
         perhaps = "it may be slow or grow without bound" if far else "it may cycle"
         perhaps += " or be slow" if model.synchronous else ""
         raise ValueError(
-            f"the mean field has not come to rest by time {passed:.3g} (it moves at "
+            f"the mean field has not come to rest by time {passed:.1g} (it moves at "
             f"{np.abs(_force(model, x)).max():.2g}): {perhaps}; `transient` can follow it"
         )
     point, slowest = unstable
