@@ -21,7 +21,6 @@ Needs the extra ``alphafair[layer]``: torch.
 from __future__ import annotations
 
 from typing import Any, NoReturn
-from weakref import WeakKeyDictionary
 
 import numpy as np
 import torch
@@ -30,7 +29,7 @@ from torch import Tensor
 
 from .checks import entry, number
 from .groups import Groups, by_group, group_weights
-from .layer_bounds import BOUNDS, bounded, recall, remember
+from .layer_bounds import BOUNDS, on_device, recall, solve
 from .utility import check_alpha
 from .value import ROUNDING, money_exponent
 
@@ -59,7 +58,6 @@ RANGES = {
     "best benefit": (0.0, LARGEST, "> 0 for all if within ≥ 1; use within < 1"),
     "best ratio": (0.0, np.inf, "> 0"),
 }
-_COPIES: WeakKeyDictionary[Groups, dict[torch.device, tuple[Tensor, Tensor]]] = WeakKeyDictionary()
 
 
 def allocate(
@@ -143,7 +141,7 @@ def allocate(
     given: dict[str, Any] = {"benefit": benefit, "cost": cost, "budget": budget}
     if isinstance(alpha, Tensor):
         given["alpha"] = alpha
-    else:
+    elif not (isinstance(alpha, int | float) and alpha >= 0):  # torch.compile follows this much
         alpha = check_alpha(alpha)
     for name, bound in (("baseline", baseline), ("floor", floor), ("cap", cap)):
         if bound is not None:
@@ -182,12 +180,13 @@ def _closed_form(
     item, code, able = _funded(b.detach(), c.detach(), there, absent, groups, within)
     b, c = (table.flatten(-2).gather(-1, item) for table in (b, c))
     size = size if absent is None else size.clamp(min=1)
+    share: Tensor | float = 1.0
     if within == 0:
         ratio = b / c if able is None else torch.where(able, b / c, 1.0)
-        share, log_p = 1.0, ratio.log() - size.log()
+        log_p = ratio.log() - size.log()
     else:
         share, log_p = _inside(b, c, code, there, size, within)
-    log_w = x["weight"].log() if "weight" in x else 0.0
+    log_w: Tensor | float = x["weight"].log() if "weight" in x else 0.0
     split = _across(log_w, log_p, x.get("alpha", alpha), able, absent)
     amount = (q[..., None] * split).gather(-1, code) * share / c
     dose = torch.zeros(shape, dtype=b.dtype, device=b.device).flatten(-2)
@@ -208,7 +207,7 @@ def _funded(
     logarithm, decides, and the first of ties wins, as in the core.
     """
     best, treatment = (b / c).max(-1)
-    code = _on_device(groups, b.device)[0].expand(best.shape)
+    code = on_device(groups, b.device)[0].expand(best.shape)
     top = best.new_zeros((*best.shape[:-1], len(groups.label)))
     top = top.scatter_reduce(-1, code, best, "amax")
     seen = checked("best ratio", top if absent is None else top.where(~absent, 1.0), groups)
@@ -292,7 +291,7 @@ def _across(
         share = torch.softmax(score, -1)
     else:
         eps = ROUNDING * torch.finfo(score.dtype).eps / np.finfo(float).eps
-        slack = eps * (1 + abs(log_w) + abs(log_p))
+        slack = eps * (1 + log_p.abs() + torch.as_tensor(log_w).abs())
         tied = (score >= score.amax(-1, keepdim=True) - slack).to(score.dtype)
         share = tied / tied.sum(-1, keepdim=True)
     return share if absent is None else share.masked_fill(absent, 0.0)
@@ -316,10 +315,9 @@ def _with_bounds(
     budget = x["budget"]
     weight = x.get("weight", budget.new_ones(())).expand(*budget.shape, len(groups.label))
     a = x["alpha"] if "alpha" in x else budget.new_tensor(alpha).expand(budget.shape)
-    code = _on_device(groups, budget.device)[0]
+    code = on_device(groups, budget.device)[0]
     tensors = (x["benefit"], x["cost"], budget, a, weight, *(x.get(name) for name in BOUNDS))
-    dose: Tensor = bounded(*tensors, there, code, within, exclusive, remember(groups))
-    return dose
+    return solve(*tensors, there, code, within, exclusive, id(groups))
 
 
 # --- who takes part ---------------------------------------------------------------------------
@@ -336,7 +334,7 @@ def _who_can_be_helped(
     there = torch.ones_like(has, dtype=torch.bool) if there is None else there
     if within >= 1:
         return there & (can.any(-1) | (has > 0))
-    code = _on_device(groups, b.device)[0].expand(there.shape)
+    code = on_device(groups, b.device)[0].expand(there.shape)
     shape = (*there.shape[:-1], len(groups.label))
     can_rise = _add((there & can.any(-1)).to(b.dtype), code, shape) > 0
     has_some = _add(has.where(there, 0.0), code, shape) > 0
@@ -345,19 +343,10 @@ def _who_can_be_helped(
 
 def _size(groups: Groups, there: Tensor | None, like: Tensor) -> Tensor:
     """(K,), or with a mask (..., K), how many people of each group are there."""
-    code, size = _on_device(groups, like.device)
+    code, size = on_device(groups, like.device)
     if there is None:
         return size.to(like.dtype)
     return _add(there.to(like.dtype), code.expand(there.shape), (*there.shape[:-1], size.numel()))
-
-
-def _on_device(groups: Groups, device: torch.device) -> tuple[Tensor, Tensor]:
-    """Codes (N,) and sizes (K,) of the groups, copied to a device once."""
-    copies = _COPIES.setdefault(groups, {})
-    if device not in copies:
-        code, size = (torch.as_tensor(x, device=device) for x in (groups.code, groups.size))
-        copies[device] = code, size
-    return copies[device]
 
 
 class AlphaFairLayer(torch.nn.Module):
@@ -406,9 +395,10 @@ class AlphaFairLayer(torch.nn.Module):
         **bounds: Any,
     ) -> Tensor:
         """Doses (..., N, T); bounds and a baseline by the names that they have in `allocate`."""
-        fixed = {"within": self.within, "weight": self.weight, "exclusive": self.exclusive}
-        own = {"mask": mask, "skip": self.skip, **bounds}
-        return allocate(benefit, cost, self.group, budget, self.alpha, **fixed, **own)
+        settings = (self.within, self.weight, self.exclusive, self.skip)
+        names = ("within", "weight", "exclusive", "skip")
+        bounds |= dict(zip(names, settings, strict=True))
+        return allocate(benefit, cost, self.group, budget, self.alpha, mask=mask, **bounds)
 
     def extra_repr(self) -> str:
         """Settings, for printing."""
@@ -424,8 +414,8 @@ def _prepare(
     if not (isinstance(benefit, Tensor) and benefit.is_floating_point()):
         kind = getattr(benefit, "dtype", type(benefit).__name__)
         raise TypeError(f"benefit must be a floating-point tensor, not {kind}")
-    like = {"dtype": torch.promote_types(benefit.dtype, torch.float32), "device": benefit.device}
-    x = {name: torch.as_tensor(value, **like) for name, value in given.items()}
+    dtype, device = torch.promote_types(benefit.dtype, torch.float32), benefit.device
+    x = {name: torch.as_tensor(v, dtype=dtype, device=device) for name, v in given.items()}
     for name, value in x.items():
         if OWN_AXES[name] == 2 and value.ndim == 1:
             x[name] = value[:, None]
@@ -511,7 +501,8 @@ def checked(name: str, value: Tensor, groups: Groups) -> Tensor:
             if not (low < least and most <= high):
                 _refuse(name, value, groups)
             return value
-    return value + check(value.detach(), name, remember(groups))
+    zero: Tensor = check(value.detach(), name, id(groups))
+    return value + zero
 
 
 @torch.library.custom_op("alphafair::check", mutates_args=())

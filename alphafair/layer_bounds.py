@@ -18,7 +18,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from typing import Any
-from weakref import WeakValueDictionary
+from weakref import WeakKeyDictionary
 
 import numpy as np
 import torch
@@ -33,18 +33,21 @@ BOUNDS = ("baseline", "floor", "cap", "group_floor", "group_cap")
 PARAMETERS = ("benefit", "cost", "budget", "alpha", "weight", *BOUNDS)
 OF_GROUPS = ("weight", "group_floor", "group_cap")
 NUMBERS = ("budget", "alpha")
-_KNOWN: WeakValueDictionary[int, Groups] = WeakValueDictionary()
+_COPIES: WeakKeyDictionary[Groups, dict[torch.device, tuple[Tensor, Tensor]]] = WeakKeyDictionary()
 
 
-def remember(groups: Groups) -> int:
-    """A number by which an operator, which takes no objects, finds these groups again."""
-    _KNOWN[id(groups)] = groups
-    return id(groups)
+def on_device(groups: Groups, device: torch.device) -> tuple[Tensor, Tensor]:
+    """Codes (N,) and sizes (K,) of the groups, copied to a device once."""
+    copies = _COPIES.setdefault(groups, {})
+    if device not in copies:
+        code, size = (torch.as_tensor(x, device=device) for x in (groups.code, groups.size))
+        copies[device] = code, size
+    return copies[device]
 
 
 def recall(key: int) -> Groups | None:
-    """The groups that `remember` was given; None if they are gone."""
-    return _KNOWN.get(key)
+    """The groups of this `id`, as operators take no objects; None if they are gone."""
+    return next((groups for groups in _COPIES if id(groups) == key), None)
 
 
 # --- the operators ----------------------------------------------------------------------------
@@ -138,7 +141,7 @@ def _elements(
     key: int,
 ) -> Iterator[tuple[int, Any, Any, Allocation]]:
     """The batch elements that have anybody: number, people and groups that are there, optimum."""
-    codes, everything = code.cpu().numpy(), slice(None)
+    codes = code.cpu().numpy()
     everybody = recall(key)
     if everybody is None or not np.array_equal(everybody.code, codes):
         everybody = Groups(codes)  # without the labels
@@ -151,33 +154,24 @@ def _elements(
         for name, x in zip(PARAMETERS, tensors, strict=True)
         if x is not None
     }
-    present = None if there is None else there.cpu().numpy().reshape(count, len(everybody))
+    present = None if there is None else there.cpu().numpy().reshape(count, codes.size)
     for i in range(count):
-        groups, persons, of_groups = everybody, everything, everything
+        own, groups = {name: x[i] for name, x in arrays.items()}, everybody
+        persons: Any = slice(None)
+        of_groups: Any = persons
         if present is not None and not present[i].all():
             persons = np.flatnonzero(present[i])
             if persons.size == 0:
                 continue
             of_groups = np.unique(everybody.code[persons])
             groups = Groups(everybody.label[everybody.code[persons]])
-        own = {
-            name: x[i] if name in NUMBERS else x[i, of_groups if name in OF_GROUPS else persons]
-            for name, x in arrays.items()
-        }
-        alpha = float(own.pop("alpha"))
-        options = {"exclusive": True} if exclusive else {}
+            for name in own.keys() - set(NUMBERS):
+                own[name] = own[name][of_groups if name in OF_GROUPS else persons]
+        budget, alpha = float(own.pop("budget")), float(own.pop("alpha"))
         try:
-            problem = Problem(
-                own.pop("benefit"),
-                own.pop("cost"),
-                groups,
-                float(own.pop("budget")),
-                within,
-                **own,
-                **options,
-            )
+            problem = Problem(group=groups, budget=budget, within=within, **own)
             allocation = problem.allocate(alpha)
-            assert allocation.dose is not None  # which may overflow
+            assert allocation.dose.size  # built here, as it may overflow
         except ValueError as error:
             where = f"batch element {entry(np.unravel_index(i, batch))}: " if batch else ""
             rows = "" if groups is everybody else " (positions count only who is there)"
@@ -208,30 +202,6 @@ def _vjp_fake(cotangent: Tensor, *arguments: Any) -> list[Tensor]:
     ]
 
 
-def _save(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
-    tensors, ctx.settings = inputs[:-3], inputs[-3:]
-    ctx.save_for_backward(*tensors)
-
-
-def _pull_back(ctx: Any, cotangent: Tensor) -> tuple[Any, ...]:
-    tensors = ctx.saved_tensors
-    pulled = bounded_vjp(cotangent, *tensors, *ctx.settings)
-    given = zip(tensors, pulled, strict=False)  # the mask and the codes have none
-    found = [None if x is None else cotangents for x, cotangents in given]
-    return *found, *(None,) * (len(tensors) + len(ctx.settings) - len(found))
-
-
-def _refuse_second(ctx: Any, *cotangents: Any) -> Any:
-    raise NotImplementedError(
-        "doses with a baseline, bounds or exclusive=True have first derivatives only; without "
-        "them the layer has derivatives of every order"
-    )
-
-
-bounded.register_autograd(_pull_back, setup_context=_save)
-bounded_vjp.register_autograd(_refuse_second, setup_context=lambda ctx, inputs, output: None)
-
-
 @bounded.register_vmap
 def _bounded_vmap(info: Any, in_dims: tuple[int | None, ...], *inputs: Any) -> tuple[Tensor, int]:
     return bounded(*_in_front(info.batch_size, in_dims, inputs)), 0
@@ -259,3 +229,62 @@ def _in_front(size: int, in_dims: tuple[int | None, ...], inputs: tuple[Any, ...
         for x, axis in zip(inputs[:-4], in_dims[:-4], strict=True)
     ]
     return [*moved, *inputs[-4:]]
+
+
+# --- derivatives --------------------------------------------------------------------------------
+def solve(*inputs: Any) -> Tensor:
+    """`bounded`, differentiable: compiled graphs take the operator, `torch.func` a Function."""
+    found = bounded(*inputs) if torch.compiler.is_compiling() else _Bounded.apply(*inputs)  # type: ignore[no-untyped-call]
+    dose: Tensor = found
+    return dose
+
+
+def _save(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
+    """Keep the inputs: tensors, and the last three, which are settings."""
+    ctx.save_for_backward(*inputs[:-3])
+    ctx.settings = inputs[-3:]
+
+
+def _pull_back(ctx: Any, cotangent: Tensor, pull: Any = bounded_vjp) -> tuple[Any, ...]:
+    """Cotangents of the parameters; the mask, the codes and the settings have none."""
+    tensors = ctx.saved_tensors
+    pulled = pull(cotangent, *tensors, *ctx.settings)
+    found = (p if x is not None else None for x, p in zip(tensors, pulled, strict=False))
+    return *found, None, None, None, None, None
+
+
+bounded.register_autograd(_pull_back, setup_context=_save)
+
+
+class _Bounded(torch.autograd.Function):
+    generate_vmap_rule = True
+
+    @staticmethod
+    def forward(*inputs: Any) -> Tensor:
+        dose: Tensor = bounded(*inputs)
+        return dose
+
+    setup_context = staticmethod(_save)
+
+    @staticmethod
+    def backward(ctx: Any, cotangent: Tensor) -> tuple[Any, ...]:
+        return _pull_back(ctx, cotangent, _BoundedVjp.apply)
+
+
+class _BoundedVjp(torch.autograd.Function):
+    generate_vmap_rule = True
+
+    @staticmethod
+    def forward(*inputs: Any) -> tuple[Tensor, ...]:
+        return tuple(bounded_vjp(*inputs))
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
+        pass
+
+    @staticmethod
+    def backward(ctx: Any, *cotangents: Any) -> Any:
+        raise NotImplementedError(
+            "doses with a baseline, bounds or exclusive=True have first derivatives only; without "
+            "them the layer has derivatives of every order"
+        )
