@@ -84,7 +84,8 @@ def allocate(
         benefit: b, (..., N, T), or (N,) for one treatment.  Items ≤ 0 are never chosen.
         cost: c > 0, broadcastable to (..., N, T); (N,) is a cost for each person.
         group: (N,) labels, or `Groups` (build it once: it then stays on the device); the same for
-            the whole batch.  Inside `torch.compile` it has to be `Groups`.
+            the whole batch.  Inside `torch.compile` it has to be `Groups`, and what is given by
+            group (``weight``, ``group_floor``, ``group_cap``) a tensor.
         budget: Q ≥ 0, a number or (...,).
         alpha: α in [0, ∞] as a number; as a tensor, a number or (...,), 0 < α ≤ ∞.
         within: ε in [0, ∞], a number.
@@ -208,7 +209,7 @@ def _funded(
     """
     best, treatment = (b / c).max(-1)
     code = on_device(groups, b.device)[0].expand(best.shape)
-    top = best.new_zeros((*best.shape[:-1], len(groups.label)))
+    top = best.new_zeros((*best.shape[:-1], groups.size.size))
     top = top.scatter_reduce(-1, code, best, "amax")
     seen = checked("best ratio", top if absent is None else top.where(~absent, 1.0), groups)
     able = None
@@ -313,7 +314,7 @@ def _with_bounds(
 ) -> Tensor:
     """(..., N, T) doses of the core."""
     budget = x["budget"]
-    weight = x.get("weight", budget.new_ones(())).expand(*budget.shape, len(groups.label))
+    weight = x.get("weight", budget.new_ones(())).expand(*budget.shape, groups.size.size)
     a = x["alpha"] if "alpha" in x else budget.new_tensor(alpha).expand(budget.shape)
     code = on_device(groups, budget.device)[0]
     tensors = (x["benefit"], x["cost"], budget, a, weight, *(x.get(name) for name in BOUNDS))
@@ -335,7 +336,7 @@ def _who_can_be_helped(
     if within >= 1:
         return there & (can.any(-1) | (has > 0))
     code = on_device(groups, b.device)[0].expand(there.shape)
-    shape = (*there.shape[:-1], len(groups.label))
+    shape = (*there.shape[:-1], groups.size.size)
     can_rise = _add((there & can.any(-1)).to(b.dtype), code, shape) > 0
     has_some = _add(has.where(there, 0.0), code, shape) > 0
     return there & (can_rise | has_some).gather(-1, code)
@@ -402,7 +403,8 @@ class AlphaFairLayer(torch.nn.Module):
 
     def extra_repr(self) -> str:
         """Settings, for printing."""
-        return f"{self.group}, alpha={float(self.alpha):g}, within={self.within:g}"
+        alpha = self.alpha.tolist() if isinstance(self.alpha, Tensor) else f"{self.alpha:g}"
+        return f"{self.group}, alpha={alpha}, within={self.within:g}"
 
 
 # --- the arguments ----------------------------------------------------------------------------
@@ -468,7 +470,7 @@ def _of_one_shape(
         ) from None
     own = {
         **dict.fromkeys(("benefit", "cost", "floor", "cap"), (len(groups), *treatments)),
-        **dict.fromkeys(("weight", "group_floor", "group_cap"), groups.label.shape),
+        **dict.fromkeys(("weight", "group_floor", "group_cap"), (groups.size.size,)),
         "baseline": (len(groups),),
     }
     for name, value in x.items():

@@ -169,7 +169,9 @@ def _elements(
                 own[name] = own[name][of_groups if name in OF_GROUPS else persons]
         budget, alpha = float(own.pop("budget")), float(own.pop("alpha"))
         try:
-            problem = Problem(group=groups, budget=budget, within=within, **own)
+            problem = Problem(
+                group=groups, budget=budget, within=within, exclusive=exclusive, **own
+            )
             allocation = problem.allocate(alpha)
             assert allocation.dose.size  # built here, as it may overflow
         except ValueError as error:
