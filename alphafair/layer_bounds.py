@@ -37,12 +37,26 @@ _COPIES: WeakKeyDictionary[Groups, dict[torch.device, tuple[Tensor, Tensor]]] = 
 
 
 def on_device(groups: Groups, device: torch.device) -> tuple[Tensor, Tensor]:
-    """Codes (N,) and sizes (K,) of the groups, copied to a device once."""
+    """Codes (N,) and sizes (K,) of the groups, copied to a device once.
+
+    Compiled graphs take them from the arrays at each call: their guards do not follow weak keys.
+    """
+    if torch.compiler.is_compiling():
+        _remember(groups)
+        code, size = (torch.as_tensor(x, device=device) for x in (groups.code, groups.size))
+        return code, size
     copies = _COPIES.setdefault(groups, {})
     if device not in copies:
         code, size = (torch.as_tensor(x, device=device) for x in (groups.code, groups.size))
         copies[device] = code, size
     return copies[device]
+
+
+@torch.compiler.assume_constant_result  # that is, done once, while a graph is compiled
+def _remember(groups: Groups) -> int:
+    """For `recall`."""
+    _COPIES.setdefault(groups, {})
+    return id(groups)
 
 
 def recall(key: int) -> Groups | None:
