@@ -20,6 +20,7 @@ Needs the extra ``alphafair[layer]``: torch.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any, NoReturn
 
 import numpy as np
@@ -187,7 +188,7 @@ def _closed_form(
         log_p = ratio.log() - size.log()
     else:
         share, log_p = _inside(b, c, code, there, size, within)
-    log_w: Tensor | float = x["weight"].log() if "weight" in x else 0.0
+    log_w = x["weight"].log() if "weight" in x else None
     split = _across(log_w, log_p, x.get("alpha", alpha), able, absent)
     amount = (q[..., None] * split).gather(-1, code) * share / c
     dose = torch.zeros(shape, dtype=b.dtype, device=b.device).flatten(-2)
@@ -264,7 +265,7 @@ def _add(value: Tensor, code: Tensor, shape: tuple[int, ...]) -> Tensor:
 
 
 def _across(
-    log_w: Tensor | float,
+    log_w: Tensor | None,
     log_p: Tensor,
     alpha: Tensor | float,
     able: Tensor | None = None,
@@ -274,15 +275,19 @@ def _across(
 
     0 for absent groups; NaN where no money can help another one.
     """
+    beta: Tensor | float
+    tilt: Tensor | float
     if isinstance(alpha, Tensor):
         least = torch.finfo(log_p.dtype).max ** (-1 / 3)  # so that 1/α³ is finite
         beta = 1 / alpha[..., None].clamp(min=least)
-        score = beta * log_w + (beta - 1) * log_p
-    elif alpha == 0:
-        score = (log_w + log_p).detach()
+        tilt = beta - 1
     else:
-        tilt = money_exponent(alpha, _largest(log_p))
-        score = (tilt + 1) * log_w + tilt * log_p
+        # At α = 0 the score is what the groups are compared by, and only compared.
+        tilt = money_exponent(alpha, _largest(log_p)) if alpha > 0 else 1.0
+        beta = tilt + 1 if alpha > 0 else 1.0
+    score = tilt * log_p
+    if log_w is not None:
+        score = beta * log_w + score
     if able is not None:
         score = score.where(able, torch.nan)
     if absent is not None:
@@ -292,7 +297,7 @@ def _across(
         share = torch.softmax(score, -1)
     else:
         eps = ROUNDING * torch.finfo(score.dtype).eps / np.finfo(float).eps
-        slack = eps * (1 + log_p.abs() + torch.as_tensor(log_w).abs())
+        slack = eps * (1 + log_p.abs() + (0.0 if log_w is None else log_w.abs()))
         tied = (score >= score.amax(-1, keepdim=True) - slack).to(score.dtype)
         share = tied / tied.sum(-1, keepdim=True)
     return share if absent is None else share.masked_fill(absent, 0.0)
@@ -433,8 +438,18 @@ def _prepare(
         for name, harmless in HARMLESS.items():
             if name in x:
                 x[name] = x[name].where(there if OWN_AXES[name] == 1 else items, harmless)
-    x = {name: checked(name, value, groups) for name, value in x.items()}
+    for name, value in x.items():
+        if not _is_plain(given[name], value):
+            x[name] = checked(name, value, groups)
     return _of_one_shape(x, there, groups)
+
+
+def _is_plain(given: Any, value: Tensor) -> bool:
+    """Whether Python sees that this is in its range: a number well inside its precision, > 0."""
+    if not isinstance(given, int | float):
+        return False
+    precision = torch.finfo(value.dtype)
+    return precision.tiny <= given <= precision.max
 
 
 def _mask(mask: Any, benefit: Tensor) -> Tensor:
@@ -458,11 +473,8 @@ def _of_one_shape(
 ) -> tuple[dict[str, Tensor], Tensor | None]:
     """All with the same axes of the batch in front, and the tables with the same T."""
     try:
-        batch = torch.broadcast_shapes(
-            *(value.shape[: max(0, value.ndim - OWN_AXES[name])] for name, value in x.items())
-        )
-        tables = (value.shape[-1:] for name, value in x.items() if OWN_AXES[name] == 2)
-        treatments = torch.broadcast_shapes(*tables)
+        batch = _common(v.shape[: max(0, v.ndim - OWN_AXES[name])] for name, v in x.items())
+        treatments = _common(v.shape[-1:] for name, v in x.items() if OWN_AXES[name] == 2)
     except RuntimeError:
         shapes = ", ".join(f"{name} {tuple(value.shape)}" for name, value in x.items())
         raise ValueError(
@@ -475,6 +487,8 @@ def _of_one_shape(
     }
     for name, value in x.items():
         shape = (*batch, *own.get(name, ()))
+        if value.shape == shape:
+            continue
         try:
             x[name] = value.expand(shape)
         except RuntimeError:
@@ -482,6 +496,14 @@ def _of_one_shape(
                 f"{name} has shape {tuple(value.shape)}: must be broadcastable to {shape}"
             ) from None
     return x, None if there is None else there.expand(*batch, len(groups))
+
+
+def _common(shapes: Iterable[tuple[int, ...]]) -> tuple[int, ...]:
+    """The shape that all can be broadcast to; fast where at most one is not ()."""
+    distinct = {shape for shape in shapes if shape}
+    if len(distinct) > 1:
+        return tuple(torch.broadcast_shapes(*distinct))
+    return tuple(*distinct)
 
 
 # --- checks -----------------------------------------------------------------------------------

@@ -52,9 +52,9 @@ def on_device(groups: Groups, device: torch.device) -> tuple[Tensor, Tensor]:
     return copies[device]
 
 
-@torch.compiler.assume_constant_result  # that is, done once, while a graph is compiled
+@torch.compiler.assume_constant_result  # type: ignore[untyped-decorator]
 def _remember(groups: Groups) -> int:
-    """For `recall`."""
+    """For `recall`; done once, while a graph is compiled."""
     _COPIES.setdefault(groups, {})
     return id(groups)
 
