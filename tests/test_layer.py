@@ -1,5 +1,7 @@
 """The torch layer: the doses of the core, and derivatives of every order, however it is called."""
 
+import warnings
+
 import numpy as np
 import pytest
 import torch
@@ -275,9 +277,12 @@ def test_vmap_names_the_element(kind, within, dtype):
 def test_vmap_names_the_person_without_benefit():
     b = torch.ones(5, 4, 2)
     b[2, 1] = -1.0
-    doses = torch.vmap(lambda b: layer.allocate(b, 1.0, [0, 0, 1, 1], 3.0, 2.0, within=1.0))
-    with pytest.raises(ValueError, match=r"^benefit\[2, 1\] is -1\.0: must be > 0 for all"):
-        doses(b)
+    groups = af.Groups([0, 0, 1, 1])
+    doses = torch.vmap(lambda b: layer.allocate(b, 1.0, groups, 3.0, 2.0, within=1.0))
+    torch._dynamo.reset()
+    for call in (doses, torch.compile(doses, fullgraph=True, backend="aot_eager")):
+        with pytest.raises(ValueError, match=r"^benefit\[2, 1\] is -1\.0: must be > 0 for all"):
+            call(b)
 
 
 @pytest.mark.parametrize(
@@ -439,10 +444,33 @@ def test_skip_leaves_out_whom_no_money_can_help(alpha, within):
         assert (b.grad[1] == 0).all()
 
 
+def test_a_few_of_many_are_masked():
+    """The log-mean through expm1, where that is near 1, counts who is there."""
+    b = torch.linspace(1.0, 1.2, 40, dtype=torch.float64)
+    there, groups = torch.arange(40) % 10 > 0, np.arange(40) % 3
+    dose = layer.allocate(b, 1.0, groups, 5.0, 3.0, within=0.5, mask=there)
+    exact = af.allocate(b[there].numpy(), 1.0, groups[there.numpy()], 5.0, 3.0, within=0.5)
+    np.testing.assert_allclose(dose[there], exact.dose, rtol=1e-13)
+
+
+def test_skipped_groups_touch_nobody():
+    """A group without a winner points at the last person, who may be somebody's winner."""
+    b = torch.tensor([-1.0, -2.0, 2.0])
+    dose = layer.allocate(b, 1.0, ["x", "x", "a"], 3.0, 2.0, skip=True)
+    assert dose[:, 0].tolist() == [0, 0, 3]
+
+
 def test_nobody_at_all():
     assert layer.allocate(torch.ones(0, 2, 1), 1.0, [0, 1], 3.0, 2.0).shape == (0, 2, 1)
-    dose = layer.allocate(torch.ones(2), 1.0, [0, 1], 3.0, 2.0, mask=[False, False])
+    b = torch.ones(2, requires_grad=True)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # that detection is slow
+        anomalies = torch.autograd.detect_anomaly(check_nan=True)
+    with anomalies:
+        dose = layer.allocate(b, 1.0, [0, 1], 3.0, 2.0, mask=[False, False])
+        dose.sum().backward()
     assert (dose == 0).all()
+    assert (b.grad == 0).all()
 
 
 # --- precision ------------------------------------------------------------------------------

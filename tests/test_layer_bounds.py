@@ -421,6 +421,7 @@ def test_a_label_outlives_its_groups():
     values = instance(0, {"cap"})
     tensors = [values.get(name) for name in ("benefit", "cost", "budget", "alpha", "weight")]
     others = af.Groups(list("abcde"))
+    layer.allocate(torch.ones(5), 1.0, others, 1.0, 1.0)
     code = torch.tensor([0, 0, 1, 1, 2])
     bounds = [None, None, values["cap"], None, None]
     dose = bounded(*tensors, *bounds, None, code, 0.0, False, id(others))
