@@ -33,7 +33,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike
 
-from .checks import Floats, Integers, refuse_first
+from .checks import Floats, Integers, number, real_array, refuse_first
 from .kernels import group_sum
 from .utility import phi
 from .value import ROUNDING, Knapsack, Levels, Linear, money_exponent
@@ -760,18 +760,18 @@ class _Rates:
 
 def checked_alpha_direction(direction: float | None, alpha: float) -> float:
     """A direction in α, which only 0 < α < ∞ has."""
-    number = finite("alpha", direction)
+    change = finite("alpha", direction)
     if direction is not None and not 0 < alpha < np.inf:
         raise ValueError(
             f"alpha: the doses have no derivative in α at α = {alpha:g}, an end of its range; "
             f"differentiate at 0 < α < ∞"
         )
-    return number
+    return change
 
 
 def checked_direction(name: str, value: ArrayLike | None, shape: tuple[int, ...]) -> Floats:
     """A direction, broadcast to the shape of its parameter and checked."""
-    array = np.zeros(()) if value is None else np.asarray(value, float)
+    array = np.zeros(()) if value is None else real_array(name, value)
     if array.ndim == 1 and len(shape) == 2 and array.size == shape[0]:
         array = array[:, None]
     try:
@@ -794,10 +794,12 @@ def refuse_large(shape: tuple[int, int], other: tuple[int, ...]) -> None:
 
 def finite(name: str, value: float | None) -> float:
     """A direction in a scalar; 0 if None."""
-    number = 0.0 if value is None else float(value)
-    if not np.isfinite(number):
-        raise ValueError(f"{name} is {number}: a direction must be finite")
-    return number
+    if value is None:
+        return 0.0
+    change = number(name, value, "a number", lambda v: True)
+    if not np.isfinite(change):
+        raise ValueError(f"{name} is {change}: a direction must be finite")
+    return change
 
 
 def _centring(outer: Floats) -> Floats:

@@ -22,11 +22,13 @@ from numpy.typing import ArrayLike, NDArray
 
 from .allocation import Allocation
 from .checks import (
+    FREE,
     Floats,
     Integers,
     broadcast_table,
     column,
     number,
+    real_array,
     real_table,
     refuse_first,
 )
@@ -369,7 +371,7 @@ class Problem:
 
     def _value_for(self, money: ArrayLike) -> tuple[Value, tuple[Floats, float]]:
         """The value functions, and (K,) money in their unit, with the unit."""
-        x = np.asarray(money, float)
+        x = real_array("money", money)
         if x.shape not in ((), self.groups.label.shape):
             raise ValueError(
                 f"money has shape {x.shape}: must be a number or ({self.groups.label.size},), one "
@@ -602,7 +604,7 @@ def _refuse_entry(benefit: Floats, cost: Floats) -> NoReturn:
     missing = "drop that row or impute the value"
     refuse_first("benefit", benefit, np.isfinite(benefit), "finite", missing)
     refuse_first("cost", cost, np.isfinite(cost), "finite", missing)
-    refuse_first("cost", cost, cost > 0, "> 0", "give what is free a small positive cost")
+    refuse_first("cost", cost, cost > 0, "> 0", FREE)
     raise AssertionError("unreachable: the scan and this function disagree")
 
 
