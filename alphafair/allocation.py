@@ -311,9 +311,7 @@ class Allocation:
             begins = np.where(self.point.level == -np.inf, np.inf, value.least)
         inside = rises & (self.money > begins)
         # At ε = ∞ people rise at the lowest level where that is worth nothing to the others, too.
-        by_level = self.problem.within == np.inf and (
-            self.alpha == np.inf or not (inside & useful).any()
-        )
+        by_level = self.problem.within == np.inf and (self.alpha == np.inf or not useful.any())
         inside = inside if by_level else inside & useful
         some = inside if inside.any() else self._has_room & (self.point.log_slope > -np.inf)
         if by_level:
@@ -330,7 +328,9 @@ class Allocation:
 
     @cached_property
     def worst_off(self) -> NDArray[np.bool_]:
-        """(K,) True for the groups of least utility, up to rounding."""
+        """(K,) True for the groups of least utility, up to rounding; at α = ∞ where V is linear all."""
+        if self.alpha == np.inf and isinstance(self.problem.value, Linear):
+            return np.ones(self.group_share.size, bool)  # also one whose share underflows
         return _least(self.point.log_utility, np.ones(self.group_share.size, bool))
 
     @cached_property

@@ -109,7 +109,8 @@ def welfare_gradient(allocation: Allocation) -> WelfareGradient:
         weight = phi(allocation.group_utility, allocation.alpha)
     if isinstance(allocation.problem.value, Linear):
         items = _FundedItems(allocation)  # in money: exact, and finite where λ is not
-        worth = allocation.money_worth * items.share
+        with np.errstate(invalid="ignore"):  # 0 · ∞, where the dose underflows
+            worth = np.where(items.share == 0, 0.0, allocation.money_worth * items.share)
         benefit, cost = items.table(worth / items.benefit), items.table(-worth / items.cost)
         return WelfareGradient(benefit, cost, allocation.price, weight)
     return _gradient_by_pieces(allocation, weight)
@@ -488,9 +489,9 @@ class _LinearRates:
         if not self._has_alpha:
             return 0.0
         problem = self.allocation.problem
-        squared = max(self.allocation.alpha, 1e-150) ** 2  # smaller ones underflow
+        alpha = max(self.allocation.alpha, 1e-150)  # the square of smaller ones underflows
         assert problem.log_productivity is not None
-        return -(problem.log_productivity + problem.log_weight) / squared
+        return -(problem.log_productivity + problem.log_weight) / alpha / alpha
 
     def _centred(self, z: Any) -> Floats:
         """(K,) z − Σ π z, relative to the group of the largest share, so that no digit is lost."""
@@ -566,6 +567,7 @@ class _Rates:
         self.last = np.unravel_index(value.item[piece[group]], self.problem.shape)
         size = self.problem.groups.size[group]
         self.own_utility = allocation.group_utility[group] * size  # the group's, in sum
+        self.rate = np.ones(group.size)  # how the first unit of a group's money is spent
 
     def _level_items(self, value: Levels) -> None:
         """One item of each person who moves, or would in the groups that share the next unit."""
@@ -577,6 +579,8 @@ class _Rates:
         self.unit_of_row = np.arange(self.problem.shape[0])
         self.last = np.unravel_index(chains.item[items], self.problem.shape)
         self.own_utility = self.allocation.person_utility[self.unit]
+        with np.errstate(under="ignore"):
+            self.rate = np.exp(value.pull[items]) / chains.ratio[items]
 
     def _margin(self, value: Knapsack | Levels, within: float) -> None:
         """The coefficients of e and ``own``, and who takes the money that is free."""
@@ -592,13 +596,14 @@ class _Rates:
             slope = slope * bend
             stuck = allocation.point.log_slope == -np.inf  # only the level counts (leximin)
             slope[stuck], self.of_price[stuck] = 1.0, 0.0
-            part = self.kappa / self.total[k]
+            part = self.kappa / np.where(self.total[k] > 0, self.total[k], 1.0)
             self.of_ratio = np.where(stuck[k], 0.0, self.of_slope * part)
         else:
             log_v = allocation.log_utility
             with np.errstate(divide="ignore", over="ignore", under="ignore", invalid="ignore"):
                 log_u = np.log(allocation.person_utility)
-                y = np.exp((1 - within) * (log_u - log_v[self.code]))
+                ahead = np.where(log_u == log_v[self.code], 0.0, log_u - log_v[self.code])
+                y = np.exp((1 - within) * ahead)
                 y = y / problem.groups.size[self.code]
             moves = np.zeros(problem.shape[0], bool)
             moves[self.unit] = True
@@ -624,16 +629,21 @@ class _Rates:
             share = stretch / stretch.sum()
         else:
             share = open_ / max(1, open_.sum())
+        if self.problem.budget == 0:
+            share = self.allocation.group_share
         self.stretch, self.share = stretch, share
         with np.errstate(divide="ignore", over="ignore"):
             self.per_stretch = np.where(stretch > 0, 1 / (self.into_doses * stretch), 0.0)
-            alone = self.total[self.group] == 0
-            part = np.where(alone, 1.0, self.kappa / np.where(alone, 1.0, self.total[self.group]))
+            nothing = self.total[self.group] == 0
+            first = self.rate / self._by_group(self.rate)[self.group]
+            part = np.where(
+                nothing, first, self.kappa / np.where(nothing, 1.0, self.total[self.group])
+            )
         self.part = part
         self.beyond = self.kappa * self.inverse - self.money
         self.of_ratio = self.of_ratio + self.beyond * self.per_stretch[self.group]
         log_v = self.allocation.log_utility
-        finite = np.where(open_, log_v, 0.0)
+        finite = np.where(open_ & np.isfinite(log_v), log_v, 0.0)  # at Q = 0 nothing moves
         top = int(np.argmax(share))
         self.log_value = np.where(open_, finite - finite[top], 0.0)
 
