@@ -346,9 +346,9 @@ class Allocation:
 
     @cached_property
     def worst_off(self) -> NDArray[np.bool_]:
-        """(K,) True for the groups of least utility, up to rounding; at α = ∞ where V is linear all."""
+        """(K,) True for the groups of least utility, up to rounding."""
         if self.alpha == np.inf and isinstance(self.problem.value, Linear):
-            return np.ones(self.group_share.size, bool)  # also one whose share underflows
+            return np.ones(self.group_share.size, bool)  # all, also one whose share underflows
         return _least(self.point.log_utility, np.ones(self.group_share.size, bool))
 
     @cached_property

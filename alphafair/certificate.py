@@ -616,7 +616,8 @@ class _Market:
         if self.epsilon == np.inf:
             place = self.at(self._step_levels(level))
             return place, np.full(self.count, self.of_value)
-        place = self._solve(self.price_level, self._slope, target, 1.0)
+        size = max(1.0, self.of_level)  # the rounding of ε t is of the order of ε
+        place = self._solve(self.price_level, self._slope, target, size)
         self.level = place.level
         return place, self._slope(place)
 

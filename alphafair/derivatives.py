@@ -445,8 +445,10 @@ class _LinearRates:
         dlog_w = directions["weight"] / problem.weight
         z = self._tilt * dlog_p + self._of_weight * dlog_w + self._of_alpha * directions["alpha"]
         change = self._centred(z)[items.code] + self._slope * dlog_y - dlog_c
-        change = problem.budget * change + directions["budget"]
-        return items.table(items.share / items.cost * change)
+        with np.errstate(over="ignore", invalid="ignore"):  # next to α = 0 β is 1e300: ∞, or 0 · ∞
+            change = problem.budget * change + directions["budget"]
+            moved = np.where(items.share == 0, 0.0, items.share / items.cost * change)
+        return items.table(moved)
 
     def vjp(self, cotangent: Floats) -> dict[str, Any]:
         """The cotangents of the parameters."""
@@ -461,7 +463,7 @@ class _LinearRates:
             "cost": items.table(-(of_ratio + problem.budget * items.share * value) / items.cost),
             "budget": float((items.share * value).sum()),
             "alpha": problem.budget * float(moved @ (self._of_alpha + 0 * moved)),
-            "weight": problem.budget * self._of_weight * moved / problem.weight,
+            "weight": problem.budget * (self._of_weight * moved / problem.weight),
         }
 
     def dense(self, parameter: str) -> Floats:
@@ -606,7 +608,9 @@ class _Rates:
         self.last = np.unravel_index(chains.item[items], self.problem.shape)
         self.own_utility = self.allocation.person_utility[self.unit]
         with np.errstate(under="ignore"):
-            self.rate = np.exp(value.pull[items]) / chains.ratio[items]
+            first = np.full(self.groups, -np.inf)
+            np.maximum.at(first, self.group, value.pull[items])
+            self.rate = np.exp(value.pull[items] - first[self.group]) / chains.ratio[items]
 
     def _margin(self, value: Knapsack | Levels, within: float) -> None:
         """The coefficients of e and ``own``, and who takes the money that is free."""
@@ -661,10 +665,8 @@ class _Rates:
         with np.errstate(divide="ignore", over="ignore"):
             self.per_stretch = np.where(stretch > 0, 1 / (self.into_doses * stretch), 0.0)
             nothing = self.total[self.group] == 0
-            first = self.rate / self._by_group(self.rate)[self.group]
-            part = np.where(
-                nothing, first, self.kappa / np.where(nothing, 1.0, self.total[self.group])
-            )
+            rate = np.where(nothing, self.rate, self.kappa)
+            part = rate / self._by_group(rate)[self.group]
         self.part = part
         self.beyond = self.kappa * self.inverse - self.money
         self.of_ratio = self.of_ratio + self.beyond * self.per_stretch[self.group]
@@ -737,7 +739,7 @@ class _Rates:
         if self.pinned.any():
             pins = self.pin[self.pinned]
             of_pin = (of_pinned * self.total)[self.pinned]
-            of_rest[pins] += of_pin / self.allocation.person_utility[pins]
+            of_rest[pins] += of_pin * self._per_utility(pins)
         of_change = cotangent + problem.cost * of_spent[self.code][:, None]
         of_change = of_change + problem.benefit * of_rest[:, None]
         benefit = np.where(self.fixed, self.dose * of_rest[:, None], 0.0)
@@ -763,8 +765,13 @@ class _Rates:
         rate = np.zeros(self.groups)
         if self.pinned.any():
             pins = self.pin[self.pinned]
-            rate[self.pinned] = had[pins] / self.allocation.person_utility[pins]
+            rate[self.pinned] = had[pins] * self._per_utility(pins)
         return rate
+
+    def _per_utility(self, persons: Integers) -> Floats:
+        """1/u of these persons; 0 for those who have nothing, whom no level follows."""
+        utility = self.allocation.person_utility[persons]
+        return np.where(utility > 0, 1 / np.where(utility > 0, utility, 1.0), 0.0)
 
     def _mean(self, value: Floats) -> float:
         """Mean of a value (K,) by ``share``, relative to the group that has most of it."""

@@ -119,7 +119,10 @@ class Ladder:
         """Benefit, cost, cap and floor of the problem in steps; what floors bring, a last step."""
         if self.floor is None:
             return {"benefit": self.slope, "cost": 1.0, "cap": self.length}
-        utility, money = (self.benefit * self.floor).sum(axis=1), (self.cost * self.floor).sum(axis=1)
+        utility, money = (
+            (self.benefit * self.floor).sum(axis=1),
+            (self.cost * self.floor).sum(axis=1),
+        )
         given = (money > 0).astype(float)
         cost = np.ones((len(money), self.slope.shape[1] + 1))
         cost[:, -1] = np.where(money > 0, money, 1.0)
@@ -155,7 +158,9 @@ class Ladder:
         span, of_span = self.left * self.cap, self.left * change.cap
         utility = money = np.zeros(len(span))
         if self.floor is not None:
-            of_left = -_quotient(change.floor - _quotient(self.floor, self.cap) * change.cap, self.cap)
+            of_left = -_quotient(
+                change.floor - _quotient(self.floor, self.cap) * change.cap, self.cap
+            )
             of_span = of_span + self.cap * of_left.sum(axis=1, keepdims=True)
             utility = (change.benefit * self.floor + self.benefit * change.floor).sum(axis=1)
             money = (change.cost * self.floor + self.cost * change.floor).sum(axis=1)
@@ -175,7 +180,9 @@ class Ladder:
         if self.floor is not None:
             taken = _quotient((self.cap * of_span).sum(axis=1, keepdims=True) + floor, self.cap)
             cap = cap + taken * _quotient(self.floor, self.cap)
-            floor = self.benefit * change.utility[:, None] + self.cost * change.money[:, None] - taken
+            floor = (
+                self.benefit * change.utility[:, None] + self.cost * change.money[:, None] - taken
+            )
             benefit = benefit + self.floor * change.utility[:, None]
             cost = cost + self.floor * change.money[:, None]
         return Tables(benefit, cost, cap, floor)

@@ -54,6 +54,7 @@ from .value import (
     shares_and_means,
 )
 
+LEAST_WITHIN = 1e-6  # at ε > 0 levels are logarithms of the order of 1/ε, with 16 digits in all
 SLACK = 1e-12  # bounds may contradict the budget by the rounding of a sum
 
 
@@ -195,6 +196,12 @@ class Problem:
         if left is not None and shape[1] > 1:  # one treatment alone excludes none
             self._set_ladder(left)
         self._set_group_bounds(group_floor, group_cap)
+        if 0 < within < LEAST_WITHIN and not self.is_linear:
+            raise ValueError(
+                f"within is {within}: with bounds or a baseline it must be 0 or at least "
+                f"{LEAST_WITHIN:g}; below, the shares of people, which go as (b/c)**(1/within), "
+                f"leave the doubles: use 0, which changes no utility by a millionth part"
+            )
         best, best_item = _best_of_groups(ratio, item, self)
         able = np.flatnonzero(item >= 0)
         share, mean, log_p = np.ones(item.size), best, (None, None)

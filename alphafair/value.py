@@ -496,16 +496,14 @@ class Levels(Pieces):
         with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
             more = np.maximum(money - self.money[piece], 0.0)
             more = np.where(self.money[piece] == np.inf, 0.0, more)  # begins beyond the doubles
-            later = begins + np.log1p(more / np.exp(rate + begins))
-            later = np.where(more == 0, begins, later)
-            return np.where(begins == -np.inf, np.log(more) - rate, later)
+            later = np.logaddexp(begins, np.log(more) - rate)  # e^τ = e^τ_j + Δx/C
+            return np.where(more == 0, begins, later)
 
     def _spent(self, piece: Integers, level: Floats) -> Floats:
         """Money of these pieces at a level: the inverse of `_level_of`."""
         begins, rate = self.level[piece], self.log_rate[piece]
         with np.errstate(over="ignore", invalid="ignore"):
-            more = np.exp(rate + begins) * np.expm1(level - begins)
-            more = np.where(begins == -np.inf, np.exp(rate + level), more)
+            more = -np.exp(rate + level) * np.expm1(begins - level)
         return self.money[piece] + np.where((rate == -np.inf) | (level == begins), 0.0, more)
 
     def _log_value(self, piece: Integers, level: Floats) -> Floats:
@@ -757,8 +755,7 @@ def levels(chains: Chains, groups: Groups, within: float) -> Levels:
     log_rate = interval_log_sums(pull - log_ratio, begin, end, tau.size)[last]
     # Money: what those who move spend from one breakpoint to the next.
     with np.errstate(over="ignore", invalid="ignore"):
-        step = np.exp(log_rate[:-1] + tau[:-1]) * np.expm1(np.diff(tau))
-        step = np.where(tau[:-1] == -np.inf, np.exp(log_rate[:-1] + tau[1:]), step)
+        step = -np.exp(log_rate[:-1] + tau[1:]) * np.expm1(-np.diff(tau))
     step = np.where((tau[1:] == tau[:-1]) | (log_rate[:-1] == -np.inf), 0.0, step)
     money = np.concatenate([[0.0], step])
     money[start[:-1]] = chains.spent

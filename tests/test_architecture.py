@@ -14,7 +14,15 @@ PACKAGE = Path(alphafair.__file__).parent
 # Each module may import those above it, and nothing else of the package.
 CORE = (
     *("checks", "kernels", "groups", "utility"),  # tools
-    *("curves", "exclusive", "value", "closed_form", "derivatives", "allocation", "problem"),  # from inputs to answers
+    *(
+        "curves",
+        "exclusive",
+        "value",
+        "closed_form",
+        "derivatives",
+        "allocation",
+        "problem",
+    ),  # from inputs to answers
     *("inequality", "frontier"),  # after
 )
 ALLOWED = {
