@@ -635,9 +635,9 @@ class Levels(Pieces):
         moving, rest = self.moving_part(place, tau)
         return tau, inside, of_value * moving + bend * rest
 
-    def stretch(self, piece: Integers) -> Floats:
-        """Money for one unit of τ, where these pieces end; 0 where they do not end."""
-        ends = self.level[self._next(piece)]
+    def stretch(self, piece: Integers, place: Integers) -> Floats:
+        """Money for one unit of τ on these pieces, where others begin; 0 at the ends of all."""
+        ends = self.level[np.minimum(place, self.level.size - 1)]
         with np.errstate(over="ignore", invalid="ignore"):
             rate = np.exp(self.log_rate[piece] + ends)
         return np.where(np.isfinite(ends) & np.isfinite(rate), rate, 0.0)

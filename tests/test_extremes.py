@@ -164,3 +164,16 @@ def test_dose_gradients_where_shares_underflow():
 def test_theil_of_a_population_next_to_none():
     assert theil([1, 2], [5e-324, 1]) == 0.0
     assert theil([1, 2], [5e-324, 5e-324]) == pytest.approx(theil([1, 2]), rel=1e-15)
+
+
+@pytest.mark.parametrize("within", [0.1, 0.05, 0.02, 0.01, 1e-3, 1e-4])
+@pytest.mark.parametrize("bound", ["floor", "baseline"])
+def test_the_budget_is_spent_where_the_next_person_begins_far_away(within, bound):
+    """Whoever is ahead by 10 % begins at e^{.1/ε} times the money: no rounding of ours."""
+    benefit, cost, group = [4.0, 4.0, 4.0, 1.5, 4.0], [2.0, 1.0, 2.0, 1.0, 1.0], [2, 2, 2, 1, 1]
+    bounds = {"floor": [0.0, 0.18, 0.09, 0, 0]} if bound == "floor" else {"baseline": 0.1}
+    a = af.allocate(benefit, cost, group, 9.0, 0.5, within=within, **bounds)
+    assert (a.dose[:, 0] * np.array(cost)).sum() == pytest.approx(9.0, rel=1e-12)
+    gap = af.optimality_gap(a.dose, a.problem, 0.5)
+    assert gap.relative_gap <= 1e-9
+    assert gap.infeasibility == 0.0
