@@ -22,6 +22,8 @@ from .value import ROUNDING, Levels, Linear, Point, Spending
 if TYPE_CHECKING:
     from .problem import Problem
 
+NEGLIGIBLE = 1e-150  # parts of the budget that may vanish in the doses
+
 
 @dataclass(frozen=True, eq=False, repr=False)
 class Allocation:
@@ -95,6 +97,7 @@ class Allocation:
                 person, treatment, code, share = problem.funded
                 amount = self.group_budget[code] * share / problem.cost[person, treatment]
                 dose[person, treatment] = amount
+                _refuse_lost(person, treatment, self.money[code] * share, amount)
             else:
                 dose = self._dose_by_pieces if problem.ladder is None else self._dose_by_steps
                 index = np.flatnonzero(~np.isfinite(dose))
@@ -104,7 +107,7 @@ class Allocation:
             j = int(np.argmin(np.isfinite(amount)))
             raise ValueError(
                 f"dose of item ({person[j]}, {treatment[j]}) overflows: the budget is too large "
-                f"for its cost; measure cost and budget in a larger unit"
+                f"for its cost; measure this dose in a larger unit, of more benefit and cost"
             )
         return dose
 
@@ -121,6 +124,7 @@ class Allocation:
         if problem.cap is not None:
             amount = np.minimum(amount, problem.cap[moves])
         dose[moves] = amount
+        _refuse_lost(*moves, items.money, amount)
         return dose
 
     @property
@@ -378,6 +382,20 @@ class Allocation:
         return (
             f"Allocation(alpha={self.alpha:g}, K={self.group_share.size}, "
             f"price={self.price:.6g}, equivalent_utility={self.equivalent_utility:.6g})"
+        )
+
+
+def _refuse_lost(person: Integers, treatment: Integers, part: Floats, dose: Floats) -> None:
+    """ValueError about a dose below the doubles that takes a part of the budget worth speaking of.
+
+    Where the part is next to nothing itself, as next to α = 0, so may the dose be.
+    """
+    lost = (dose < np.finfo(float).tiny) & (part > NEGLIGIBLE)
+    if lost.any():
+        j = int(np.argmax(lost))
+        raise ValueError(
+            f"dose of item ({person[j]}, {treatment[j]}) underflows: the budget is too small for "
+            f"its cost; measure this dose in a smaller unit, of less benefit and cost"
         )
 
 

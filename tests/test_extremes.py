@@ -177,3 +177,19 @@ def test_the_budget_is_spent_where_the_next_person_begins_far_away(within, bound
     gap = af.optimality_gap(a.dose, a.problem, 0.5)
     assert gap.relative_gap <= 1e-9
     assert gap.infeasibility == 0.0
+
+
+# --- doses below the doubles --------------------------------------------------------------------
+@pytest.mark.parametrize("bounds", [{}, {"cap": 1e300}, {"within": 0.5}, {"baseline": 1e-40}])
+def test_a_dose_that_underflows_is_refused(bounds):
+    a = af.allocate([1.0, 1e300], [1.0, 1e300], [0, 1], 1e-30, 1, **bounds)
+    with pytest.raises(ValueError, match=r"dose of item \(1, 0\) underflows: .*smaller unit"):
+        _ = a.dose
+    a = af.allocate([1.0, 1.0], [1.0, 1.0], [0, 1], 1e-30, 1, **bounds)  # in another unit
+    assert a.dose[:, 0] == pytest.approx([5e-31, 5e-31], rel=1e-9)
+
+
+def test_a_part_of_the_budget_that_vanishes_is_no_error():
+    a = af.allocate([1.0, 0.4], 1.0, [0, 1], 1.0, 1e-3)  # .4^999 = 1e−398
+    assert a.dose[:, 0].tolist() == [1.0, 0.0]
+    assert af.allocate([1.0, 1.0], 1.0, [0, 1], 0.0, 1).dose.tolist() == [[0.0], [0.0]]
