@@ -616,8 +616,7 @@ class _Market:
         if self.epsilon == np.inf:
             place = self.at(self._step_levels(level))
             return place, np.full(self.count, self.of_value)
-        size = max(1.0, self.of_level)  # the rounding of ε t is of the order of ε
-        place = self._solve(self.price_level, self._slope, target, size)
+        place = self._solve(self.price_level, self._slope, target, 1.0)
         self.level = place.level
         return place, self._slope(place)
 
