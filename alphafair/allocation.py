@@ -125,7 +125,7 @@ class Allocation:
         if problem.cap is not None:
             amount = np.minimum(amount, problem.cap[moves])
         dose[moves] = amount
-        _refuse_lost(*moves, items.money, amount)
+        _refuse_lost(moves[0], moves[1], items.money, amount)
         return dose
 
     @property

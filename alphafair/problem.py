@@ -204,7 +204,8 @@ class Problem:
             )
         best, best_item = _best_of_groups(ratio, item, self)
         able = np.flatnonzero(item >= 0)
-        share, mean, log_p = np.ones(item.size), best, (None, None)
+        share, mean = np.ones(item.size), best
+        log_p: tuple[Floats | None, Floats | None] = None, None
         if self.is_linear:
             share, mean, log_mean = shares_and_means(ratio, best, groups, within)
             log_p = logarithms(mean / groups.size, log_mean - np.log(groups.size))
