@@ -317,7 +317,7 @@ def test_names_that_are_numbers(engine):
     rows = table().rename(columns={"treatment": 0, "uplift": 1})
     with pytest.raises(ValueError, match=r"'1' is not in the frame.*; names must be text: rename"):
         frames.allocate(engine(rows), **(CALL | {"benefit": "1"}), budget=1, alpha=1)
-    with pytest.raises(TypeError, match="benefit must be a column name, which is text, not int"):
+    with pytest.raises(TypeError, match="benefit must be a column name, not int; names are text"):
         frames.allocate(engine(rows), **(CALL | {"benefit": 1}), budget=1, alpha=1)
     got = frames.allocate(
         engine(rows.rename(columns={1: "uplift"})), **CALL, budget=1, alpha=1, within=0.5

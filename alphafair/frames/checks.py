@@ -115,7 +115,7 @@ def check_columns(native: Frame, columns: Columns) -> None:
             number(argument, column, *SCALARS[argument])
         elif column is not None or argument in ("benefit", "group"):
             raise TypeError(
-                f"{argument} must be a column name, which is text, not {type(column).__name__}"
+                f"{argument} must be a column name, not {type(column).__name__}; names are text"
             )
     if columns.person == columns.group:
         raise ValueError(
