@@ -297,7 +297,7 @@ def test_names_with_dots(engine):
     call = {argument: names[column] for argument, column in CALL.items()}
     got = frames.allocate(engine(rows.rename(columns=names)), **call, budget=10 / 3, alpha=2)
     assert got.columns == [*names.values(), "dose"]
-    got = got.toPandas().rename(columns={alias: name for name, alias in names.items()})
+    got = pd.DataFrame(got.collect(), columns=[*names, "dose"])
     order = np.lexsort((rows["treatment"], rows["person"]))
     np.testing.assert_allclose(doses(got), expected_doses(rows, 10 / 3, 2, 0)[order], rtol=1e-12)
 
@@ -451,6 +451,8 @@ def test_rows_that_cannot_be_compared_are_taken_as_they_are():
     call = CALL | {"budget": 3, "alpha": 1, "cap": 0.1}
     frames.allocate(pl.from_pandas(twice()).with_columns(what=pl.Series(lists)), **call)
     frames.allocate(twice().assign(what=lists), **call)
+    with_lists = pa.Table.from_pandas(twice()).append_column("what", pa.array(lists))
+    frames.allocate(with_lists, **call)
 
 
 @pytest.mark.parametrize(
@@ -518,6 +520,12 @@ def test_exclusive_offers_that_are_refused(change, arguments, message):
         frames.allocate(table().assign(**change), **call)
     with pytest.raises(TypeError, match="exclusive must be True or False, not str"):
         frames.allocate(table(), **(call | {"exclusive": "yes"}))
+
+
+def test_what_is_free_gets_no_tiny_cost():
+    """A cost of 1e−6 would make its dose millions."""
+    with pytest.raises(ValueError, match=r"values ≤ 0 .*: give what is free a realistic cost, or"):
+        frames.allocate(table().assign(price=0), **CALL, budget=1, alpha=1)
 
 
 # --- workers --------------------------------------------------------------------------------------
