@@ -396,7 +396,7 @@ def test_a_group_that_comes_later_is_told_by_dask(monkeypatch):
     frame = frame.map_partitions(read, meta=rows.head(0))
     got = frames.allocate(frame, **CALL, budget=1, alpha=1)
     later.append(1)
-    with pytest.raises(ValueError, match="group 8 was not in the frame when it was read first"):
+    with pytest.raises(ValueError, match=r"group -?\d+ was not in the frame when it was read"):
         got.compute()
 
 
