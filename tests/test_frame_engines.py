@@ -15,6 +15,7 @@ from test_frames import collected, spark  # noqa: F401 (a fixture)
 
 import alphafair as af
 from alphafair import frames
+from alphafair.frames import partitions
 
 pytestmark = pytest.mark.filterwarnings("ignore:Dask support is moving out:FutureWarning")
 
@@ -161,6 +162,25 @@ def test_rows_stay_where_they_were(engine, within, person):
     if engine.kind in DASK:
         assert got.npartitions == frame.npartitions
         assert got.divisions == frame.divisions
+
+
+@on("dask", "polars lazy")
+def test_doses_stand_beside_their_rows(engine):
+    rows = table(persons=200)
+    rows["uplift"] += np.random.default_rng(1).random(len(rows))  # no ties
+    got = frames.allocate(engine(rows), **CALL, budget=10 / 3, alpha=2, within=0.5)
+    dose = collected(got)["dose"].to_numpy()
+    np.testing.assert_allclose(dose, expected_doses(rows, 10 / 3, 2, 0.5), rtol=1e-12)
+
+
+@on("dask")
+def test_rows_find_home_from_wherever_they_have_been(engine):
+    """Small tables are joined in their places; here all partitions are upset and exchanged."""
+    frame = nw.from_native(engine(table()))
+    rows = partitions.numbered(frame).with_columns(dose=nw.col("uplift") * 2).to_native()
+    upset = nw.from_native(rows.map_partitions(lambda part: part[::-1]).shuffle("treatment"))
+    got = partitions.with_column(frame, upset, "dose").compute()
+    assert got["dose"].tolist() == (2 * table()["uplift"]).tolist()
 
 
 @on("dask")
