@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import codecs
+import contextlib
 import csv
 import io
 import re
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import islice
 
 from .refusals import Refused
 
 SAMPLE = 2**22  # bytes that are looked at
+ROWS = 10**4  # rows whose numbers are
 SEPARATORS = ",;\t|"
 # A byte order mark, and how what follows is encoded; the longer first.
 MARKS = (
@@ -53,6 +56,7 @@ class Dialect:
 
 def sniff(
     sample: bytes,
+    name: str,
     used: Collection[str],
     amounts: Collection[str],
     *,
@@ -68,6 +72,7 @@ def sniff(
 
     Args:
         sample: the first `SAMPLE` bytes.
+        name: of the file, for the message.
         used: the columns that the header must have.
         amounts: those of them that hold numbers.
         separator, decimal, encoding: what the user says, or None.
@@ -78,9 +83,9 @@ def sniff(
             thousands.
     """
     encoding, guessed = _encoding(sample, encoding)
-    text = _decoded(sample, encoding)
+    text = _decoded(sample, encoding, name)
     separator = separator or _separator(text, used, "\t,;|" if tabs else SEPARATORS)
-    rows = _rows(text, separator)
+    rows = [*islice(_rows(text, separator), ROWS)]
     decimal = decimal or _decimal(rows, amounts)
     return Dialect(separator, decimal, encoding, _eol(text), guessed)
 
@@ -103,41 +108,32 @@ def _encoding(sample: bytes, said: str | None) -> tuple[str, bool]:
     return "latin-1", True
 
 
-def _decoded(sample: bytes, encoding: str) -> str:
+def _decoded(sample: bytes, encoding: str, name: str) -> str:
     try:
         return codecs.getincrementaldecoder(encoding)().decode(sample)
     except UnicodeError as error:
-        raise not_encoded(encoding) from error
+        raise not_encoded(encoding, name) from error
 
 
-def not_encoded(encoding: str, where: str = "the table") -> Refused:
+def not_encoded(encoding: str, where: str) -> Refused:
     """What is told about bytes that are not what they should be."""
     return Refused(f"{where} is not encoded as {encoding}: name its encoding with --encoding")
 
 
 def header(text: str, separator: str) -> list[str]:
     """The cells of the first line that is not blank; none in an empty text."""
-    return next((row for row in _reader(text, separator) if row), [])
+    return next(_rows(text, separator), [])
 
 
-def _rows(text: str, separator: str) -> list[list[str]]:
-    """The rows of the sample, header first, but for one that may be cut."""
-    rows = [row for row in _reader(text, separator) if row]
-    return rows[:-1] if len(rows) > 2 and len(text) >= SAMPLE // 4 else rows
-
-
-def _reader(text: str, separator: str) -> list[list[str]]:
-    rows = []
-    try:
-        for row in csv.reader(io.StringIO(text, newline=""), delimiter=separator):
-            rows.append(row)
-    except csv.Error:  # a cell of a megabyte; whatever has been read is a sample, too
-        pass
-    return rows
+def _rows(text: str, separator: str) -> Iterator[list[str]]:
+    """The rows that are not blank, header first."""
+    with contextlib.suppress(csv.Error):  # a cell of a megabyte; what comes before it will do
+        reader = csv.reader(io.StringIO(text, newline=""), delimiter=separator)
+        yield from (row for row in reader if row)
 
 
 def _separator(text: str, used: Collection[str], candidates: str) -> str:
-    first = {candidate: header(text[: 2**20], candidate) for candidate in candidates}
+    first = {candidate: header(text, candidate) for candidate in candidates}
     for candidate, cells in first.items():
         if set(used) <= set(cells):
             return candidate

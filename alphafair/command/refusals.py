@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import gzip
 import zlib
 from collections.abc import Iterator
 
@@ -29,11 +30,11 @@ def refusals(library_error: type[Exception] | tuple[type[Exception], ...]) -> It
     """
     try:
         yield
+    except (EOFError, zlib.error, gzip.BadGzipFile) as error:
+        raise Refused(f"the compressed table is damaged: {first_line(error)}") from error
     except OSError as error:
         where = f"{error.filename}: " if error.filename else ""
         raise Refused(f"{where}{error.strerror or first_line(error)}") from error
-    except (EOFError, zlib.error) as error:
-        raise Refused(f"the compressed table is damaged: {first_line(error)}") from error
     except MemoryError as error:
         raise Refused("the table does not fit the memory") from error
     except (ValueError, TypeError) as error:

@@ -174,6 +174,7 @@ def _text_part(
         sample = file.read(SAMPLE)
     dialect = sniff(
         sample,
+        name,
         used=columns(request),
         amounts=amounts(request),
         separator=request.separator,
