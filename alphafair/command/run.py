@@ -40,7 +40,7 @@ def main(argv: list[str] | None = None) -> int:
         if isinstance(stream, io.TextIOWrapper):  # a terminal or pipe that has no α prints ?
             stream.reconfigure(errors="replace")
     workshop = Workshop()
-    return attended(lambda: _answer(argv, workshop), workshop)
+    return attended(lambda: _answer(argv, workshop), workshop, last=argv is None)
 
 
 def _answer(argv: list[str] | None, workshop: Workshop) -> int:

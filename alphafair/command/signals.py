@@ -19,7 +19,7 @@ from .workshop import Workshop
 STOPS = ("SIGINT", "SIGTERM", "SIGHUP")
 
 
-def attended(work: Callable[[], int], workshop: Workshop) -> int:
+def attended(work: Callable[[], int], workshop: Workshop, *, last: bool) -> int:
     """Do the work; on a signal discard the workshop, tell so in one line, and end the process.
 
     While the finished files take their places, a signal is ignored; after that it ends the process
@@ -29,6 +29,8 @@ def attended(work: Callable[[], int], workshop: Workshop) -> int:
     Args:
         work: what to do; its result is returned, its errors are raised.
         workshop: the unfinished files.
+        last: whether the process has nothing else to do; a signal that comes afterwards, while
+            Python takes itself down, is then ignored.
     """
     if threading.current_thread() is not threading.main_thread():
         return work()
@@ -59,7 +61,7 @@ def attended(work: Callable[[], int], workshop: Workshop) -> int:
             thread.join(0.5)  # in pieces: Windows tells of Ctrl-C only in between
     finally:
         for number, handler in before.items():
-            signal.signal(number, handler)
+            signal.signal(number, signal.SIG_IGN if last else handler)
     if "error" in outcome:
         raise outcome["error"]
     return int(outcome["result"])
@@ -67,6 +69,8 @@ def attended(work: Callable[[], int], workshop: Workshop) -> int:
 
 def _end(code: int, what: str, number: int) -> None:
     name = signal.Signals(number).name
+    if sys.stderr.isatty():  # behind a progress bar
+        sys.stderr.write("\n")
     sys.stderr.write(f"alphafair: stopped by {name}: {what}\n")
     sys.stderr.flush()
     os._exit(code)

@@ -24,7 +24,7 @@ class Workshop:
     """A folder for unfinished files, made when first needed.
 
     Attributes:
-        lock: held while finished files take their places, and for ever after it.
+        lock: held while finished files take their places.
         finished: whether they have done so.
     """
 
