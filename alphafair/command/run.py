@@ -49,7 +49,8 @@ def _answer(argv: list[str] | None, workshop: Workshop) -> int:
         request = arguments(argv, __version__)
         words = _run(request, workshop)
     except Refused as refused:
-        print(f"alphafair: error: {refused}", file=sys.stderr)
+        with workshop.lock:  # whoever stops the run has it, and says so instead
+            print(f"alphafair: error: {refused}", file=sys.stderr)
         return refused.code
     finally:
         workshop.discard()

@@ -24,7 +24,8 @@ class Workshop:
     """A folder for unfinished files, made when first needed.
 
     Attributes:
-        lock: held while finished files take their places.
+        lock: held while finished files take their places, or while an error is told; for ever by
+            who discards the folder because of a signal.
         finished: whether they have done so.
     """
 
