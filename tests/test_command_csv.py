@@ -167,9 +167,7 @@ def spoiled(made, how):
     return text, what, line, start
 
 
-@pytest.mark.parametrize(
-    "how", ["word", "missing", "label", "ragged", "short", "quote", "nul"]
-)
+@pytest.mark.parametrize("how", ["word", "missing", "label", "ragged", "short", "quote", "nul"])
 def test_what_is_wrong_is_told_with_its_line(tmp_path, capsys, how):
     for seed in range(16):
         made = Made(1000 + seed)

@@ -387,3 +387,23 @@ def test_encodings_may_differ_between_files(folder):
     assert main(["many", *CALL[:-1], "1", "-o", "out.csv"]) == 0
     text = (folder / "out.csv").read_text(encoding="utf-16")
     assert text == "u,g,dose\n1,é,5.0\n1,é,0.0\n1,ü,5.0\n"
+
+
+@POSIX
+def test_paths_that_lead_nowhere(folder, capsys):
+    (folder / "loop.csv").symlink_to("loop.csv")
+    (folder / "empty").mkdir()
+
+    def error(*arguments):
+        assert main([*arguments]) == 1
+        err = capsys.readouterr().err
+        one_line(err)
+        return err
+
+    assert "loop.csv: Too many levels of symbolic links" in error("loop.csv", *CALL)
+    assert "loop.csv: exists already" in error("t.csv", *CALL, "-o", "loop.csv")
+    assert "loop.csv" in error("t.csv", *CALL, "-o", "loop.csv", "--force")
+    os.chdir("empty")
+    assert "is a folder without tables" in error("", *CALL)
+    assert "No such file" in error("nothing.csv", *CALL)
+    assert (names(folder), names(folder / "empty")) == (["empty", "loop.csv", "t.csv"], [])

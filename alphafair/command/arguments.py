@@ -6,6 +6,7 @@ import argparse
 import codecs
 import contextlib
 import math
+import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
@@ -239,20 +240,31 @@ def _check_files(request: argparse.Namespace) -> None:
                 f".tsv.gz",
                 USAGE,
             )
-    if output in (None, STANDARD):
-        return
-    with contextlib.suppress(OSError):
-        if output.resolve() == source.resolve() or output.samefile(source):
-            raise Refused(f"{output} is the input: choose another output (-o)", USAGE)
-    if source.is_dir() and source.resolve() in output.resolve().parents:
-        raise Refused(f"{output} would be part of the input: choose another output (-o)", USAGE)
     if request.report is not None and request.report.suffix.lower() not in (".json", ".csv"):
         raise Refused(f"{request.report}: the report must end in .json or .csv", USAGE)
-    if request.report is not None and request.report.resolve() in (
-        output.resolve(),
-        source.resolve(),
+    if output in (None, STANDARD):
+        return
+    if _same(output, source):
+        raise Refused(f"{output} is the input: choose another output (-o)", USAGE)
+    if source.is_dir() and real(source) in real(output).parents:
+        raise Refused(f"{output} would be part of the input: choose another output (-o)", USAGE)
+    if request.report is not None and (
+        _same(request.report, output) or _same(request.report, source)
     ):
         raise Refused(f"{request.report} is the table: choose another --report", USAGE)
+
+
+def real(path: Path) -> Path:
+    """Where a path leads to, whatever is there: `Path.resolve` has errors for loops of links."""
+    return Path(os.path.realpath(path))
+
+
+def _same(path: Path, other: Path) -> bool:
+    """Whether two names are those of one file."""
+    with contextlib.suppress(OSError):
+        if path.samefile(other):
+            return True
+    return real(path) == real(other)
 
 
 def _default_output(source: Path, many: bool) -> Path | None:
@@ -324,7 +336,8 @@ def _parser(version: str) -> argparse.ArgumentParser:
     add = parser.add_argument_group("text tables").add_argument
     add("--separator", action=_Once, type=_separator, metavar="CHARACTER",
         help="between cells; also tab, comma, semicolon, space; default: found out")  # fmt: skip
-    add("--decimal", action=_Once, choices=[".", ","], help="sign; default: found out")
+    add("--decimal", action=_Once, choices=[".", ","], metavar="SIGN",
+        help="before decimals, . or ,; default: found out")  # fmt: skip
     add("--encoding", action=_Once, type=_encoding, metavar="NAME",
         help="such as utf-8, latin-1, utf-16; default: found out")  # fmt: skip
     add("--null", action="append", default=[], metavar="WORD",

@@ -23,6 +23,7 @@ def report(doses: Doses, table: Table, request: argparse.Namespace) -> str:
     """The report in words."""
     lines: list[str] = []
     for groups in doses.groups:
+        lines += [""] if lines else []
         lines += [*_table_of_groups(groups, doses, request), ""]
         lines += _of_all_groups(groups, request)
     if request.frontier:

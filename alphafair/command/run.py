@@ -11,7 +11,7 @@ from typing import Any
 
 from .. import __version__
 from ..progress import staged
-from .arguments import STANDARD, arguments
+from .arguments import STANDARD, arguments, real
 from .refusals import Refused, refusals
 from .report import report, write_report
 from .signals import attended
@@ -112,7 +112,7 @@ def _reports(doses: Doses, table: Table, request: argparse.Namespace, workshop: 
 
 def _beside(table: Path) -> Path:
     """Some file beside a folder: where its output will be, whatever its kind."""
-    return table.resolve().with_name(f"{table.resolve().name}_doses")
+    return real(table).with_name(f"{real(table).name}_doses")
 
 
 def _panic(pl: Any) -> type[Exception]:

@@ -77,7 +77,10 @@ def find_doses(pl: Any, table: Table, request: argparse.Namespace, stream: bool)
         refuse_words(pl, frame, table, request, amounts(request))
         raise
     except (ValueError, TypeError) as error:
-        raise type(error)(_by_line(str(error), table, request)) from error
+        message = _by_line(str(error), table, request)
+        if stream:
+            message = _with_line(pl, message, table, request)
+        raise type(error)(message) from error
 
 
 def _names_of_doses(request: argparse.Namespace) -> list[str]:
@@ -135,6 +138,26 @@ def _by_line(message: str, table: Table, request: argparse.Namespace) -> str:
 
 def _replaced_row(table: Table, group: int) -> Any:
     return lambda found: table.where(int(found[group]))
+
+
+def _with_line(pl: Any, message: str, table: Table, request: argparse.Namespace) -> str:
+    """A message of a stream, which has no rows to point at, with the line of the first one."""
+    found = re.search(
+        r"column '(.*)' has \d+ (missing|infinite|values? ≤ 0|values? < 0).*?"
+        r"\(one of them (in group .*?)\): ",
+        message,
+    )
+    if found is None or table.dialect is None or found[1] not in table.columns:
+        return message
+    name, value = found[1], pl.col(found[1])
+    missing = value.is_null() | (value.is_nan() if name in amounts(request) else False)
+    faulty = {"m": missing, "i": value.is_infinite(), "v": value <= 0}[found[2][0]]
+    if found[2].endswith("< 0"):
+        faulty = value < 0
+    rows = table.scan(pl).with_columns(converted(pl, table, request))
+    first = rows.select(name).with_row_index(KEPT).filter(faulty).head(1).collect()
+    where = f"first: {table.where(first[KEPT][0])}, {found[3]}"
+    return message.replace(f"one of them {found[3]}", where)
 
 
 # --- a row a treatment --------------------------------------------------------------------------
@@ -399,19 +422,28 @@ def _weights_of_column(pl: Any, table: Table, request: argparse.Namespace) -> di
         refuse_words(pl, frame, table, request, [column])
         frame = frame.with_columns(number(pl, column, table, request))
         group = label(pl, request.group, request)
-    pairs = frame.select(group, pl.col(column).cast(pl.Float64)).unique().collect()
+    weight = pl.col(column).cast(pl.Float64)
+    found = (
+        frame.select(group, weight)
+        .group_by(request.group)
+        .agg(
+            low=weight.min(), high=weight.max(), gaps=weight.is_null().any() | weight.is_nan().any()
+        )
+        .collect()
+    )
     weights: dict[str, float] = {}
-    for text, weight in pairs.rows():
+    for row in found.iter_rows(named=True):
+        text = row[request.group]
         if text is None:
             continue
-        if weight is None:
+        if row["gaps"]:
             raise Refused(f"weight column {column!r} has missing values in group {text!s}")
-        if weights.setdefault(str(text), weight) != weight:
-            low, high = sorted((weights[str(text)], weight))
+        if row["low"] != row["high"]:
             raise Refused(
-                f"weight column {column!r} differs in group {text!s}: {low:g} and {high:g}; it "
-                f"must be the same in all rows of a group"
+                f"weight column {column!r} differs in group {text!s}: {row['low']:g} and "
+                f"{row['high']:g}; it must be the same in all rows of a group"
             )
+        weights[str(text)] = row["low"]
     return weights
 
 

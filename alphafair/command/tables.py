@@ -18,7 +18,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple
 
-from .arguments import STANDARD, columns, in_memory, kind, suffix
+from .arguments import STANDARD, columns, in_memory, kind, real, suffix
 from .dialect import SAMPLE, Dialect, header, not_encoded, sniff
 from .lines import line_of_row, survey, without_blanks
 from .refusals import Refused
@@ -393,4 +393,4 @@ def described(table: Table) -> str:
 def default_output(table: Table, request: argparse.Namespace) -> Path:
     """Where the doses of a folder go: one file beside it."""
     source: Path = request.table
-    return source.resolve().with_name(f"{source.resolve().name}_doses.{table.kind}")
+    return real(source).with_name(f"{real(source).name}_doses.{table.kind}")
