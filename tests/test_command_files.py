@@ -207,14 +207,15 @@ def test_links_and_devices_are_not_replaced(folder, capsys):
 
 
 @pytest.mark.parametrize("link", [True, False])
-def test_what_appears_in_the_meantime_is_not_overwritten(folder, monkeypatch, capsys, link):
+@pytest.mark.parametrize("taken", ["t_doses.csv", "r.json"])
+def test_what_appears_in_the_meantime_is_not_overwritten(folder, monkeypatch, capsys, link, taken):
     """Also where the file system has no links."""
     from alphafair.command import run
 
     take = run.write
 
     def write(*given):
-        (folder / "t_doses.csv").write_text(OLD)
+        (folder / taken).write_text(OLD)
         return take(*given)
 
     def no_links(*_):
@@ -227,9 +228,9 @@ def test_what_appears_in_the_meantime_is_not_overwritten(folder, monkeypatch, ca
     out, err = capsys.readouterr()
     assert out == ""
     one_line(err)
-    assert "t_doses.csv: exists already" in err
-    assert (folder / "t_doses.csv").read_text() == OLD
-    assert names(folder) == ["t.csv", "t_doses.csv"]  # nor is there a report
+    assert f"{taken}: exists already" in err
+    assert (folder / taken).read_text() == OLD
+    assert names(folder) == sorted(["t.csv", taken])  # neither of the two without the other
     monkeypatch.setattr(run, "write", take)
     assert main(["t.csv", *CALL, "-o", "free.csv"]) == 0
     assert (folder / "free.csv").read_text().startswith("u,g,dose")

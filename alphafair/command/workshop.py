@@ -130,10 +130,9 @@ def _replace(unfinished: Path, target: Path) -> None:
     """Take the place, the mode and the owner of what is there."""
     with contextlib.suppress(FileNotFoundError):
         old = target.stat()
-        unfinished.chmod(stat.S_IMODE(old.st_mode))
-        with contextlib.suppress(OSError, AttributeError):
+        with contextlib.suppress(OSError, AttributeError):  # before the mode, which it may change
             os.chown(unfinished, old.st_uid, old.st_gid)
-            unfinished.chmod(stat.S_IMODE(old.st_mode))  # a new owner may have changed it
+        unfinished.chmod(stat.S_IMODE(old.st_mode))
     unfinished.replace(target)
 
 
