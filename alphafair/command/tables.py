@@ -372,7 +372,7 @@ def write(
 
 
 def _created(path: Path, zipped: bool) -> BinaryIO:
-    return gzip.open(path, "wb") if zipped else path.open("wb")  # type: ignore[return-value]
+    return gzip.open(path, "wb", compresslevel=6) if zipped else path.open("wb")  # type: ignore[return-value]
 
 
 def _write(pl: Any, frame: Any, path: Path, what: str, **options: Any) -> None:
