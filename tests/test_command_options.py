@@ -151,7 +151,8 @@ def test_what_is_wrong_in_columns(folder, capsys, old, new, options, message):
             "--cost is given 3 times: must be once, for all benefits, or 2 times",
         ),
         (["--cap", "room"] * 3, "--cap is given 3 times"),
-        (["--person", "id"], "--person with several --benefit: each row is a person then"),
+        (["--person", "id"], "--person with several --benefit: each row is a person"),
+        (["--treatment", "id"], "--treatment with several --benefit: each row is a person"),
         (["--benefit", "loan"], "--benefit loan is given twice"),
         (["--stream"], "several --benefit needs the table in memory"),
         (["--cost", "loan"], "--benefit and --cost are both the column 'loan'"),
@@ -370,3 +371,45 @@ def test_the_examples_of_the_help_run(folder, capsys, monkeypatch):
             example = example.replace(" < people.csv", "").replace("-", "people.csv", 1)
         (folder / "people_doses.csv").unlink(missing_ok=True)
         assert main(shlex.split(example)) == 0, (example, capsys.readouterr().err)
+
+
+# --- a row a treatment --------------------------------------------------------------------------
+OFFERS = """\
+who,uplift,price,district,what,most
+x,3,1,n,loan,1
+x,4,2,n,grant,1
+y,2,1,s,loan,2
+z,1,1,s,loan,1
+z,1,1,s,grant,1
+"""
+OFFERED = {
+    "benefit": [[3.0, 4], [2, 0], [1, 1]],
+    "cost": [[1.0, 2], [1, 1], [1, 1]],
+    "group": ["n", "s", "s"],
+    "cap": [[1.0, 1], [2, 1], [1, 1]],  # y has no second offer: its benefit is 0
+}
+PERSONS = ["--person", "who", "--cap", "most", "--budget", "3"]
+
+
+@pytest.mark.parametrize("within", [0, 0.5])
+def test_exclusive_offers(folder, within):
+    """Rows of a person: the array problem with her offers in a row."""
+    (folder / "people.csv").write_text(OFFERS)
+    expected = af.allocate(**OFFERED, budget=3, alpha=2, within=within, exclusive=True).dose
+    assert long(*PERSONS, "--exclusive", "--within", str(within)) == 0
+    got = pl.read_csv("out.csv")["dose"].to_numpy().copy()
+    assert got[:2] @ [1, 1] <= 1 + 1e-12
+    rows = expected[[0, 0, 1, 2, 2], [0, 1, 0, 0, 1]]
+    if within == 0:  # z's two offers tie
+        got[3], rows[3], got[4], rows[4] = got[3] + got[4], rows[3] + rows[4], 0, 0
+    np.testing.assert_allclose(got, rows, rtol=1e-12)
+
+
+def test_offers_that_repeat(folder, capsys):
+    """The column that tells offers apart need not be named; offers that are the same are told."""
+    (folder / "people.csv").write_text(OFFERS)
+    assert long(*PERSONS) == 0
+    capsys.readouterr()
+    (folder / "people.csv").write_text(OFFERS.replace("s,grant", "s,loan"))
+    assert "(line 5 and line 6)" in refused(capsys, 1, long(*PERSONS))
+    assert "(line 5 and line 6)" in refused(capsys, 1, long(*PERSONS, "--treatment", "what"))

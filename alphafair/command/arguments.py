@@ -23,6 +23,7 @@ KINDS = {  # suffix → what the file holds
 }
 SEPARATORS = {"tab": "\t", "\\t": "\t", "comma": ",", "semicolon": ";", "space": " "}
 IN_MEMORY = ("cap", "floor", "baseline")  # columns of a table that must be in memory
+LABELS = ("group", "person", "treatment")  # columns that are no numbers
 GROUP_BOUNDS = {"group_floor": 0.0, "group_cap": math.inf}  # and what groups have without
 
 DESCRIPTION = "Split a budget fairly over the groups of a table: a table in, doses out."
@@ -144,7 +145,9 @@ def columns(request: argparse.Namespace) -> list[str]:
     named = [name for values in amounts for name in values or () if isinstance(name, str)]
     return [
         *dict.fromkeys(
-            name for name in (*request.benefit, request.group, request.person, *named) if name
+            name
+            for name in (*request.benefit, *(getattr(request, name) for name in LABELS), *named)
+            if name
         )
     ]
 
@@ -169,12 +172,13 @@ def _check_counts(request: argparse.Namespace) -> None:
 
 def _check_columns(request: argparse.Namespace) -> None:
     """A column in two rôles is a slip, whatever its numbers are."""
-    if request.wide and request.person is not None:
-        raise Refused("--person with several --benefit: each row is a person then", USAGE)
+    for option in ("person", "treatment"):
+        if request.wide and getattr(request, option) is not None:
+            raise Refused(f"{flag(option)} with several --benefit: each row is a person", USAGE)
     twice = [name for name in request.benefit if request.benefit.count(name) > 1]
     if twice:
         raise Refused(f"--benefit {twice[0]} is given twice", USAGE)
-    rôles = [("--group", request.group), ("--person", request.person)]
+    rôles = [(flag(name), getattr(request, name)) for name in LABELS]
     rôles += [("--benefit", name) for name in request.benefit]
     for option in ("cost", "cap", "floor"):
         own = dict.fromkeys(v for v in getattr(request, option) or () if isinstance(v, str))
@@ -299,6 +303,8 @@ def _parser(version: str) -> argparse.ArgumentParser:
         help="money for one unit of dose; default 1; several: one for each benefit")  # fmt: skip
     add("--group", required=True, action=_Once, metavar="COLUMN", help="whose utilities compare")
     add("--person", action=_Once, metavar="COLUMN", help="whose row it is; default: its own")
+    add("--treatment", action=_Once, metavar="COLUMN",
+        help="what a row offers to its person: refuses offers that occur twice")  # fmt: skip
     add("--budget", required=True, action=_Once, type=_at_least_0, metavar="Q", help="the money")
     add("--alpha", required=True, action="append", type=_aversion, metavar="α",
         help="aversion to inequality between groups, 0 (sum) to inf (max-min); "

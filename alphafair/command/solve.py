@@ -133,6 +133,7 @@ def _by_line(message: str, table: Table, request: argparse.Namespace) -> str:
         message = re.sub(r"\b(item) \((\d+), \d+\)", _replaced_row(table, 2), message)
         message = re.sub(r"\b(person) (\d+)\b", _replaced_row(table, 2), message)
         return message
+    message = re.sub(r"\brows (\d+) and (\d+)", r"row \1 and row \2", message)
     return re.sub(r"\b(row) (\d+)", _replaced_row(table, 2), message)
 
 
@@ -163,7 +164,8 @@ def _with_line(pl: Any, message: str, table: Table, request: argparse.Namespace)
 # --- a row a treatment --------------------------------------------------------------------------
 def _call(request: argparse.Namespace) -> dict[str, Any]:
     """The arguments of `frames.solve` that are the same for all α."""
-    call = {name: getattr(request, name) for name in ("group", "budget", "person", "within")}
+    names = ("group", "budget", "person", "treatment", "within")
+    call = {name: getattr(request, name) for name in names}
     call["benefit"], call["baseline"] = request.benefit[0], request.baseline
     for option, default in (("cost", 1.0), ("floor", None), ("cap", None)):
         values = getattr(request, option)
@@ -182,32 +184,27 @@ def _long(
     from .. import frames
 
     call = _call(request) | by_groups(pl, known, table, request)
-    used = [name for name in dict.fromkeys(_columns_of(call)) if name in known.columns]
-    rows = known.select(used)
-    solutions = [frames.solve(rows, **call, alpha=alpha) for alpha in request.alpha]
+    solutions = [frames.solve(known, **call, alpha=alpha) for alpha in request.alpha]
     groups = [solution.groups for solution in solutions]
     doses = [solution.frame["dose"].to_numpy() for solution in solutions]
     plans: list[Any] = []
     if request.whole:
         plans = [_whole(allocation, request) for allocation in groups]
-        place = _places(rows, request.person)
+        place = _places(known, call)
         doses = [place.of_rows(plan.dose) for plan in plans]
     return _found(pl, frame, names, doses, request, groups, solutions[0].size, plans)
 
 
-def _columns_of(call: dict[str, Any]) -> list[str]:
-    arguments = ("benefit", "cost", "group", "person", "baseline", "floor", "cap")
-    return [call[name] for name in arguments if isinstance(call[name], str)]
-
-
-def _places(rows: Any, person: str | None) -> Any:
+def _places(known: Any, call: dict[str, Any]) -> Any:
     """Where the rows stand in the table of the array problem."""
     import narwhals as nw
 
+    from ..frames.checks import Columns
     from ..frames.engine import ROW
     from ..frames.memory import Table as Places
 
-    return Places.of(nw.from_native(rows).with_row_index(ROW), person)
+    columns = Columns(call["benefit"], call["cost"], call["group"], call["person"])
+    return Places.of(nw.from_native(known).with_row_index(ROW), columns)
 
 
 def _whole(allocation: Any, request: argparse.Namespace) -> Any:

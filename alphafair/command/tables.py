@@ -18,7 +18,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple
 
-from .arguments import STANDARD, columns, in_memory, kind, real, suffix
+from .arguments import LABELS, STANDARD, columns, in_memory, kind, real, suffix
 from .dialect import SAMPLE, Dialect, header, not_encoded, sniff
 from .lines import line_of_row, survey, without_blanks
 from .refusals import Refused
@@ -258,7 +258,12 @@ def _scan_text(pl: Any, part: Part) -> Any:
 # --- what is used of it -------------------------------------------------------------------------
 def amounts(request: argparse.Namespace) -> list[str]:
     """The columns that hold numbers; a column of weights is converted where it is used."""
-    return [name for name in columns(request) if name not in (request.group, request.person)]
+    return [name for name in columns(request) if name not in labels(request)]
+
+
+def labels(request: argparse.Namespace) -> list[str]:
+    """The columns that hold labels."""
+    return [name for name in (getattr(request, option) for option in LABELS) if name]
 
 
 def converted(pl: Any, table: Table, request: argparse.Namespace) -> list[Any]:
@@ -266,9 +271,8 @@ def converted(pl: Any, table: Table, request: argparse.Namespace) -> list[Any]:
     if table.dialect is None:
         return []
     known = set(table.columns)
-    labels = {name for name in (request.group, request.person) if name} & known
     return [
-        *(label(pl, name, request) for name in labels),
+        *(label(pl, name, request) for name in labels(request) if name in known),
         *(number(pl, name, table, request) for name in amounts(request) if name in known),
     ]
 
