@@ -365,8 +365,6 @@ def test_the_examples_of_the_help_run(folder, capsys, monkeypatch):
     for code in ("0 ", "1 ", "2 ", "128+n"):
         assert re.search(rf"^  {re.escape(code)}", text, re.MULTILINE)
     for example in found:
-        if "--whole" in example and not hasattr(af.Allocation, "whole"):
-            continue
         if "<" in example:
             example = example.replace(" < people.csv", "").replace("-", "people.csv", 1)
         (folder / "people_doses.csv").unlink(missing_ok=True)
@@ -413,3 +411,41 @@ def test_offers_that_repeat(folder, capsys):
     (folder / "people.csv").write_text(OFFERS.replace("s,grant", "s,loan"))
     assert "(line 5 and line 6)" in refused(capsys, 1, long(*PERSONS))
     assert "(line 5 and line 6)" in refused(capsys, 1, long(*PERSONS, "--treatment", "what"))
+
+
+# --- whole doses --------------------------------------------------------------------------------
+@pytest.mark.parametrize("within", [0, 0.5])
+def test_whole_doses_of_rows(folder, table, within, capsys):
+    arguments = (table["uplift"], table["price"], table["district"], 4, 2)
+    expected = af.allocate(*arguments, within=within, cap=table["room"]).whole()
+    options = ["--budget", "4", "--within", str(within)]
+    assert long(*options, "--cap", "room", "--whole", "--report", "r.json") == 0
+    np.testing.assert_array_equal(doses("dose"), expected.dose)
+    assert np.isin(doses("dose")[:, 0], [0, *table["room"]]).all()
+    out = capsys.readouterr().out
+    money = [float(line.split()[2]) for line in out.splitlines()[1:3]]
+    np.testing.assert_allclose(money, expected.group_budget)
+    assert f"left over: {expected.money_left:.6g}, because doses are whole; any plan needs" in out
+    assert "fractions" not in out
+    (told,) = json.loads((folder / "r.json").read_text())["whole"]
+    assert told["relative_gap"] == pytest.approx(expected.relative_gap)
+    expected = af.allocate(*arguments, within=within, cap=np.inf).whole(0.5)
+    assert long(*options, "--whole", "--unit", "0.5") == 0
+    np.testing.assert_array_equal(doses("dose"), expected.dose)
+    assert (doses("dose") % 0.5 == 0).all()
+
+
+def test_whole_doses_of_persons_and_columns(folder):
+    (folder / "people.csv").write_text(OFFERS)
+    arrays = {**OFFERED, "budget": 3, "alpha": 2, "exclusive": True}
+    expected = af.allocate(**arrays).whole().dose
+    assert long(*PERSONS, "--exclusive", "--whole") == 0
+    got = pl.read_csv("out.csv")["dose"].to_numpy()
+    np.testing.assert_array_equal(got, expected[[0, 0, 1, 2, 2], [0, 1, 0, 0, 1]])
+    (folder / "people.csv").write_text(PEOPLE)
+    assert wide("--cap", "1", "--exclusive", "--whole", "--alpha", "0") == 0
+    names = [f"dose_{t}_alpha_{a}" for a in ("2", "0") for t in ("loan", "grant")]
+    got = doses(*names)
+    assert np.isin(got, [0, 1]).all()
+    assert (got[:, :2].sum(axis=1) <= 1).all()
+    assert got[:, :2].sum() <= 10

@@ -22,22 +22,25 @@ SHOWN = 40  # groups
 def report(doses: Doses, table: Table, request: argparse.Namespace) -> str:
     """The report in words."""
     lines: list[str] = []
-    for groups in doses.groups:
+    for j, groups in enumerate(doses.groups):
         lines += [""] if lines else []
-        lines += [*_table_of_groups(groups, doses, request), ""]
-        lines += _of_all_groups(groups, request)
+        lines += [*_table_of_groups(j, doses, request), ""]
+        lines.append(
+            f"α = {groups.alpha:g}; one more unit of budget adds {groups.price:.6g} welfare"
+        )
+        lines += _of_a_whole_plan(doses.plans[j]) if doses.plans else _left_over(groups, request)
     if request.frontier:
         lines += ["", "what equality costs:", repr(frontier(doses.groups[0].problem))]
-    lines += _of_whole_plans(doses)
     lines += [f"{kind}: {text}" for kind, text in remarks(doses, request)]
     lines += [text for text in [described(table)] if text]
     where = "standard output" if request.output == STANDARD else request.output
     return "\n".join([*lines, f"doses: {where}"])
 
 
-def _table_of_groups(groups: Allocation, doses: Doses, request: argparse.Namespace) -> list[str]:
-    money, utility, size = groups.group_budget, groups.group_utility, doses.size
-    budget, spent = request.budget, float(groups.group_budget.sum())
+def _table_of_groups(j: int, doses: Doses, request: argparse.Namespace) -> list[str]:
+    groups, size = doses.groups[j], doses.size
+    money, utility = doses.money(j), doses.utility(j)
+    budget, spent = request.budget, float(money.sum())
     rows = [("group", "people", "budget", "share", "utility")]
     for k in _printing_order(groups.group_labels.tolist())[:SHOWN]:
         label, share = str(groups.group_labels[k]), money[k] / budget if budget else 0.0
@@ -54,20 +57,18 @@ def _table_of_groups(groups: Allocation, doses: Doses, request: argparse.Namespa
     return lines
 
 
-def _of_all_groups(groups: Allocation, request: argparse.Namespace) -> list[str]:
-    lines = [f"α = {groups.alpha:g}; one more unit of budget adds {groups.price:.6g} welfare"]
+def _left_over(groups: Allocation, request: argparse.Namespace) -> list[str]:
     left = request.budget - float(groups.group_budget.sum())
-    if left > 1e-9 * request.budget:
-        what = "dose or group" if request.group_cap else "dose"
-        lines.append(f"left over: {left:.6g}, because every {what} that helps is at its cap")
-    return lines
+    if left <= 1e-9 * request.budget:
+        return []
+    what = "dose or group" if request.group_cap else "dose"
+    return [f"left over: {left:.6g}, because every {what} that helps is at its cap"]
 
 
-def _of_whole_plans(doses: Doses) -> list[str]:
+def _of_a_whole_plan(plan: Any) -> list[str]:
     return [
-        f"whole doses, α = {alpha:g}: {plan.money_left:.6g} is left over; no whole plan is better "
-        f"by more than {plan.gap:.3g} in welfare"
-        for alpha, plan in zip(doses.alphas, doses.plans, strict=False)
+        f"left over: {plan.money_left:.6g}, because doses are whole; any plan needs at least "
+        f"{1 - plan.relative_gap:.1%} of the budget to be as good"
     ]
 
 
@@ -109,25 +110,25 @@ def write_report(
     with path.open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(("alpha", *GROUP))
-        for groups in doses.groups:
-            for row in _rows(groups, doses, request):
-                writer.writerow((repr(groups.alpha), *row.values()))
+        for j, alpha in enumerate(doses.alphas):
+            for row in _rows(j, doses, request):
+                writer.writerow((repr(alpha), *row.values()))
 
 
 GROUP = ("group", "people", "budget", "share", "utility")  # what is told of each group
 
 
-def _rows(groups: Allocation, doses: Doses, request: argparse.Namespace) -> list[dict[str, Any]]:
-    budget = request.budget
+def _rows(j: int, doses: Doses, request: argparse.Namespace) -> list[dict[str, Any]]:
+    budget, money, utility = request.budget, doses.money(j), doses.utility(j)
     return [
         {
             "group": label if isinstance(label, str | int) else str(label),
             "people": int(doses.size[k]),
-            "budget": _plain(groups.group_budget[k]),
-            "share": _plain(groups.group_budget[k] / budget if budget else 0.0),
-            "utility": _plain(groups.group_utility[k]),
+            "budget": _plain(money[k]),
+            "share": _plain(money[k] / budget if budget else 0.0),
+            "utility": _plain(utility[k]),
         }
-        for k, label in enumerate(groups.group_labels.tolist())
+        for k, label in enumerate(doses.groups[j].group_labels.tolist())
     ]
 
 
@@ -160,16 +161,22 @@ def _content(
                 "price": _plain(groups.price),
                 "welfare": _plain(groups.welfare),
                 "equivalent_utility": _plain(groups.equivalent_utility),
-                "spent": _plain(groups.group_budget.sum()),
-                "groups": _rows(groups, doses, request),
+                "spent": _plain(doses.money(j).sum()),
+                "groups": _rows(j, doses, request),
             }
-            for groups in doses.groups
+            for j, groups in enumerate(doses.groups)
         ],
         "remarks": [text for _, text in remarks(doses, request)],
     }  # fmt: skip
     if doses.plans:
         content["whole"] = [
-            {"alpha": _plain(alpha), "gap": _plain(plan.gap), "left": _plain(plan.money_left)}
+            {
+                "alpha": _plain(alpha),
+                "welfare": _plain(plan.welfare),
+                "gap": _plain(plan.gap),
+                "relative_gap": _plain(plan.relative_gap),
+                "left": _plain(plan.money_left),
+            }
             for alpha, plan in zip(doses.alphas, doses.plans, strict=True)
         ]
     if request.frontier:

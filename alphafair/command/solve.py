@@ -10,7 +10,7 @@ import difflib
 import re
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -21,6 +21,9 @@ from ..problem import Problem
 from .arguments import GROUP_BOUNDS, flag
 from .refusals import USAGE, Refused
 from .tables import Table, amounts, converted, label, number, refuse_words
+
+if TYPE_CHECKING:
+    from ..whole import WholePlan
 
 KEPT = "\0"  # how the names begin of amounts as they were; no header may hold it
 
@@ -49,7 +52,15 @@ class Doses:
     rows: int | None
     funded: list[int]
     parts: bool
-    plans: list[Any]
+    plans: list[WholePlan]
+
+    def money(self, j: int) -> Floats:
+        """(K,) the budgets of the groups at the j-th α."""
+        return self.plans[j].group_budget if self.plans else self.groups[j].group_budget
+
+    def utility(self, j: int) -> Floats:
+        """(K,) the utilities of the groups at the j-th α."""
+        return self.plans[j].group_utility if self.plans else self.groups[j].group_utility
 
 
 def find_doses(pl: Any, table: Table, request: argparse.Namespace, stream: bool) -> Doses:
@@ -187,9 +198,9 @@ def _long(
     solutions = [frames.solve(known, **call, alpha=alpha) for alpha in request.alpha]
     groups = [solution.groups for solution in solutions]
     doses = [solution.frame["dose"].to_numpy() for solution in solutions]
-    plans: list[Any] = []
+    plans: list[WholePlan] = []
     if request.whole:
-        plans = [_whole(allocation, request) for allocation in groups]
+        plans = [allocation.whole(request.unit) for allocation in groups]
         place = _places(known, call)
         doses = [place.of_rows(plan.dose) for plan in plans]
     return _found(pl, frame, names, doses, request, groups, solutions[0].size, plans)
@@ -207,11 +218,6 @@ def _places(known: Any, call: dict[str, Any]) -> Any:
     return Places.of(nw.from_native(known).with_row_index(ROW), columns)
 
 
-def _whole(allocation: Any, request: argparse.Namespace) -> Any:
-    """The whole plan: all or nothing of the caps, or multiples of the unit."""
-    return allocation.whole(request.unit)
-
-
 def _found(
     pl: Any,
     frame: Any,
@@ -220,7 +226,7 @@ def _found(
     request: argparse.Namespace,
     groups: list[Allocation],
     size: Integers,
-    plans: list[Any],
+    plans: list[WholePlan],
 ) -> Doses:
     """Doses (R,) in the order of their names, beside the rows."""
     each = len(names) // len(groups)
@@ -265,9 +271,9 @@ def _wide(
     )
     groups = [problem.allocate(alpha) for alpha in request.alpha]
     tables = [allocation.dose for allocation in groups]
-    plans: list[Any] = []
+    plans: list[WholePlan] = []
     if request.whole:
-        plans = [_whole(allocation, request) for allocation in groups]
+        plans = [allocation.whole(request.unit) for allocation in groups]
         tables = [plan.dose for plan in plans]
     doses = [dose[:, t] for dose in tables for t in range(treatments)]
     return _found(pl, frame, names, doses, request, groups, problem.groups.size, plans)
