@@ -7,7 +7,9 @@ import signal
 import stat
 import subprocess
 import sys
+import tempfile
 import time
+from pathlib import Path
 
 import polars as pl
 import polars.testing
@@ -330,6 +332,21 @@ def test_standard_output_that_is_full(folder):
         )  # fmt: skip
     assert done.returncode == 1
     assert done.stderr == "alphafair: error: standard output: No space left on device\n"
+
+
+@pytest.mark.skipif(not os.path.isdir("/dev/shm"), reason="needs a second file system")
+@pytest.mark.parametrize("output", ["out.csv", "-"])
+@pytest.mark.parametrize("force", [[], ["--force"]])
+def test_a_report_on_another_file_system(folder, output, force):
+    with tempfile.TemporaryDirectory(dir="/dev/shm") as far:
+        if os.stat(far).st_dev == os.stat(folder).st_dev:
+            pytest.skip("this one is the same")
+        if force:
+            Path(far, "r.csv").write_text(OLD)
+        done = piped(b"", "t.csv", *CALL, "-o", output, "--report", f"{far}/r.csv", *force)
+        assert done.returncode == 0, done.stderr
+        assert Path(far, "r.csv").read_text().startswith("alpha,group,people")
+        assert os.listdir(far) == ["r.csv"]
 
 
 # --- several files ------------------------------------------------------------------------------

@@ -305,6 +305,10 @@ def test_remarks(folder, capsys):
     out = capsys.readouterr().out
     assert "warning" not in out
     assert "note: doses are fractions; --whole makes them whole" in out
+    assert wide("--cap", "1", "--exclusive", "--cost", "3") == 0
+    assert (
+        "note: parts of offers are lotteries; --whole makes them whole" in capsys.readouterr().out
+    )
     assert long("--cap", "1", "--budget", "100") == 0  # all get one
     assert "note" not in capsys.readouterr().out
 
@@ -425,7 +429,7 @@ def test_whole_doses_of_rows(folder, table, within, capsys):
     out = capsys.readouterr().out
     money = [float(line.split()[2]) for line in out.splitlines()[1:3]]
     np.testing.assert_allclose(money, expected.group_budget)
-    assert f"left over: {expected.money_left:.6g}, because doses are whole; any plan needs" in out
+    assert f"left over: {expected.money_left:.6g}, with whole doses; any plan needs at least" in out
     assert "fractions" not in out
     (told,) = json.loads((folder / "r.json").read_text())["whole"]
     assert told["relative_gap"] == pytest.approx(expected.relative_gap)

@@ -1,5 +1,7 @@
 """The command: a table in, doses out.
 
+This line ::
+
     python -m alphafair people.csv --benefit uplift --cost price --group district \\
         --budget 1000 --alpha 2 -o doses.csv
 

@@ -8,13 +8,16 @@ import csv
 import json
 import math
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ..allocation import Allocation
 from ..frontier import frontier
 from .arguments import STANDARD, in_memory
 from .solve import Doses
 from .tables import Table, described
+
+if TYPE_CHECKING:
+    from ..whole import WholePlan
 
 SHOWN = 40  # groups
 
@@ -65,11 +68,9 @@ def _left_over(groups: Allocation, request: argparse.Namespace) -> list[str]:
     return [f"left over: {left:.6g}, because every {what} that helps is at its cap"]
 
 
-def _of_a_whole_plan(plan: Any) -> list[str]:
-    return [
-        f"left over: {plan.money_left:.6g}, because doses are whole; any plan needs at least "
-        f"{1 - plan.relative_gap:.1%} of the budget to be as good"
-    ]
+def _of_a_whole_plan(plan: WholePlan) -> list[str]:
+    needed = f"any plan needs at least {1 - plan.relative_gap:.1%} of the budget to be as good"
+    return [f"left over: {max(plan.money_left, 0.0):.6g}, with whole doses; {needed}"]
 
 
 def remarks(doses: Doses, request: argparse.Namespace) -> list[tuple[str, str]]:
@@ -87,7 +88,8 @@ def remarks(doses: Doses, request: argparse.Namespace) -> list[tuple[str, str]]:
         )
     if doses.parts and not request.whole:
         how = "--whole" if request.cap is not None else "--cap and --whole, or --whole --unit 1,"
-        found.append(("note", f"doses are fractions; {how} makes them whole"))
+        what = "parts of offers are lotteries" if request.exclusive else "doses are fractions"
+        found.append(("note", f"{what}; {how} makes them whole"))
     return found
 
 

@@ -47,7 +47,7 @@ class Workshop:
             refuse_taken(output, force)
             target = _target(output, force)
             beside, name = target.parent, target.name
-        folder = beside / f".{name[:100]}.{secrets.token_hex(8)}"
+        folder = beside / _hidden(name)
         self.folder = folder  # known before it is there: a signal may come in between
         try:
             folder.mkdir(mode=0o700)
@@ -73,7 +73,14 @@ class Workshop:
             _print(files.pop(STANDARD))
         with self.lock:
             new: list[Path] = []
+            near: list[Path] = []
             try:
+                for place, unfinished in files.items():
+                    if _is_far(unfinished, place):
+                        target = _target(place, force)
+                        files[place] = target.with_name(_hidden(target.name))
+                        near.append(files[place])
+                        shutil.copyfile(unfinished, files[place])
                 for place, unfinished in files.items():
                     if not force:
                         _link(unfinished, place)
@@ -85,6 +92,9 @@ class Workshop:
                 for place in new:
                     place.unlink(missing_ok=True)
                 raise
+            finally:
+                for copy in near:
+                    copy.unlink(missing_ok=True)
             self.finished = True
 
     def discard(self) -> None:
@@ -97,6 +107,11 @@ class Workshop:
                 return
 
 
+def _hidden(name: str) -> str:
+    """A name that nobody else has."""
+    return f".{name[:100]}.{secrets.token_hex(8)}"
+
+
 def refuse_taken(output: Path, force: bool) -> None:
     """Refuse to write where something is that must not go."""
     if output.is_dir():
@@ -105,6 +120,11 @@ def refuse_taken(output: Path, force: bool) -> None:
         raise Refused(f"{output}: exists already: choose another (-o) or --force")
     if output.exists() and not stat.S_ISREG(output.stat().st_mode):
         raise Refused(f"{output}: is no ordinary file: choose another output (-o)")
+
+
+def _is_far(unfinished: Path, place: Path) -> bool:
+    """Whether a report goes to another file system than the doses, so that it has to be copied."""
+    return unfinished.stat().st_dev != Path(os.path.realpath(place)).parent.stat().st_dev
 
 
 def _target(output: Path, force: bool) -> Path:
