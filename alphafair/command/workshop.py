@@ -77,17 +77,14 @@ class Workshop:
             try:
                 for place, unfinished in files.items():
                     if _is_far(unfinished, place):
-                        target = _target(place, force)
-                        files[place] = target.with_name(_hidden(target.name))
-                        near.append(files[place])
-                        shutil.copyfile(unfinished, files[place])
-                for place, unfinished in files.items():
-                    if not force:
-                        _link(unfinished, place)
-                        new.append(place)
+                        near.append(_target(place, force).with_name(_hidden(place.name)))
+                        files[place] = Path(shutil.copyfile(unfinished, near[-1]))
                 for place, unfinished in files.items():
                     if force:
                         _replace(unfinished, _target(place, force))
+                    else:
+                        _link(unfinished, place)
+                        new.append(place)
             except BaseException:
                 for place in new:
                     place.unlink(missing_ok=True)
