@@ -12,8 +12,8 @@ sampling*.
 *Proof that the group's money is kept within one item.*  Of the first j parts, as many are given as
 there are whole numbers in (u, F_j + u], which is F_j + D_j with |D_j| < 1.  Summing by parts, the
 money given is Σ_j h_j f_j + Σ_j D_j (h_j − h_{j+1}), where h falls to 0 after the last one; and the
-second sum is less than Σ_j (h_j − h_{j+1}) = h_1.  So it costs less than its dearest part more, or
-less, than the optimum.  ∎
+second sum is smaller than Σ_j (h_j − h_{j+1}) = h_1.  So the draw costs at most its dearest part
+more than the optimum, or less.  ∎
 
 **A plan.**  With u = 0 the D_j are never positive, and the draw costs no more than the optimum.
 From there, and from the doses rounded down, the money that is left goes to the units that add
@@ -129,7 +129,8 @@ class Parts:
         low: (N, T) doses without the parts.
         group: (M,) the group of each part, ascending; inside a group the dearest part first.
         part: (M,) f, between 0 and 1.
-        more: (M, …) what the part adds if it is given: rows i and t of the doses, and how much.
+        person: (M,) i.
+        changes: pairs (M,), (M,) of t and of what is added to d_it if the part is given.
     """
 
     def __init__(self, allocation: Allocation, unit: Floats) -> None:
@@ -152,7 +153,7 @@ class Parts:
         person = self.person[given]
         for treatment, amount in self.changes:
             np.add.at(dose, (person, treatment[given]), amount[given])
-        return dose if self.problem.cap is None else np.minimum(dose, self.problem.cap)
+        return np.asarray(dose if self.problem.cap is None else np.minimum(dose, self.problem.cap))
 
     def _given(self, start: Floats) -> NDArray[np.bool_]:
         """(M,) whether a whole number lies between the sums before and after each part."""
@@ -260,8 +261,8 @@ class _Search:
         if over.any():
             i, t = np.unravel_index(int(np.argmax(over)), over.shape)
             raise ValueError(
-                f"floor[{i}, {t}] leaves no whole dose: there is no multiple of {self.unit[i, t]:g} "
-                f"between it and what the person can have; lower the floor"
+                f"floor[{i}, {t}] leaves no whole dose: there is no multiple of "
+                f"{self.unit[i, t]:g} between it and what the person can have; lower the floor"
             )
         needed = float((problem.cost * self.least).sum())
         if needed > problem.budget * (1 + SLACK):

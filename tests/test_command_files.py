@@ -106,14 +106,15 @@ def test_stopped_at_any_moment(folder, number):
 def test_a_hang_up_that_is_ignored_stays_ignored(folder):
     """As under nohup."""
     code = (
-        "import signal; signal.signal(signal.SIGHUP, signal.SIG_IGN)\n"
+        "import signal, sys; signal.signal(signal.SIGHUP, signal.SIG_IGN)\n"
         "from alphafair.command import run, main\n"
         "import os; take = run.open_table\n"
         "def hang_up(*given):\n"
         "    os.kill(os.getpid(), signal.SIGHUP)\n"
         "    return take(*given)\n"
         "run.open_table = hang_up\n"
-        f"raise SystemExit(main(['t.csv', *{CALL}]))\n"
+        f"sys.argv[1:] = ['t.csv', *{CALL}]\n"
+        "raise SystemExit(main())\n"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert (done.returncode, done.stderr) == (0, "")
@@ -133,7 +134,7 @@ def test_before_and_after_the_point_of_no_return(folder, where, code, told):
     (folder / "out.csv").write_text(OLD)
     room = "workshop" if where == "_replace" else "run"
     program = (
-        "import os, signal, time\n"
+        "import os, signal, sys, time\n"
         f"from alphafair.command import {room} as room, main\n"
         f"then = room.{where}\n"
         "def stop(*given):\n"
@@ -141,7 +142,8 @@ def test_before_and_after_the_point_of_no_return(folder, where, code, told):
         "    time.sleep(0.5)\n"
         "    return then(*given)\n"
         f"room.{where} = stop\n"
-        f"raise SystemExit(main(['t.csv', *{CALL}, '-o', 'out.csv', '--force']))\n"
+        f"sys.argv[1:] = ['t.csv', *{CALL}, '-o', 'out.csv', '--force']\n"
+        "raise SystemExit(main())\n"
     )
     done = subprocess.run(
         [sys.executable, "-c", program], capture_output=True, text=True, check=False
@@ -151,6 +153,22 @@ def test_before_and_after_the_point_of_no_return(folder, where, code, told):
     assert done.stderr.count("\n") == bool(told)
     assert names(folder) == ["out.csv", "t.csv"]
     assert ((folder / "out.csv").read_text() == OLD) == (code != 0)
+
+
+def test_a_program_that_calls_the_command_keeps_its_signals(folder, monkeypatch):
+    """An interrupt is its own affair; the files are as when the process ends by one."""
+    from alphafair.command import run
+
+    def interrupted(*_):
+        assert signal.getsignal(signal.SIGINT) is before
+        assert len(names(folder)) == 2  # the workshop is there
+        raise KeyboardInterrupt
+
+    before = signal.getsignal(signal.SIGINT)
+    monkeypatch.setattr(run, "write", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        main(["t.csv", *CALL])
+    assert names(folder) == ["t.csv"]
 
 
 @POSIX

@@ -24,7 +24,7 @@ def main(argv: list[str] | None = None) -> int:
     """Run the command.
 
     Args:
-        argv: the arguments; default those of the process.
+        argv: the arguments; default those of the process, which then ends at a signal.
 
     Returns:
         The exit code.
@@ -40,7 +40,9 @@ def main(argv: list[str] | None = None) -> int:
         if isinstance(stream, io.TextIOWrapper):  # a terminal or pipe that has no α prints ?
             stream.reconfigure(errors="replace")
     workshop = Workshop()
-    return attended(lambda: _answer(argv, workshop), workshop, last=argv is None)
+    if argv is not None:  # called by a program, which answers signals in its own way
+        return _answer(argv, workshop)
+    return attended(lambda: _answer(argv, workshop), workshop)
 
 
 def _answer(argv: list[str] | None, workshop: Workshop) -> int:

@@ -19,21 +19,17 @@ from .workshop import Workshop
 STOPS = ("SIGINT", "SIGTERM", "SIGHUP")
 
 
-def attended(work: Callable[[], int], workshop: Workshop, *, last: bool) -> int:
+def attended(work: Callable[[], int], workshop: Workshop) -> int:
     """Do the work; on a signal discard the workshop, tell so in one line, and end the process.
 
     While the finished files take their places, a signal is ignored; after that it ends the process
     with exit code 0, because the doses are written.  Signals that are ignored already, as under
-    nohup, stay so.
+    nohup, stay so; and all of them are once the work is done, while Python takes itself down.
 
     Args:
         work: what to do; its result is returned, its errors are raised.
         workshop: the unfinished files.
-        last: whether the process has nothing else to do; a signal that comes afterwards, while
-            Python takes itself down, is then ignored.
     """
-    if threading.current_thread() is not threading.main_thread():
-        return work()
     outcome: dict[str, Any] = {}
 
     def worker() -> None:
@@ -49,19 +45,18 @@ def attended(work: Callable[[], int], workshop: Workshop, *, last: bool) -> int:
             workshop.discard()
             _end(128 + number, "nothing is written", number)
 
-    before = {}
+    answered = []
     for name in STOPS:
         number = getattr(signal, name, None)
         if number is not None and signal.getsignal(number) != signal.SIG_IGN:
-            before[number] = signal.signal(number, stop)
+            signal.signal(number, stop)
+            answered.append(number)
     thread = threading.Thread(target=worker, name="alphafair", daemon=True)
-    try:
-        thread.start()
-        while thread.is_alive():
-            thread.join(0.5)  # in pieces: Windows tells of Ctrl-C only in between
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, signal.SIG_IGN if last else handler)
+    thread.start()
+    while thread.is_alive():
+        thread.join(0.5)  # in pieces: Windows tells of Ctrl-C only in between
+    for number in answered:
+        signal.signal(number, signal.SIG_IGN)
     if "error" in outcome:
         raise outcome["error"]
     return int(outcome["result"])
