@@ -232,7 +232,7 @@ def test_refused(tmp_path, monkeypatch, capsys, content, message):
         ("u,g\n1,a\nNA,b\n", [], "'u' has 1 missing value (first: line 3)"),
         ("u,g\n1,é\n", ["--encoding", "ascii"], "t.csv is not encoded as ascii"),
         ("u,g\n1,é\n", ["--encoding", "utf-16"], "not encoded as utf-16"),
-        ("u;g\n1;a\n", ["--separator", ","], "benefit column 'u' is not in the frame"),
+        ("u;g\n1;a\n", ["--separator", ","], "t.csv has one column, 'u;g': must have at least two"),
     ],
 )
 def test_refused_with_options(tmp_path, monkeypatch, capsys, content, options, message):

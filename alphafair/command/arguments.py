@@ -171,22 +171,22 @@ def _check_counts(request: argparse.Namespace) -> None:
 
 
 def _check_columns(request: argparse.Namespace) -> None:
-    """A column in two rôles is a slip, whatever its numbers are."""
+    """A column in two roles is a slip, whatever its numbers are."""
     for option in ("person", "treatment"):
         if request.wide and getattr(request, option) is not None:
             raise Refused(f"{flag(option)} with several --benefit: each row is a person", USAGE)
     twice = [name for name in request.benefit if request.benefit.count(name) > 1]
     if twice:
         raise Refused(f"--benefit {twice[0]} is given twice", USAGE)
-    rôles = [(flag(name), getattr(request, name)) for name in LABELS]
-    rôles += [("--benefit", name) for name in request.benefit]
+    roles = [(flag(name), getattr(request, name)) for name in LABELS]
+    roles += [("--benefit", name) for name in request.benefit]
     for option in ("cost", "cap", "floor"):
         own = dict.fromkeys(v for v in getattr(request, option) or () if isinstance(v, str))
-        rôles += [(flag(option), name) for name in own]
+        roles += [(flag(option), name) for name in own]
     if isinstance(request.baseline, str):
-        rôles.append(("--baseline", request.baseline))
+        roles.append(("--baseline", request.baseline))
     seen: dict[str, str] = {}
-    for option, name in rôles:
+    for option, name in roles:
         if name in seen:
             hint = ": leave --person out if each row is a person" if option == "--person" else ""
             raise Refused(f"{seen[name]} and {option} are both the column {name!r}{hint}", USAGE)
@@ -301,11 +301,23 @@ def _parser(version: str) -> argparse.ArgumentParser:
         help="utility of one unit of dose; several: a treatment each")  # fmt: skip
     add("--cost", type=_cost, action="append", **amount,
         help="money for one unit of dose; default 1; several: one for each benefit")  # fmt: skip
-    add("--group", required=True, action=_Once, metavar="COLUMN", help="whose utilities compare")
-    add("--person", action=_Once, metavar="COLUMN", help="whose row it is; default: its own")
+    add("--group", required=True, action=_Once, metavar="COLUMN", help="groups to compare")
+    add(
+        "--person",
+        action=_Once,
+        metavar="COLUMN",
+        help="whose row it is; default: each row is a person",
+    )
     add("--treatment", action=_Once, metavar="COLUMN",
         help="what a row offers to its person: refuses offers that occur twice")  # fmt: skip
-    add("--budget", required=True, action=_Once, type=_at_least_0, metavar="Q", help="the money")
+    add(
+        "--budget",
+        required=True,
+        action=_Once,
+        type=_at_least_0,
+        metavar="Q",
+        help="money to spend",
+    )
     add("--alpha", required=True, action="append", type=_aversion, metavar="α",
         help="aversion to inequality between groups, 0 (sum) to inf (max-min); "
         "several: compared")  # fmt: skip

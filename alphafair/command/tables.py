@@ -227,6 +227,11 @@ def _look_at(path: Path, dialect: Dialect, name: str) -> tuple[list[str], int, b
         blanks = blanks or full.size < records.blank.size
     if names is None:
         raise Refused(f"{name} is empty: the first line must have the names of the columns")
+    if len(names) == 1:
+        raise Refused(
+            f"{name} has one column, {names[0]!r}: must have at least two, for benefit and group; "
+            f"--separator sets what stands between cells"
+        )
     twice = [column for column in names if names.count(column) > 1]
     if twice:
         raise Refused(f"{name} has two columns {twice[0]!r}: rename or drop one of them")
