@@ -78,20 +78,43 @@ def entry(index: Any) -> str:
     return f"[{', '.join(str(int(j)) for j in index)}]" if len(index) else ""
 
 
-def real_table(name: str, value: ArrayLike) -> Floats:
-    """Float array of 0, 1 or 2 dimensions; masked, empty and non-numeric input is refused."""
+def reals(name: str, value: Any) -> Floats:
+    """Float array of any shape; masked, ragged and non-numeric input is refused.
+
+    Args:
+        name: of the argument, for the message.
+        value: what came; copied only where its type has to change.
+
+    Raises:
+        TypeError: entries that are not real numbers.
+        ValueError: masked entries, rows of different lengths.
+
+    Example:
+        >>> reals("cost", np.ma.masked_less([2.0, -1.0], 0))
+        Traceback (most recent call last):
+        ValueError: cost has masked entries: fill them or drop their rows
+    """
     if np.ma.is_masked(value):
         raise ValueError(f"{name} has masked entries: fill them or drop their rows")
-    array = np.asarray(value)
+    try:
+        array = np.asarray(value)
+    except ValueError as error:
+        raise ValueError(f"{name} is no table: all its rows must have the same length") from error
     if array.dtype.kind == "O":
         _refuse_object(name, array)
     elif array.dtype.kind not in "biuf":
         raise TypeError(f"{name} must hold real numbers, not {array.dtype}")
+    return array.astype(np.float64, copy=False)
+
+
+def real_table(name: str, value: ArrayLike) -> Floats:
+    """Float array of 0, 1 or 2 dimensions; masked, empty and non-numeric input is refused."""
+    array = reals(name, value)
     if array.ndim > 2:
         raise ValueError(f"{name} has shape {array.shape}: must have at most two axes (N, T)")
     if array.size == 0:
         raise ValueError(f"{name} is empty (shape {array.shape}): at least one item is needed")
-    return array.astype(np.float64, copy=False)
+    return array
 
 
 def _refuse_object(name: str, array: NDArray[Any]) -> None:
