@@ -5,10 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 import narwhals as nw
-import numpy as np
 
 from ..checks import Floats
-from ..groups import Groups
 from . import partitions
 
 DOSE = "dose"
@@ -49,13 +47,6 @@ def collect(frame: Frame) -> dict[str, list[Any]]:
             error.add_note(WORKERS)
         raise
     return {name: eager[name].to_list() for name in eager.columns}
-
-
-def groups_of(labels: list[Any]) -> Groups:
-    """Labels of the engine as groups; integers beyond int64 are not made doubles, which merge."""
-    if any(isinstance(label, int) and label >= 2**63 for label in labels):
-        return Groups(np.array(labels, dtype=object))
-    return Groups(labels)
 
 
 def key(frame: Frame, group: str) -> Any:

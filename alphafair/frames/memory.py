@@ -17,7 +17,7 @@ from ..exclusive import SLACK
 from ..groups import Groups
 from ..problem import Problem
 from .checks import Columns
-from .engine import BASELINE, BENEFIT, CAP, COST, FLOOR, ROW, Frame, groups_of
+from .engine import BASELINE, BENEFIT, CAP, COST, FLOOR, ROW, Frame
 
 # A table larger than both is refused: persons of very different numbers of rows would fill the
 # memory with items that are none.
@@ -93,7 +93,7 @@ class Table(NamedTuple):
             if getattr(columns, name) is not None
         }
         benefit, cost = self.fill(_floats(rows, BENEFIT), 0.0), self.fill(_floats(rows, COST), 1.0)
-        groups = groups_of(rows[columns.group][self.first].to_list())
+        groups = Groups(rows[columns.group][self.first].to_list())
         if columns.exclusive and "floor" in bounds:
             self._refuse_full(rows, columns, bounds["floor"], bounds["cap"])
         baseline = self._baseline(rows, columns)

@@ -14,6 +14,7 @@ import narwhals as nw
 import numpy as np
 
 from ..checks import Floats, Integers
+from ..groups import Groups
 from ..utility import log_power_mean
 from ..value import money_exponent
 from . import engine
@@ -93,7 +94,7 @@ def take_census(rows: Frame, people: Frame, columns: Columns) -> Census:
     best, least, cheapest, root = (
         np.array(found[name], float) for name in (BEST, LEAST, COST, ROOT)
     )
-    label = engine.groups_of(found[columns.group]).label
+    label = Groups(found[columns.group]).label
     return Census(label, found[columns.group], found[KEY], size, best, least, cheapest, count, root)
 
 
@@ -136,7 +137,7 @@ def _refuse_changed(how: str) -> NoReturn:
 
 def in_label_order(found: dict[str, list[Any]], group: str) -> dict[str, list[Any]]:
     """The same columns, with one row a group, in the order of the sorted labels."""
-    order = np.argsort(engine.groups_of(found[group]).code)
+    order = np.argsort(Groups(found[group]).code)
     return {name: [column[k] for k in order] for name, column in found.items()}
 
 
