@@ -11,7 +11,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from .checks import Floats, Integers
 from .derivatives import DoseJacobian, WelfareGradient, welfare_gradient
@@ -21,6 +21,9 @@ from .value import ROUNDING, Levels, Linear, Point, Spending
 
 if TYPE_CHECKING:
     from .problem import Problem
+    from .whole import WholePlan
+
+NEGLIGIBLE = 1e-150  # parts of the budget that may vanish in the doses
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -95,6 +98,7 @@ class Allocation:
                 person, treatment, code, share = problem.funded
                 amount = self.group_budget[code] * share / problem.cost[person, treatment]
                 dose[person, treatment] = amount
+                _refuse_lost(person, treatment, self.money[code] * share, amount)
             else:
                 dose = self._dose_by_pieces if problem.ladder is None else self._dose_by_steps
                 index = np.flatnonzero(~np.isfinite(dose))
@@ -104,7 +108,7 @@ class Allocation:
             j = int(np.argmin(np.isfinite(amount)))
             raise ValueError(
                 f"dose of item ({person[j]}, {treatment[j]}) overflows: the budget is too large "
-                f"for its cost; measure cost and budget in a larger unit"
+                f"for its cost; measure this dose in a larger unit, of more benefit and cost"
             )
         return dose
 
@@ -121,6 +125,7 @@ class Allocation:
         if problem.cap is not None:
             amount = np.minimum(amount, problem.cap[moves])
         dose[moves] = amount
+        _refuse_lost(moves[0], moves[1], items.money, amount)
         return dose
 
     @property
@@ -290,6 +295,62 @@ class Allocation:
         """Jacobian of the optimal doses, a linear map that is never stored; see `DoseJacobian`."""
         return DoseJacobian(self)
 
+    # --- whole doses --------------------------------------------------------------------------
+    def whole(self, unit: ArrayLike | None = None) -> WholePlan:
+        """Whole doses near the optimum, and how far from it they can be.
+
+        Args:
+            unit: a whole dose, a number or a table that broadcasts to (N, T), > 0; default the
+                cap, all or nothing.  Doses become multiples of it.
+
+        Returns:
+            `WholePlan`: never above the budget, bounds kept, with a proven ``gap`` to the welfare
+            of any plan, whole or not.
+
+        Raises:
+            ValueError: neither a unit nor caps; floors that whole doses cannot keep.
+
+        Example:
+            >>> import alphafair as af
+            >>> a = af.allocate([3.0, 2.0], 1.0, ["a", "b"], budget=3.0, alpha=1, cap=2.0)
+            >>> a.dose[:, 0], a.whole(unit=1.0).dose[:, 0]
+            (array([1.5, 1.5]), array([1., 2.]))
+        """
+        from .whole import whole
+
+        return whole(self, unit)
+
+    def lottery(
+        self, seed: int | np.random.Generator | None = None, unit: ArrayLike | None = None
+    ) -> WholePlan:
+        """A random whole plan whose mean is ``dose``.
+
+        Systematic sampling inside each group (`alphafair.whole`): every part of a whole dose is
+        drawn with its own size as probability, and the money of a group differs from
+        ``group_budget`` by less than its dearest part.
+
+        Args:
+            seed: of the draw, or a numpy generator; None draws afresh.
+            unit: as in `whole`.
+
+        Returns:
+            `WholePlan`; its ``money_left`` may be negative, in the mean it is that of ``dose``.
+
+        Raises:
+            ValueError: neither a unit nor caps.
+
+        Example:
+            >>> import alphafair as af
+            >>> a = af.allocate([3.0, 2.0], 1.0, ["a", "b"], budget=3.0, alpha=1, cap=2.0)
+            >>> a.dose[:, 0]      # ¾ of a whole dose for each
+            array([1.5, 1.5])
+            >>> [a.lottery(seed).dose[:, 0].tolist() for seed in range(4)]
+            [[2.0, 2.0], [2.0, 2.0], [2.0, 2.0], [0.0, 0.0]]
+        """
+        from .whole import lottery
+
+        return lottery(self, seed, unit)
+
     # --- the margin: what the price and the derivatives need to know --------------------------
     @cached_property
     def at_group_floor(self) -> NDArray[np.bool_]:
@@ -330,9 +391,7 @@ class Allocation:
             begins = np.where(self.point.level == -np.inf, np.inf, value.least)
         inside = rises & (self.money > begins)
         # At ε = ∞ people rise at the lowest level where that is worth nothing to the others, too.
-        by_level = self.problem.within == np.inf and (
-            self.alpha == np.inf or not (inside & useful).any()
-        )
+        by_level = self.problem.within == np.inf and (self.alpha == np.inf or not useful.any())
         inside = inside if by_level else inside & useful
         some = inside if inside.any() else self._has_room & (self.point.log_slope > -np.inf)
         if by_level:
@@ -350,6 +409,8 @@ class Allocation:
     @cached_property
     def worst_off(self) -> NDArray[np.bool_]:
         """(K,) True for the groups of least utility, up to rounding."""
+        if self.alpha == np.inf and isinstance(self.problem.value, Linear):
+            return np.ones(self.group_share.size, bool)  # all, also one whose share underflows
         return _least(self.point.log_utility, np.ones(self.group_share.size, bool))
 
     @cached_property
@@ -379,6 +440,20 @@ class Allocation:
         return (
             f"Allocation(alpha={self.alpha:g}, K={self.group_share.size}, "
             f"price={self.price:.6g}, equivalent_utility={self.equivalent_utility:.6g})"
+        )
+
+
+def _refuse_lost(person: Integers, treatment: Integers, part: Floats, dose: Floats) -> None:
+    """ValueError about a dose below the doubles that takes a part of the budget worth speaking of.
+
+    Where the part is next to nothing itself, as next to α = 0, so may the dose be.
+    """
+    lost = (dose < np.finfo(float).tiny) & (part > NEGLIGIBLE)
+    if lost.any():
+        j = int(np.argmax(lost))
+        raise ValueError(
+            f"dose of item ({person[j]}, {treatment[j]}) underflows: the budget is too small for "
+            f"its cost; measure this dose in a smaller unit, of less benefit and cost"
         )
 
 

@@ -8,8 +8,8 @@ from typing import Any, NamedTuple, NoReturn
 import narwhals as nw
 import numpy as np
 
-from ..checks import number
-from ..problem import LARGEST_RATIO
+from ..checks import FREE, number
+from ..value import LARGEST_RATIO
 from . import engine
 from .engine import (
     BASELINE,
@@ -28,7 +28,6 @@ from .engine import (
 # The arguments that are numbers of a row, and the columns that hold them as floats.
 NUMBERS = {"benefit": BENEFIT, "cost": COST, "cap": CAP, "floor": FLOOR, "baseline": BASELINE}
 # Zero has no ratio b/c, and a tiny number in its place makes one beyond all others.
-FREE = "give what is free a realistic cost, or hand it out up to its cap and count it in baseline"
 SCALARS = {
     "cost": ("a column or a finite number > 0", lambda v: 0 < v < np.inf),
     "cap": ("a column or a number ≥ 0", lambda v: v >= 0),
@@ -115,7 +114,7 @@ def check_columns(native: Frame, columns: Columns) -> None:
             number(argument, column, *SCALARS[argument])
         elif column is not None or argument in ("benefit", "group"):
             raise TypeError(
-                f"{argument} must be a column name, which is text, not {type(column).__name__}"
+                f"{argument} must be a column name, not {type(column).__name__}; names are text"
             )
     if columns.person == columns.group:
         raise ValueError(

@@ -66,6 +66,11 @@ def allocate(
     row, so tied best rows of a group (of a person, at within > 0) share its money equally, which is
     as good.
 
+    A lazy frame must give the same rows each time it is read.  Two reads are compared, and a sample
+    (DuckDB's ``USING SAMPLE``) or a column of random numbers is refused: draw it once, into a table
+    or by ``collect``, ``persist``, ``cache``.  What is changed after the call, before the result is
+    computed, cannot be seen here, and the doses are those of the rows as they were.
+
     Args:
         frame: one row a (person, treatment), in any order.
         benefit: column of b, utility of one unit of dose, finite; rows ≤ 0 are never chosen.
@@ -92,8 +97,9 @@ def allocate(
             bounds of the groups' budgets.
 
     Returns:
-        The same kind of frame with the same columns and ``dose``.  Eager frames keep the order of
-        their rows, and pandas its index.
+        The same kind of frame with the same columns and ``dose``.  Rows stay in their order, and
+        pandas and Dask keep index and partitions; DuckDB and Spark promise no order, so name a
+        column by which to sort or join.
 
     Raises:
         ValueError, TypeError: bad input; the message names the column, the row (for lazy frames a
