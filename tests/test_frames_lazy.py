@@ -139,9 +139,9 @@ def test_passes_of_duckdb(engine, within, few):  # noqa: F811
 
 
 @on("dask", "pyspark")
-@pytest.mark.parametrize(("within", "exclusive"), [(0, False), (0.5, False), (0, True)])
-def test_on_workers(engine, within, exclusive):  # noqa: F811
-    check(engine, 81, 2, within, exclusive=exclusive)
+@pytest.mark.parametrize("within", [0, 0.5])
+def test_on_workers(engine, within):  # noqa: F811
+    check(engine, 81, 2, within)
 
 
 # --- ties, ends, bounds ---------------------------------------------------------------------------
