@@ -23,12 +23,14 @@ ALLOWED = {
     "progress": set(),
     "curves": {"checks", "kernels"},
     "inequality": {"checks", "utility"},
+    # Judges plans that anybody has made: it sees doses, and nothing of how they came about.
+    "evaluation": {"checks", "groups", "curves", "progress"},
     "frontier": {*CORE[: CORE.index("frontier")], "bisection", "progress"},
     # The judges see the inputs of a problem, and nothing of how it is solved.
     "certificate": {"checks", "kernels", "utility", "problem"},
     "reference": {"checks", "kernels", "utility", "problem", "certificate"},
     "layer": set(CORE),
-    "plots": set(CORE),
+    "plots": {*CORE, "evaluation"},
     "frames": {*CORE, "progress"},
     "__main__": {*CORE, "frames", "progress"},
     "__init__": {*CORE, "certificate"},
