@@ -601,6 +601,15 @@ class Levels(Pieces):
         first = self.start[:-1]
         return lambda tau: np.add.reduceat(begins_at <= tau, first, dtype=np.intp) + first - 1
 
+    @property
+    def useful(self) -> Floats:
+        """(K,) at ε = ∞, the money with which the first member cannot rise any more."""
+        first = self.start[:-1]
+        top = np.repeat(self.log_top, np.diff(self.start))
+        begun = np.add.reduceat(self.level <= top, first, dtype=np.intp)
+        place = first + np.maximum(begun, 1) - 1
+        return self._spent(place, np.maximum(self.log_top, self.level[place]))
+
     def money_at_level(self, level: float, piece: Integers) -> tuple[Floats, Floats]:
         """(K,) what the groups, which stand on these pieces, spend at τ = level, and dx/dτ."""
         first = self.start[:-1]

@@ -14,14 +14,15 @@ PACKAGE = Path(alphafair.__file__).parent
 # Each module may import those above it, and nothing else of the package.
 CORE = (
     *("checks", "kernels", "groups", "utility"),  # tools
-    *("value", "closed_form", "derivatives", "allocation", "problem"),  # from inputs to answers
-    *("curves", "inequality", "frontier"),  # before and after
+    *("curves", "exclusive", "value", "closed_form", "derivatives", "allocation", "problem"),  # from inputs to answers
+    *("inequality", "frontier"),  # after
 )
 ALLOWED = {
     **{name: set(CORE[:place]) for place, name in enumerate(CORE)},
     "bisection": set(),
     "progress": set(),
     "curves": {"checks", "kernels"},
+    "exclusive": {"checks", "curves"},
     "inequality": {"checks", "utility"},
     # Judges plans that anybody has made: it sees doses, and nothing of how they came about.
     "evaluation": {"checks", "groups", "curves", "progress"},
@@ -37,7 +38,7 @@ ALLOWED = {
 }
 INPUTS = {
     *("benefit", "cost", "cap", "floor", "baseline", "groups", "budget", "within", "weight"),
-    *("group_floor", "group_cap", "shape", "unit"),
+    *("group_floor", "group_cap", "exclusive", "shape", "unit"),
 }
 
 
