@@ -323,7 +323,7 @@ def plan_values(
     ax.set(xlabel=f"gain a person, with its {100 * level:g} % interval")
     ax.invert_yaxis()
     if len(values) > 1:
-        ax.legend()
+        ax.legend(loc="lower center", bbox_to_anchor=(0.5, 1), ncols=min(3, len(values)))
     return ax
 
 
