@@ -41,6 +41,7 @@ from .inequality import atkinson, gini, jain, min_max_ratio, theil
 from .problem import Problem, allocate
 from .utility import equivalent_utility, phi, phi_inverse, phi_normalised, phi_prime, power_mean
 from .utility import welfare as welfare
+from .whole import WholePlan
 
 __version__ = "0.1.0"
 
@@ -56,6 +57,7 @@ __all__ = [
     "OptimalityGap",
     "Problem",
     "WelfareGradient",
+    "WholePlan",
     "allocate",
     "atkinson",
     "concave_segments",

@@ -713,6 +713,10 @@ def levels(chains: Chains, groups: Groups, within: float) -> Levels:
     money = np.concatenate([[0.0], step])
     money[start[:-1]] = chains.spent
     money = prefix_sums(money, start)
+    # Pieces on which nobody moves end where they begin, which the sums only know up to a rounding.
+    grows = np.append(True, step > 0)
+    grows[start[:-1]] = True
+    money = money[np.maximum.accumulate(np.where(grows, np.arange(money.size), 0))]
     resting = _Resting(chains, begin, end, start, lower, upper, groups)
     s = 1 - within
     log_rest, three = np.full(tau.size, -np.inf), np.zeros((3, tau.size))

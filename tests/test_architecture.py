@@ -14,7 +14,15 @@ PACKAGE = Path(alphafair.__file__).parent
 # Each module may import those above it, and nothing else of the package.
 CORE = (
     *("checks", "kernels", "groups", "utility"),  # tools
-    *("curves", "exclusive", "value", "closed_form", "derivatives", "allocation", "problem"),  # from inputs to answers
+    *(
+        "curves",
+        "exclusive",
+        "value",
+        "closed_form",
+        "derivatives",
+        "allocation",
+        "problem",
+    ),  # from inputs to answers
     *("inequality", "frontier"),  # after
 )
 ALLOWED = {
@@ -27,6 +35,9 @@ ALLOWED = {
     # Judges plans that anybody has made: it sees doses, and nothing of how they came about.
     "evaluation": {"checks", "groups", "curves", "progress"},
     "frontier": {*CORE[: CORE.index("frontier")], "bisection", "progress"},
+    # Methods of `Allocation` that are long: they ask the certificate, and are asked for late.
+    "allocation": {*CORE[: CORE.index("allocation")], "whole"},
+    "whole": {"checks", "kernels", "utility", "certificate"},
     # The judges see the inputs of a problem, and nothing of how it is solved.
     "certificate": {"checks", "kernels", "utility", "problem"},
     "reference": {"checks", "kernels", "utility", "problem", "certificate"},
@@ -34,7 +45,7 @@ ALLOWED = {
     "plots": {*CORE, "evaluation"},
     "frames": {*CORE, "progress"},
     "__main__": {*CORE, "frames", "progress"},
-    "__init__": {*CORE, "certificate"},
+    "__init__": {*CORE, "certificate", "whole"},
 }
 INPUTS = {
     *("benefit", "cost", "cap", "floor", "baseline", "groups", "budget", "within", "weight"),

@@ -231,6 +231,8 @@ def test_flat_has_the_bill_of_the_plan(village):
     assert np.ptp(paid, axis=0).max() == 0
     np.testing.assert_allclose(paid[0] / paid[0].sum(), plain[0] / plain[0].sum())
     assert (flat(dose, 0.0) == plain).all()
+    with pytest.raises(ValueError, match=r"cost\[1, 0\] is -1.0: must be finite and ≥ 0"):
+        flat([1.0, 0.0], [1.0, -1.0])
     with pytest.raises(ValueError, match=r"buys 1\.6 treatments a person: more than one"):
         flat(np.eye(2), [[4.0, 1.0], [1.0, 4.0]])
 
@@ -239,7 +241,8 @@ def test_flat_has_the_bill_of_the_plan(village):
 def test_same_for_all_is_the_best_lottery_without_names(budget):
     """A linear program over one row of chances."""
     rng = np.random.default_rng(int(budget))
-    gain, cost = rng.normal(0.5, 1, size=(60, 5)), rng.uniform(0.5, 3, size=(60, 5))
+    gain = rng.normal([0.5, 1.0, 0.6, 1.3, -0.5], 0.1, size=(60, 5))
+    cost = rng.uniform(0.8, 1.2, size=(60, 5)) * [0.5, 1.5, 1.0, 2.5, 0.2]  # three corners
     row = same_for_all(gain, cost, budget)
     best = linprog(
         -gain.mean(axis=0), [np.ones(5), cost.mean(axis=0)], [1, budget / 60], method="highs"
@@ -353,7 +356,7 @@ def test_cross_fit_never_asks_about_the_known():
 # ------------------------------------------------------------------------------- coverage
 
 
-EXPERIMENTS, VILLAGES = 1000, 60
+EXPERIMENTS, VILLAGES = 2000, 60
 FRACTION = np.array([0.2, 0.4, 0.7, 1.0])  # of the people that the rule treats
 
 
@@ -391,7 +394,7 @@ def inside(interval, truth):
 
 def test_coverage_over_simulated_experiments():
     """95 % intervals of values, differences and Qini curves cover the truth in 93 to 97 %."""
-    rng = np.random.default_rng(20)
+    rng = np.random.default_rng(1)
     value_of = FRACTION + (1 - (1 - FRACTION) ** 2) / 2  # ∫ (1 + x) over x > 1 − q
     truth = {
         "value": value_of[2],
