@@ -41,10 +41,12 @@ ALLOWED = {
     # The judges see the inputs of a problem, and nothing of how it is solved.
     "certificate": {"checks", "kernels", "utility", "problem"},
     "reference": {"checks", "kernels", "utility", "problem", "certificate"},
-    "layer": set(CORE),
+    "layer": {*CORE, "layer_bounds"},
+    "layer_bounds": set(CORE),
     "plots": {*CORE, "evaluation"},
     "frames": {*CORE, "progress"},
-    "__main__": {*CORE, "frames", "progress"},
+    "command": {*CORE, "frames", "progress", "__version__"},
+    "__main__": {"command"},
     "__init__": {*CORE, "certificate", "whole"},
 }
 INPUTS = {
@@ -68,7 +70,9 @@ def without_type_checking(source):
 
 
 def core_files():
-    return sorted([*PACKAGE.glob("*.py"), *PACKAGE.glob("frames/*.py")])
+    return sorted(
+        [*PACKAGE.glob("*.py"), *PACKAGE.glob("frames/*.py"), *PACKAGE.glob("command/*.py")]
+    )
 
 
 @pytest.mark.parametrize(
@@ -83,7 +87,7 @@ def test_imports(path):
 
 
 def test_the_table_names_what_is_there():
-    rooms = {p.stem for p in PACKAGE.glob("*.py")} | {"frames"}
+    rooms = {p.stem for p in PACKAGE.glob("*.py")} | {"frames", "command"}
     assert rooms == set(ALLOWED)
 
 
