@@ -5,7 +5,7 @@ Needs the extra ``alphafair[plots]``: matplotlib.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -14,6 +14,7 @@ from numpy.typing import ArrayLike
 
 from .allocation import Allocation
 from .checks import Floats, Integers
+from .evaluation import PlanValue, Qini
 from .frontier import Frontier, FrontierBands
 from .problem import Problem
 
@@ -282,6 +283,106 @@ def who_is_funded(results: Allocation | Sequence[Allocation], ax: Axes | None = 
     else:
         _funded_table(sorted(results, key=lambda result: result.alpha), ax)
     return ax
+
+
+def plan_values(
+    values: Mapping[str, PlanValue], ax: Axes | None = None, level: float = 0.95
+) -> Axes:
+    """What an experiment says of plans, or of differences of plans: a point and its interval each.
+
+    With groups there is a row for each group under the row of all people.
+
+    Args:
+        values: what `alphafair.evaluation.plan_value` returns, by the names of the plans.
+        ax: where to draw; a new figure by default.
+        level: of the intervals, in (0, 1).
+
+    Returns:
+        The Axes.
+
+    Example:
+        >>> from alphafair.evaluation import plan_value
+        >>> gain = [1.0, 3.0]
+        >>> ax = plan_values({"all": plan_value(1, gain), "half": plan_value(0.5, gain)})
+        >>> [float(x) for line in ax.containers for x in line[0].get_xdata()]
+        [2.0, 1.0]
+    """
+    ax = ax or plt.subplots()[1]
+    rows = ["everybody"]
+    for shift, (name, value) in zip(_spread(len(values)), values.items(), strict=True):
+        mean, interval = np.array([value.estimate]), value.interval(level)[None]
+        if value.group_estimate is not None and value.group_labels is not None:
+            mean = np.append(mean, value.group_estimate)
+            interval = np.vstack([interval, value.group_interval(level)])
+            rows = ["everybody", *map(str, value.group_labels)]
+        place = np.arange(mean.size) + shift
+        width = abs(interval.T - mean)
+        ax.errorbar(mean, place, xerr=width, fmt="o", capsize=3, label=name)
+    ax.axvline(0, color="grey", linewidth=1)
+    ax.set_yticks(np.arange(len(rows)), rows)
+    ax.set(xlabel=f"gain a person, with its {100 * level:g} % interval")
+    ax.invert_yaxis()
+    if len(values) > 1:
+        ax.legend(loc="lower center", bbox_to_anchor=(0.5, 1), ncols=min(3, len(values)))
+    return ax
+
+
+def _spread(count: int) -> Floats:
+    """Places of ``count`` points next to each other around 0."""
+    middle = (count - 1) / 2
+    return np.linspace(-middle, middle, count) * min(0.2, 0.6 / count)
+
+
+def qini(
+    curves: Qini | Mapping[str, Qini],
+    ax: Axes | None = None,
+    *,
+    group: object = None,
+    level: float = 0.95,
+) -> Axes:
+    """Qini curves: what rules add at each budget, shaded with their pointwise intervals.
+
+    Args:
+        curves: what `alphafair.evaluation.qini` returns, one or several by name.
+        ax: where to draw; a new figure by default.
+        group: a label: then the curves of this group instead of those of all people.
+        level: of the intervals, in (0, 1).
+
+    Returns:
+        The Axes.
+
+    Raises:
+        ValueError: a group that the curves do not have.
+
+    Example:
+        >>> from alphafair import evaluation
+        >>> curve = evaluation.qini(lambda q: q / 2, [0.0, 1.0, 2.0], [1.0, 3.0])
+        >>> qini(curve).lines[0].get_ydata()
+        array([0., 1., 2.])
+    """
+    ax = ax or plt.subplots()[1]
+    several = {"": curves} if isinstance(curves, Qini) else curves
+    for name, curve in several.items():
+        height, interval = curve.estimate, curve.interval(level)
+        if group is not None:
+            k = _group_of(curve, group)
+            assert curve.group_estimate is not None
+            height, interval = curve.group_estimate[:, k], curve.group_interval(level)[:, k]
+        line = ax.plot(curve.budget, height, label=name)[0]
+        ax.fill_between(curve.budget, *interval.T, color=line.get_color(), alpha=0.2, linewidth=0)
+    ax.axhline(0, color="grey", linewidth=1)
+    ax.set(xlabel="budget", ylabel=f"gain a person, with {100 * level:g} % intervals")
+    if isinstance(curves, Mapping):
+        ax.legend()
+    return ax
+
+
+def _group_of(curve: Qini, group: object) -> int:
+    """The position of a group's label."""
+    labels = [] if curve.group_labels is None else curve.group_labels.tolist()
+    if group not in labels:
+        raise ValueError(f"group is {group!r}: must be one of the curve's groups, {labels}")
+    return labels.index(group)
 
 
 def _funded_bars(result: Allocation, ax: Axes) -> None:

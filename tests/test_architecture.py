@@ -32,6 +32,8 @@ ALLOWED = {
     "curves": {"checks", "kernels"},
     "exclusive": {"checks", "curves"},
     "inequality": {"checks", "utility"},
+    # Judges plans that anybody has made: it sees doses, and nothing of how they came about.
+    "evaluation": {"checks", "groups", "curves", "progress"},
     "frontier": {*CORE[: CORE.index("frontier")], "bisection", "progress"},
     # Methods of `Allocation` that are long: they ask the certificate, and are asked for late.
     "allocation": {*CORE[: CORE.index("allocation")], "whole"},
@@ -41,7 +43,7 @@ ALLOWED = {
     "reference": {"checks", "kernels", "utility", "problem", "certificate"},
     "layer": {*CORE, "layer_bounds"},
     "layer_bounds": set(CORE),
-    "plots": set(CORE),
+    "plots": {*CORE, "evaluation"},
     "frames": {*CORE, "progress"},
     "command": {*CORE, "frames", "progress", "__version__"},
     "__main__": {"command"},

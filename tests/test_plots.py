@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 import alphafair as af
-from alphafair import plots
+from alphafair import evaluation, plots
 from alphafair.frontier import DEFAULT_ALPHAS
 
 PROBLEM = af.Problem([4.0, 1.0, 2.0], 1.0, ["far", "near", "town"], budget=30.0)
@@ -92,6 +92,8 @@ def test_draws_where_it_is_told():
     assert plots.frontier(FRONTIER, ax=ax) is ax
     assert plots.trade_off(FRONTIER, ax) is ax
     assert plots.who_is_funded(PROBLEM.allocate(1), ax) is ax
+    assert plots.plan_values({"all": evaluation.plan_value(1, [1.0, 2.0])}, ax) is ax
+    assert plots.qini(evaluation.qini(lambda q: q, [0, 1], [1.0, 2.0]), ax) is ax
     assert len(plt.get_fignums()) == 1
 
 
@@ -169,3 +171,47 @@ def test_who_is_funded_for_several_alpha():
     many = plots.who_is_funded([CAPPED.allocate(a) for a in DEFAULT_ALPHAS])
     assert len(many.texts) == 0
     assert [t.get_text() for t in many.get_xticklabels()][-1] == "∞"
+
+
+SCORES = np.array([3.0, 1.0, 0.0, 2.0, 4.0, -1.0])
+PLACES = ["near", "far", "near", "far", "near", "far"]
+
+
+def test_plan_values_are_points_with_their_intervals():
+    alone = evaluation.plan_value(0.5, SCORES)
+    assert plots.plan_values({"flat": alone}).get_legend() is None
+    values = {
+        "list": evaluation.plan_value(SCORES > 1, SCORES, group=PLACES),
+        "lead": evaluation.plan_value(SCORES > 1, SCORES, group=PLACES, against=0.5),
+    }
+    ax = plots.plan_values(values, level=0.8)
+    assert [t.get_text() for t in ax.get_yticklabels()] == ["everybody", "far", "near"]
+    for box, value in zip(ax.containers, values.values(), strict=True):
+        points, _, (bars,) = box
+        assert points.get_xdata() == pytest.approx([value.estimate, *value.group_estimate])
+        drawn = np.array([line[:, 0] for line in bars.get_segments()])
+        both = [value.interval(0.8), *value.group_interval(0.8)]
+        assert drawn == pytest.approx(np.array(both))
+    assert [t.get_text() for t in ax.get_legend().get_texts()] == ["list", "lead"]
+    assert ax.get_ylim()[0] > ax.get_ylim()[1]  # everybody on top
+    assert "80 %" in ax.get_xlabel()
+
+
+def test_qini_curves_for_all_and_for_a_group():
+    rank = np.argsort(np.argsort(-SCORES))
+    how = {"group": PLACES}
+    curves = {
+        "best first": evaluation.qini(lambda q: rank < q, [0, 2, 6], SCORES, **how),
+        "blind": evaluation.qini(lambda q: q / 6, [0, 2, 6], SCORES, **how),
+    }
+    ax = plots.qini(curves)
+    for line, shade, curve in zip(ax.lines, ax.collections, curves.values(), strict=False):
+        assert line.get_ydata() == pytest.approx(curve.estimate)
+        corners = shade.get_paths()[0].vertices
+        assert set(curve.interval().ravel().round(9)) <= set(corners[:, 1].round(9))
+    assert [t.get_text() for t in ax.get_legend().get_texts()] == list(curves)
+    near = plots.qini(curves["best first"], group="near")
+    assert near.lines[0].get_ydata() == pytest.approx(curves["best first"].group_estimate[:, 1])
+    assert near.get_legend() is None
+    with pytest.raises(ValueError, match=r"group is 'town': must be one of .*\['far', 'near'\]"):
+        plots.qini(curves, group="town")
