@@ -38,6 +38,7 @@ from .frontier import (
 )
 from .groups import Groups
 from .inequality import atkinson, gini, jain, min_max_ratio, theil
+from .paths import BudgetPath, budget_path
 from .problem import Problem, allocate
 from .utility import equivalent_utility, phi, phi_inverse, phi_normalised, phi_prime, power_mean
 from .utility import welfare as welfare
@@ -46,6 +47,7 @@ __version__ = "0.1.0"
 
 __all__ = [
     "Allocation",
+    "BudgetPath",
     "CurveSegments",
     "DoseCotangent",
     "DoseJacobian",
@@ -58,6 +60,7 @@ __all__ = [
     "WelfareGradient",
     "allocate",
     "atkinson",
+    "budget_path",
     "concave_segments",
     "equivalent_utility",
     "frontier",

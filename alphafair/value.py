@@ -56,6 +56,7 @@ from .kernels import (
     group_sum,
     interval_log_sums,
     prefix_sums,
+    rising_sums,
 )
 from .utility import log_power_mean
 
@@ -703,7 +704,7 @@ def levels(chains: Chains, groups: Groups, within: float) -> Levels:
     step = np.where((tau[1:] == tau[:-1]) | (log_rate[:-1] == -np.inf), 0.0, step)
     money = np.concatenate([[0.0], step])
     money[start[:-1]] = chains.spent
-    money = prefix_sums(money, start)
+    money = rising_sums(money, start)
     resting = _Resting(chains, begin, end, start, lower, upper, groups)
     s = 1 - within
     log_rest, three = np.full(tau.size, -np.inf), np.zeros((3, tau.size))
