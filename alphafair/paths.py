@@ -155,10 +155,12 @@ def _along(reaching: Problem, alpha: float, budget: float) -> Allocation:
     """The allocation of a budget, with the pieces of a problem that has the largest one."""
     here = _with_budget(reaching, budget)
     value, unit = reaching.value, reaching.money_unit
-    if isinstance(value, Linear) or budget <= FAR_BELOW * unit:
+    if isinstance(value, Linear) or 0 < budget <= FAR_BELOW * unit:
         return here.allocate(alpha)
     object.__setattr__(here, "value", value)
     object.__setattr__(here, "money_unit", unit)
+    if budget == 0:
+        return here.allocate(alpha)
     least, most = (
         None if bound is None else bound / unit for bound in (here.group_floor, here.group_cap)
     )
@@ -183,22 +185,27 @@ def _with_budget(problem: Problem, budget: float) -> Problem:
 
 
 # --- budgets ---
-def _least_and_most(problem: Problem) -> tuple[float, float]:
-    """What the floors take, and what the caps can take."""
+def _least(problem: Problem) -> float:
+    """What the floors take."""
     least = problem.spent_at_floors
     if problem.group_floor is not None:
         least = np.maximum(least, problem.group_floor)
-    most = np.full(least.size, np.inf)
+    return float(least.sum())
+
+
+def _most(problem: Problem) -> float:
+    """What the caps can take."""
+    most = np.full(problem.groups.size.size, np.inf)
     if not isinstance(problem.value, Linear):
         most = problem.value.most * problem.money_unit
     if problem.group_cap is not None:
         most = np.minimum(most, problem.group_cap)
-    return float(least.sum()), float(most.sum())
+    return float(most.sum())
 
 
 def _default_budgets(problem: Problem) -> Floats:
-    least, most = _least_and_most(problem)
-    largest = min(2 * problem.budget, most) if problem.budget > 0 else min(1.0, most)
+    least = _least(problem)
+    largest = min(2 * problem.money_unit, _most(problem))
     return np.linspace(least, max(least, largest), DEFAULT_BUDGETS)
 
 
@@ -208,9 +215,9 @@ def _checked(problem: Problem, budgets: ArrayLike) -> Floats:
         raise ValueError(f"budgets has shape {budget.shape}: must be one axis of budgets, (B,)")
     budget = np.array(budget.reshape(-1))
     refuse_first("budgets", budget, np.isfinite(budget), "finite")
-    least, _ = _least_and_most(problem)
+    least = _least(problem)
     enough = budget >= least * (1 - SLACK)
     needed = f"at least what the floors take, {least:g}" if least > 0 else "≥ 0"
-    refuse_first("budgets", budget, enough, needed, "leave it out" if least == 0 else
-                 "raise it or lower the floors")
+    cure = "raise it or lower the floors" if least > 0 else "leave it out"
+    refuse_first("budgets", budget, enough, needed, cure)
     return np.maximum(budget, least)

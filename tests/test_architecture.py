@@ -15,7 +15,7 @@ PACKAGE = Path(alphafair.__file__).parent
 CORE = (
     *("checks", "kernels", "groups", "utility"),  # tools
     *("value", "closed_form", "derivatives", "allocation", "problem"),  # from inputs to answers
-    *("curves", "inequality", "frontier"),  # before and after
+    *("curves", "inequality", "frontier", "paths"),  # before and after
 )
 ALLOWED = {
     **{name: set(CORE[:place]) for place, name in enumerate(CORE)},
