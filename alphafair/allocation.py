@@ -96,7 +96,7 @@ class Allocation:
                 amount = self.group_budget[code] * share / problem.cost[person, treatment]
                 dose[person, treatment] = amount
             else:
-                dose = self._dose_by_pieces
+                dose = self._dose_by_pieces if problem.ladder is None else self._dose_by_steps
                 index = np.flatnonzero(~np.isfinite(dose))
                 person, treatment = np.unravel_index(index, dose.shape)
                 amount = dose[person, treatment]
@@ -123,6 +123,18 @@ class Allocation:
         dose[moves] = amount
         return dose
 
+    @property
+    def _dose_by_steps(self) -> Floats:
+        """(N, T) where offers are exclusive, from the money on the steps of each person."""
+        assert self.problem.ladder is not None
+        return self.problem.ladder.doses(self.in_steps.dose)
+
+    @cached_property
+    def in_steps(self) -> Allocation:
+        """Where offers are exclusive, the same allocation of the problem in steps."""
+        assert self.problem.in_steps is not None
+        return Allocation(self.alpha, self.problem.in_steps, self.group_share)
+
     @cached_property
     def spending(self) -> Spending:
         """Which items are full, and what is spent on those that move; not in the linear case."""
@@ -132,12 +144,18 @@ class Allocation:
 
     @cached_property
     def at_cap(self) -> NDArray[np.bool_]:
-        """(N, T) True where the cap stops the dose: full items, and those with cap = floor."""
+        """(N, T) True where the cap stops the dose: full items, and those with cap = floor.
+
+        Where offers are exclusive: the treatment that has all that floors leave of the place.
+        """
         problem = self.problem
         if problem.cap is None:
             return np.zeros(problem.shape, bool)
         floor = 0.0 if problem.floor is None else problem.floor
         flags = np.asarray((problem.cap == floor) & (problem.benefit > 0))
+        if problem.ladder is not None:
+            steps = problem.ladder
+            return flags | (steps.parts(steps.reached(self.in_steps.dose)) == 1)
         if not isinstance(problem.value, Linear):
             flags.reshape(-1)[self.spending.full] = True
         return flags

@@ -32,6 +32,10 @@ and the price alone is left to choose.  Four are tried: the largest marginal val
 which the bound is at most the Frank–Wolfe gap Q max (g/c) − g·d with g = ∂W/∂d; their mean marginal
 value g·d/Q; that of an equal split; and that at which the groups spend the budget.
 
+Exclusive offers change one term: what person i buys at these prices is the best of her offers, or
+none, max_t (q_i b_it − λ_k c_it)₊ cap_it (1 − Σ floor/cap).  This is the largest value of a line on
+the hull of her offers, so it is a sum over the segments of the hull: items like any other.
+
 At α = ∞, in the same way, min_k U_k ≤ Σ P_k U_k / Σ P_k, which a budget bounds; and no group can
 have more than its own caps allow.
 """
@@ -168,6 +172,35 @@ def _is_bounded(problem: Problem) -> bool:
     return any(argument is not None for argument in given)
 
 
+def _segments_of_offers(problem: Problem) -> tuple[Floats, Floats, Integers]:
+    """Slope, length in money and person of the segments of the hull of each person's offers.
+
+    An offer is a corner of the hull if every line from the left climbs to it more steeply than any
+    line climbs on from it; its segment is the flattest of those from the left.
+    """
+    assert problem.cap is not None
+    left = 1.0
+    if problem.floor is not None:
+        taken = _parts_of_offers(problem.floor, problem).sum(axis=1, keepdims=True)
+        left = np.where(taken < 1 - 1e-12, 1 - taken, 0.0)
+    span = left * problem.cap
+    money, gain = problem.cost * span, _benefit(problem) * span
+    climb, longest = np.where(gain > 0, gain / money, -np.inf), money.copy()
+    onward = np.zeros(problem.shape)
+    for other in range(problem.shape[1]):
+        x, y = money[:, [other]], gain[:, [other]]
+        rise, run = gain - y, money - x
+        slope = rise / np.where(run == 0, 1.0, run)
+        before = (run > 0) & (y > 0)
+        flatter = before & ((slope < climb) | ((slope == climb) & (run > longest)))
+        climb, longest = np.where(flatter, slope, climb), np.where(flatter, run, longest)
+        onward = np.where((run < 0) & (rise < 0), np.maximum(onward, slope), onward)
+        twin = (run == 0) & ((rise < 0) | ((rise == 0) & (other < np.arange(problem.shape[1]))))
+        onward[twin] = np.inf
+    person, treatment = np.nonzero(climb > onward)
+    return climb[person, treatment], longest[person, treatment], person
+
+
 def _person_utility(dose: Floats, problem: Problem) -> Floats:
     """(N,) u, in the problem's unit of utility."""
     person: Floats = np.einsum("it,it->i", *np.broadcast_arrays(_benefit(problem), dose))
@@ -211,6 +244,8 @@ def _infeasibility(d: Floats, raised: Floats, problem: Problem) -> float:
     owed += max(float(spent.sum()) - problem.budget, 0.0)
     if problem.cap is not None:
         owed += float((problem.cost * np.maximum(d - problem.cap, 0)).sum())
+    if problem.exclusive:
+        owed += float((spent.sum(axis=1) * _beyond_one_offer(raised, problem)).sum())
     if problem.group_floor is not None or problem.group_cap is not None:
         money = group_sum(spent.sum(axis=1), problem.groups.code, problem.groups.size.size)
         if problem.group_floor is not None:
@@ -221,6 +256,18 @@ def _infeasibility(d: Floats, raised: Floats, problem: Problem) -> float:
         return 0.0 if owed == 0 else np.inf
     part = owed / problem.budget
     return part if part >= np.finfo(float).eps * d.size else 0.0  # the rounding of the sum
+
+
+def _beyond_one_offer(dose: Floats, problem: Problem) -> Floats:
+    """(N,) the part of a person's doses that is more than one offer in all."""
+    offers = _parts_of_offers(dose, problem).sum(axis=1)
+    return np.where(offers > 1, (offers - 1) / np.maximum(offers, 1), 0.0)
+
+
+def _parts_of_offers(dose: Floats, problem: Problem) -> Floats:
+    """(N, T) dose/cap, 0 where the cap is 0."""
+    assert problem.cap is not None
+    return np.divide(dose, problem.cap, out=np.zeros(problem.shape), where=problem.cap > 0)
 
 
 # --- the bound at given prices -------------------------------------------------------------------
@@ -388,6 +435,11 @@ def _offer(problem: Problem) -> _Offer:
             person = np.flatnonzero(ratio == top[code])
         person = person[ratio[person] > 0]
         ratio, length = ratio[person], length[person]
+    elif problem.exclusive:
+        ratio, length, person = _segments_of_offers(problem)
+        length = np.minimum(length / budget, ENDLESS)
+        some = length > 0
+        ratio, length, person = ratio[some], length[some], person[some]
     else:
         price = np.clip(problem.cost / budget, 1e-300, 1e300)
         room = problem.cap if problem.floor is None else problem.cap - problem.floor
@@ -405,7 +457,7 @@ def _offer(problem: Problem) -> _Offer:
         power_of_all = power + int(budget_power)
         base = np.ldexp(_person_utility(at_floors, problem), -power_of_all)
     owner, members = person, code
-    if problem.within == 0:
+    if problem.within == 0 or size.max() == 1:  # a group is a member, in the order of the labels
         owner, members = code[person], np.arange(count)
         ratio, base = ratio / size[owner], group_sum(base, code, count) / size
     order = np.lexsort((-ratio, owner))
@@ -826,7 +878,7 @@ def _bounded_gap(person: Floats, problem: Problem, alpha: float) -> tuple[float,
     for _ in range(MOST_PRICES):
         for level in levels:
             lost = _lost_at(doses, market, level, whole)
-            part = lost / whole if lost > 0 else 0.0
+            part = lost / whole if lost > 0 and whole > 0 else 0.0  # no money helps: none is wasted
             results.append((doses.in_welfare(lost, level), part))
         # The least waste is found at the price of the budget for which the doses would be optimal.
         wasted = _least(results)[1]
@@ -897,6 +949,8 @@ def _worst_off_gap(doses: _Doses, market: _Market) -> tuple[float, float]:
     alone = (market.paid(price, none) + most) / np.exp(market.log_cost(price))
     alone = np.where(filled, np.exp(place.log_utility), alone)
     alone = np.where(most > 0, alone, np.exp(market.at_bottom.log_utility))
+    if market.epsilon == np.inf and not market.single:  # nor can it have more than its members
+        alone = np.fmin(alone, np.exp(market.stuck))
     bound, least = float(np.nan_to_num(alone, nan=np.inf).min()), doses.utility.min()
     # What all can have together.
     highest = float(place.log_utility.min())

@@ -99,9 +99,7 @@ def _water(
     Once no group can gain, the rest of the money raises the level of all alike (leximin over
     people), as it does from the beginning at α = ∞.
     """
-    first = value.start[:-1]
-    stuck = first + np.add.reduceat(value.log_slope > -np.inf, first, dtype=np.intp)
-    useful = np.clip(value.money[np.minimum(stuck, value.start[1:] - 1)], least, most)
+    useful = np.clip(value.useful, least, most)
     if alpha < np.inf and useful.sum() > budget:
         market = _Market(value, log_weight, alpha, least, useful)
     elif alpha < np.inf:

@@ -72,9 +72,22 @@ def concave_segments(money: ArrayLike, benefit: ArrayLike) -> CurveSegments:
             f"money[{i}, {m}] is {cost[i, m]} for a benefit of {gain[i, m]}: must be ≥ 0, and > 0 "
             f"where there is a benefit; give what is free a small positive cost"
         )
-    slope, length, level = _hull_kernel(cost, gain, work=gain.size)
-    used = max(1, int((level >= 0).sum(axis=1).max()))
-    return CurveSegments(slope[:, :used], length[:, :used], level[:, :used])
+    return CurveSegments(*concave_hulls(cost, gain))
+
+
+def concave_hulls(cost: Floats, gain: Floats) -> tuple[Floats, Floats, Integers]:
+    """Slope, length and end of the segments of the hulls through (0, 0), each (N, S).
+
+    Args:
+        cost, gain: (N, M) finite; points of no gain, or of no cost, are left out.
+    """
+    slope, length, level = _hull_kernel(
+        np.ascontiguousarray(cost), np.ascontiguousarray(gain), work=gain.size
+    )
+    used = max(1, int(np.flatnonzero(level.max(axis=0) >= 0).size))
+    # Two segments of one slope are told apart by a rounding: the later one is not the steeper.
+    slope = np.minimum.accumulate(slope[:, :used], axis=1)
+    return slope, length[:, :used], level[:, :used]
 
 
 def _curve(name: str, value: ArrayLike, shape: tuple[int, ...] | None) -> Floats:

@@ -34,6 +34,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from .checks import Floats, Integers, refuse_first
+from .exclusive import Ladder, Steps, Tables
 from .kernels import group_sum
 from .utility import phi
 from .value import ROUNDING, Knapsack, Levels, Linear, money_exponent
@@ -112,7 +113,30 @@ def welfare_gradient(allocation: Allocation) -> WelfareGradient:
         worth = allocation.money_worth * items.share
         benefit, cost = items.table(worth / items.benefit), items.table(-worth / items.cost)
         return WelfareGradient(benefit, cost, allocation.price, weight)
+    if allocation.problem.ladder is not None:
+        return _gradient_by_steps(allocation)
     return _gradient_by_pieces(allocation, weight)
+
+
+def _gradient_by_steps(allocation: Allocation) -> WelfareGradient:
+    """Where offers are exclusive: through the problem in steps."""
+    problem, steps = allocation.problem, allocation.problem.ladder
+    assert steps is not None
+    inner = welfare_gradient(allocation.in_steps)
+    table = steps.pull(_cotangent_of_steps(steps, inner))
+    floor = None if problem.floor is None else table.floor
+    return inner._replace(benefit=table.benefit, cost=table.cost, cap=table.cap, floor=floor)
+
+
+def _cotangent_of_steps(steps: Ladder, inner: WelfareGradient | DoseCotangent) -> Steps:
+    """What the problem in steps says of its tables, sorted into steps and floors."""
+    count = steps.slope.shape[1]
+    assert inner.cap is not None
+    slope, length = inner.benefit[:, :count], inner.cap[:, :count]
+    if steps.floor is None:
+        none = np.zeros(len(slope))
+        return Steps(slope, length, none, none)
+    return Steps(slope, length, inner.benefit[:, -1], inner.cost[:, -1])
 
 
 def _gradient_by_pieces(allocation: Allocation, weight: Floats) -> WelfareGradient:
@@ -355,7 +379,9 @@ class DoseJacobian:
         return self._rates.group_block
 
     @cached_property
-    def _rates(self) -> _LinearRates | _Rates:
+    def _rates(self) -> _LinearRates | _Rates | _StepRates:
+        if self.allocation.problem.ladder is not None:
+            return _StepRates(self.allocation)
         linear = isinstance(self.allocation.problem.value, Linear)
         return _LinearRates(self.allocation) if linear else _Rates(self.allocation)
 
@@ -756,6 +782,38 @@ class _Rates:
         bound = np.where(at_cap, directions["group_cap"], 0.0)
         bound = np.where(at_floor & ~at_cap, directions["group_floor"], bound)
         return np.where(self.bounded, bound, 0.0)
+
+
+class _StepRates:
+    """The derivatives where offers are exclusive: those of the problem in steps, translated."""
+
+    def __init__(self, allocation: Allocation) -> None:
+        steps = allocation.problem.ladder
+        assert steps is not None
+        self.steps, self.money = steps, allocation.in_steps.dose
+        self.rates = _Rates(allocation.in_steps)
+
+    def jvp(self, directions: dict[str, Any]) -> Floats:
+        """(N, T) change of the doses."""
+        change = Tables(*(directions[name] for name in Tables._fields))
+        steps, none = self.steps.push(change), np.zeros(self.money.shape)
+        inner = dict(directions, benefit=none.copy(), cost=none, cap=none.copy(), floor=none)
+        count = steps.slope.shape[1]
+        inner["benefit"][:, :count], inner["cap"][:, :count] = steps.slope, steps.length
+        if self.steps.floor is not None:
+            inner["cost"] = none.copy()
+            inner["benefit"][:, -1], inner["cost"][:, -1] = steps.utility, steps.money
+        return self.steps.push_doses(self.money, self.rates.jvp(inner), change)
+
+    def vjp(self, cotangent: Floats) -> dict[str, Any]:
+        """The cotangents of the parameters."""
+        of_money, direct = self.steps.pull_doses(self.money, cotangent)
+        whole = np.zeros(self.money.shape)
+        whole[:, : of_money.shape[1]] = of_money
+        pulled = self.rates.vjp(whole)
+        indirect = self.steps.pull(_cotangent_of_steps(self.steps, DoseCotangent(**pulled)))
+        tables = {name: getattr(direct, name) + getattr(indirect, name) for name in Tables._fields}
+        return {**pulled, **tables}
 
 
 def checked_alpha_direction(direction: float | None, alpha: float) -> float:

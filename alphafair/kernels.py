@@ -506,25 +506,6 @@ def prefix_sums(value: Floats, start: Integers) -> Floats:
     return total
 
 
-def rising_sums(value: Floats, start: Integers) -> Floats:
-    """`prefix_sums` of terms ≥ 0 (each group's first may be any) that never fall by a rounding.
-
-    A term of 0 leaves its sum as it is, to the last bit: where pieces without a length begin, their
-    neighbours do.
-    """
-    total = prefix_sums(value, start)
-    place = np.arange(total.size)
-    moves = value != 0
-    moves[start[:-1]] = True
-    total = total[np.maximum.accumulate(np.where(moves, place, 0))]
-    falls = total[1:] < total[:-1]
-    falls[start[1:-1] - 1] = False
-    if falls.any():
-        for first, end in zip(start[:-1], start[1:], strict=True):
-            np.maximum.accumulate(total[first:end], out=total[first:end])
-    return total
-
-
 def interval_log_sums(log_term: Floats, first: Integers, end: Integers, size: int) -> Floats:
     """(size,) logarithm of Σ_j exp(log_term_j) over the intervals first_j ≤ position < end_j.
 

@@ -75,12 +75,11 @@ class BudgetPath:
         return self.budget.size
 
     def __getitem__(self, row: int) -> Allocation:
-        """The `Allocation` at one of the budgets."""
-        return _along(_reaching(self.problem, self.budget.max()), self.alpha, self.budget[row])
+        """The `Allocation` at one of the budgets, with its doses; costs as much as `allocate`."""
+        return _with_budget(self.problem, float(self.budget[row])).allocate(self.alpha)
 
     def __iter__(self) -> Iterator[Allocation]:
-        reaching = _reaching(self.problem, self.budget.max())
-        return (_along(reaching, self.alpha, budget) for budget in self.budget)
+        return (self[row] for row in range(len(self)))
 
     def to_dict(self) -> dict[str, Floats]:
         """Columns (B,) by name; those of group k end in its label, as in ``budget_north``.
@@ -137,13 +136,16 @@ def budget_path(problem: Problem, alpha: float, budgets: ArrayLike | None = None
                [2., 2.],
                [4., 2.]])
         >>> path.price, path.money_left      # at 4 both are at a cap, and only a can go on
-        (array([ inf, 1.        , 0.16666667, 0.        ]), array([0., 0., 0., 2.]))
+        (array([       inf, 1.        , 0.16666667, 0.        ]), array([0., 0., 0., 2.]))
     """
     alpha = check_alpha(alpha)
     budget = _default_budgets(problem) if budgets is None else _checked(problem, budgets)
-    reaching = _reaching(problem, float(budget.max()))
+    largest = float(budget.max())
+    reaching = problem if problem.budget >= largest else _with_budget(problem, largest)
     rows = [_row(_along(reaching, alpha, float(each))) for each in budget]
-    group_budget, group_utility, price, welfare = (np.array(column) for column in zip(*rows))
+    group_budget, group_utility, price, welfare = (
+        np.array(column) for column in zip(*rows, strict=True)
+    )
     return BudgetPath(alpha, problem, budget, group_budget, group_utility, price, welfare)
 
 
@@ -152,7 +154,7 @@ def _row(result: Allocation) -> tuple[Floats, Floats, float, float]:
 
 
 def _along(reaching: Problem, alpha: float, budget: float) -> Allocation:
-    """The allocation of a budget, with the pieces of a problem that has the largest one."""
+    """The allocation of a budget among the pieces of a problem that has the largest one."""
     here = _with_budget(reaching, budget)
     value, unit = reaching.value, reaching.money_unit
     if isinstance(value, Linear) or 0 < budget <= FAR_BELOW * unit:
@@ -170,17 +172,14 @@ def _along(reaching: Problem, alpha: float, budget: float) -> Allocation:
     return result
 
 
-def _reaching(problem: Problem, largest: float) -> Problem:
-    """The problem with a budget so large that its pieces of V serve all budgets."""
-    return problem if problem.budget >= largest else _with_budget(problem, largest)
-
-
 def _with_budget(problem: Problem, budget: float) -> Problem:
     """The same inputs with another budget; nothing is checked or computed again."""
     other = copy.copy(problem)
     for computed in ("value", "money_unit"):
         vars(other).pop(computed, None)
     object.__setattr__(other, "budget", budget)
+    if problem.in_steps is not None:
+        object.__setattr__(other, "in_steps", _with_budget(problem.in_steps, budget))
     return other
 
 

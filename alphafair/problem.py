@@ -7,6 +7,8 @@ of dose for each (person, treatment), and a budget ``Q``; and, where given, what
     maximise  Σ_k w_k φ_α(U_k)      U_k = M_{1−ε}(u_i, i in k)      u_i = a_i + Σ_t b_it d_it
     subject to  floor ≤ d ≤ cap,   Σ c d ≤ Q,   group_floor_k ≤ x_k ≤ group_cap_k
 
+and, where offers are exclusive, Σ_t d_it/cap_it ≤ 1 for each person.
+
 What follows from them is elsewhere: what money is worth inside a group in `alphafair.value`, the
 split across groups in `alphafair.closed_form`, the answer in `alphafair.allocation`.
 """
@@ -31,6 +33,7 @@ from .checks import (
     refuse_first,
 )
 from .closed_form import budget_shares, price_search
+from .exclusive import Ladder, ladder, spans
 from .groups import Groups, by_group, group_weights, refuse_group
 from .kernels import SORTED_LARGE, best_ratios, compiles, group_sum
 from .utility import check_alpha
@@ -70,6 +73,8 @@ class Problem:
         floor: lower bounds of the doses, scalar, (N,), (N, 1), (1, T) or (N, T), 0 ≤ floor ≤ cap,
             finite.  None is 0.
         cap: upper bounds of the doses, of the same shapes, ≥ 0, may be ∞; None is no bound.
+        exclusive: True for at most one treatment a person: Σ_t d_it/cap_it ≤ 1.  Needs finite
+            caps, the doses of whole offers; a part of an offer is a lottery (`alphafair.exclusive`).
         group_floor: (K,) or a mapping label → money, ≥ 0: least budget of each group.
         group_cap: (K,) or a mapping label → money, ≥ 0, may be ∞: largest budget of each group.
 
@@ -77,6 +82,9 @@ class Problem:
         benefit, cost: (N, T).
         cap, floor: (N, T); None where no dose is bounded.
         baseline: (N,); None where nobody has anything.
+        exclusive: whether a person gets one treatment at most.
+        ladder, in_steps: where offers are exclusive, the steps of each person's offers and the
+            problem in these; else None.
         group_floor, group_cap: (K,); None where no group's budget is bounded.
         groups: the `Groups`.
         weight: (K,) w.
@@ -114,6 +122,7 @@ class Problem:
     cap: Floats | None
     floor: Floats | None
     baseline: Floats | None
+    exclusive: bool
     group_floor: Floats | None
     group_cap: Floats | None
     groups: Groups
@@ -129,6 +138,8 @@ class Problem:
     base: Floats | None  # (N,) a + Σ b·floor; None for 0
     ratio_unit: float  # the largest b/c
     unit: int  # true utility = 2**unit × utility as computed here; 0 unless b/c is extreme
+    ladder: Ladder | None
+    in_steps: Problem | None
 
     def __init__(
         self,
@@ -142,6 +153,7 @@ class Problem:
         *,
         baseline: ArrayLike | None = None,
         floor: ArrayLike | None = None,
+        exclusive: bool = False,
         group_floor: Any = None,
         group_cap: Any = None,
     ) -> None:
@@ -151,24 +163,32 @@ class Problem:
         within = number("within", within, "between 0 and infinity", lambda v: v >= 0)
         shape = _common_shape(b, c, groups)
         bounds = _dose_bounds(floor, cap, shape)
+        exclusive = _flag("exclusive", exclusive)
+        left, room = spans(*bounds) if exclusive else (None, None)
+        can_move = _that_can_move(b, bounds if room is None else (None, room))
         # One scan finds the best item of every group (ε = 0) or of every person (ε > 0).
         owner = groups.code if within == 0 else np.arange(shape[0])
         owners = len(groups.label) if within == 0 else shape[0]
-        ratio, item, unit = _best_ratios(_that_can_move(b, bounds), c, shape, owner, owners)
+        ratio, item, unit = _best_ratios(can_move, c, shape, owner, owners)
         fields: dict[str, Any] = {
             "benefit": np.broadcast_to(column(b), shape),
             "cost": np.broadcast_to(column(c), shape),
             "floor": bounds[0],
             "cap": bounds[1],
+            "exclusive": exclusive,
             "groups": groups,
             "budget": budget,
             "within": within,
             "weight": group_weights(weight, groups),
             "unit": unit,
+            "ladder": None,
+            "in_steps": None,
         }
         for name, value in fields.items():
             object.__setattr__(self, name, value)
         self._set_start(baseline)
+        if left is not None and shape[1] > 1:  # one treatment alone excludes none
+            self._set_ladder(left)
         self._set_group_bounds(group_floor, group_cap)
         best, best_item = _best_of_groups(ratio, item, self)
         able = np.flatnonzero(item >= 0)
@@ -189,6 +209,8 @@ class Problem:
         }
         for name, value in fields.items():
             object.__setattr__(self, name, value)
+        if self.ladder is not None:
+            self._set_in_steps(self.ladder)
 
     # --- the answers --------------------------------------------------------------------------
     def allocate(self, alpha: float) -> Allocation:
@@ -312,6 +334,8 @@ class Problem:
         return self._build_value(self.money_unit)
 
     def _build_value(self, scale: float) -> Value:
+        if self.in_steps is not None:
+            return self.in_steps._build_value(scale)
         if self.is_linear:
             return Linear(self.productivity, self.funded)
         spent = self.spent_at_floors / scale
@@ -442,6 +466,21 @@ class Problem:
         object.__setattr__(self, "base", base)
         object.__setattr__(self, "spent_at_floors", spent)
 
+    def _set_ladder(self, left: Floats) -> None:
+        """Set ``ladder``, what each person can be offered."""
+        assert self.cap is not None
+        steps = ladder(self.benefit, self.cost, self.cap, self.floor, left)
+        object.__setattr__(self, "ladder", steps)
+
+    def _set_in_steps(self, steps: Ladder) -> None:
+        """Set ``in_steps``, and the units of utility, which are those of its value."""
+        same = ("baseline", "group_floor", "group_cap", "within", "weight")
+        given = {name: getattr(self, name) for name in same}
+        problem = Problem(group=self.groups, budget=self.budget, **steps.tables, **given)
+        object.__setattr__(self, "in_steps", problem)
+        for name in ("unit", "ratio_unit", "productivity"):
+            object.__setattr__(self, name, getattr(problem, name))
+
     def _set_group_bounds(self, group_floor: Any, group_cap: Any) -> None:
         """Set ``group_floor`` and ``group_cap``, None where they bound nothing."""
         groups = self.groups
@@ -488,6 +527,9 @@ class Problem:
         size = self.groups.label.size
         if self.cap is None:
             return np.full(size, np.inf)
+        if self.ladder is not None:
+            steps = group_sum(self.ladder.length.sum(axis=1), self.groups.code, size)
+            return np.asarray(self.spent_at_floors + steps)
         with np.errstate(over="ignore", invalid="ignore"):
             most = np.where(self.benefit > 0, self.cap, 0.0 if self.floor is None else self.floor)
             money = (self.cost * most).sum(axis=1)
@@ -513,6 +555,7 @@ def allocate(
     cap: ArrayLike | None = None,
     baseline: ArrayLike | None = None,
     floor: ArrayLike | None = None,
+    exclusive: bool = False,
     group_floor: Any = None,
     group_cap: Any = None,
 ) -> Allocation:
@@ -533,6 +576,7 @@ def allocate(
         cap: upper bounds of the doses, scalar or broadcastable to (N, T), ≥ 0, may be ∞.
         baseline: a, scalar or (N,), ≥ 0: utility that people have already.
         floor: lower bounds of the doses, scalar or broadcastable to (N, T), 0 ≤ floor ≤ cap.
+        exclusive: True for at most one treatment a person, Σ_t d_it/cap_it ≤ 1; needs finite caps.
         group_floor, group_cap: (K,) or mapping label → money: bounds of the groups' budgets.
 
     Returns:
@@ -560,6 +604,7 @@ def allocate(
         cap,
         baseline=baseline,
         floor=floor,
+        exclusive=exclusive,
         group_floor=group_floor,
         group_cap=group_cap,
     )
@@ -692,6 +737,12 @@ def _dose_bounds(
                 f"floor ≤ cap; lower the floor or raise the cap"
             )
     return low, high
+
+
+def _flag(name: str, value: Any) -> bool:
+    if not isinstance(value, bool | np.bool_):
+        raise TypeError(f"{name} must be True or False, not {value!r}")
+    return bool(value)
 
 
 def _that_can_move(benefit: Floats, bounds: tuple[Floats | None, Floats | None]) -> Floats:

@@ -2,6 +2,7 @@
 
     maximise Σ w φ_α(U)     U_k ≤ M_{1−ε}(u_i, i in k)     u_i = a_i' + Σ_t r_it m_it
     0 ≤ m ≤ cost · (cap − floor)     Σ m ≤ Q − Σ cost · floor     group_floor ≤ x ≤ group_cap
+    Σ_t m_it/(c cap) ≤ 1 − Σ_t floor/cap                          for exclusive offers
 
 in the money m on each item beyond its floor; a' is the utility at the floors, r = b/c.
 
@@ -134,6 +135,9 @@ def _program(
         most = (room * problem.cost * part).ravel()
         bounded = np.flatnonzero(most < total)
         constraints.append(cp.vec(money, order="C")[bounded] <= most[bounded])
+    if problem.exclusive:
+        place, left = _places(problem)
+        constraints.append(cp.sum(cp.multiply(money, place / part), axis=1) <= left)
     for k in range(groups):
         members = np.flatnonzero(problem.groups.code == k)
         constraints.append(_below_equivalent(utility[k], person[members], problem.within))
@@ -148,6 +152,12 @@ def _program(
 
 def _floor(problem: Problem) -> Floats:
     return np.zeros(problem.shape) if problem.floor is None else problem.floor
+
+
+def _places(problem: Problem) -> tuple[Floats, Floats]:
+    """(N, T) the part of an offer that a unit of money is, and (N,) what floors leave of one."""
+    part = np.divide(1.0, problem.cap, out=np.zeros(problem.shape), where=problem.cap > 0)
+    return part / problem.cost, np.maximum(1 - (part * _floor(problem)).sum(axis=1), 0.0)
 
 
 def _at_floors(problem: Problem) -> Floats:
@@ -210,6 +220,10 @@ def _within_bounds(money: Floats, problem: Problem) -> Floats:
     floor = _floor(problem)
     if problem.cap is not None:
         money = np.minimum(money, problem.cost * (problem.cap - floor))
+    if problem.exclusive:
+        place, left = _places(problem)
+        taken = (money * place).sum(axis=1)
+        money = money * np.divide(left, taken, out=np.ones_like(left), where=taken > left)[:, None]
     floors, code = _money_at_floors(problem), problem.groups.code
     spent = np.bincount(code, money.sum(axis=1), floors.size)
     part = np.ones(floors.size)

@@ -56,7 +56,6 @@ from .kernels import (
     group_sum,
     interval_log_sums,
     prefix_sums,
-    rising_sums,
 )
 from .utility import log_power_mean
 
@@ -602,6 +601,15 @@ class Levels(Pieces):
         first = self.start[:-1]
         return lambda tau: np.add.reduceat(begins_at <= tau, first, dtype=np.intp) + first - 1
 
+    @property
+    def useful(self) -> Floats:
+        """(K,) at ε = ∞, the money with which the first member cannot rise any more."""
+        first = self.start[:-1]
+        top = np.repeat(self.log_top, np.diff(self.start))
+        begun = np.add.reduceat(self.level <= top, first, dtype=np.intp)
+        place = first + np.maximum(begun, 1) - 1
+        return self._spent(place, np.maximum(self.log_top, self.level[place]))
+
     def money_at_level(self, level: float, piece: Integers) -> tuple[Floats, Floats]:
         """(K,) what the groups, which stand on these pieces, spend at τ = level, and dx/dτ."""
         first = self.start[:-1]
@@ -704,7 +712,11 @@ def levels(chains: Chains, groups: Groups, within: float) -> Levels:
     step = np.where((tau[1:] == tau[:-1]) | (log_rate[:-1] == -np.inf), 0.0, step)
     money = np.concatenate([[0.0], step])
     money[start[:-1]] = chains.spent
-    money = rising_sums(money, start)
+    money = prefix_sums(money, start)
+    # Pieces on which nobody moves end where they begin, which the sums only know up to a rounding.
+    grows = np.append(True, step > 0)
+    grows[start[:-1]] = True
+    money = money[np.maximum.accumulate(np.where(grows, np.arange(money.size), 0))]
     resting = _Resting(chains, begin, end, start, lower, upper, groups)
     s = 1 - within
     log_rest, three = np.full(tau.size, -np.inf), np.zeros((3, tau.size))

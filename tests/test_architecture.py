@@ -14,14 +14,15 @@ PACKAGE = Path(alphafair.__file__).parent
 # Each module may import those above it, and nothing else of the package.
 CORE = (
     *("checks", "kernels", "groups", "utility"),  # tools
-    *("value", "closed_form", "derivatives", "allocation", "problem"),  # from inputs to answers
-    *("curves", "inequality", "frontier", "paths"),  # before and after
+    *("curves", "exclusive", "value", "closed_form", "derivatives", "allocation", "problem"),  # from inputs to answers
+    *("inequality", "frontier", "paths"),  # after
 )
 ALLOWED = {
     **{name: set(CORE[:place]) for place, name in enumerate(CORE)},
     "bisection": set(),
     "progress": set(),
     "curves": {"checks", "kernels"},
+    "exclusive": {"checks", "curves"},
     "inequality": {"checks", "utility"},
     "frontier": {*CORE[: CORE.index("frontier")], "bisection", "progress"},
     # The judges see the inputs of a problem, and nothing of how it is solved.
@@ -35,7 +36,7 @@ ALLOWED = {
 }
 INPUTS = {
     *("benefit", "cost", "cap", "floor", "baseline", "groups", "budget", "within", "weight"),
-    *("group_floor", "group_cap", "shape", "unit"),
+    *("group_floor", "group_cap", "exclusive", "shape", "unit"),
 }
 
 
