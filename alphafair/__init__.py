@@ -40,6 +40,7 @@ from .groups import Groups
 from .inequality import atkinson, gini, jain, min_max_ratio, theil
 from .paths import BudgetPath, budget_path
 from .problem import Problem, allocate
+from .report import Report, report
 from .utility import equivalent_utility, phi, phi_inverse, phi_normalised, phi_prime, power_mean
 from .utility import welfare as welfare
 
@@ -57,6 +58,7 @@ __all__ = [
     "Groups",
     "OptimalityGap",
     "Problem",
+    "Report",
     "WelfareGradient",
     "allocate",
     "atkinson",
@@ -76,6 +78,7 @@ __all__ = [
     "power_mean",
     "price_of_fairness",
     "price_of_fairness_bound",
+    "report",
     "theil",
     "welfare",
 ]

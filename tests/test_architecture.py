@@ -32,7 +32,8 @@ ALLOWED = {
     "plots": set(CORE),
     "frames": {*CORE, "progress"},
     "__main__": {*CORE, "frames", "progress"},
-    "__init__": {*CORE, "certificate"},
+    "report": {*CORE, "certificate"},
+    "__init__": {*CORE, "certificate", "report"},
 }
 INPUTS = {
     *("benefit", "cost", "cap", "floor", "baseline", "groups", "budget", "within", "weight"),
