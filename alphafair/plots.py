@@ -22,7 +22,8 @@ ALPHA_TICKS = (0, 0.5, 1, 2, 5, np.inf)
 FILLED = ("no dose", "up to half", "over half", "all")  # of the utility that the caps allow
 FILLED_COLOURS = ("#d9d9d9", "#9ecae1", "#4292c6", "#08306b")  # darker is fuller
 STEPS = 400  # of money, along the curve of a group
-COLUMNS = 60  # budgets, along a path, at which doses are counted
+COLUMNS = 60  # budgets, along a path, at which doses are counted if there are many people,
+COUNTED = 100_000  # and how many people are counted in all if there are few
 FULL = 1 - 1e-9  # reached, up to the rounding of a group's last dose
 
 
@@ -351,7 +352,8 @@ def price_path(result: BudgetPath, ax: Axes | None = None) -> Axes:
 def funded_path(result: BudgetPath, ax: Axes | None = None) -> Axes:
     """Which part of each group's people get a dose, in percent, as the budget grows.
 
-    Doses are computed at no more than 60 of the budgets, from the first to the last.
+    For more than 1600 people doses are computed at no more than 60 of the budgets, spread evenly
+    from the first to the last.
 
     Args:
         result: a `BudgetPath`.
@@ -369,7 +371,8 @@ def funded_path(result: BudgetPath, ax: Axes | None = None) -> Axes:
     """
     ax = ax or plt.subplots()[1]
     order = np.argsort(result.budget, kind="stable")
-    kept = np.unique(np.linspace(0, order.size - 1, min(order.size, COLUMNS)).round().astype(int))
+    most = max(COLUMNS, COUNTED // len(result.problem.groups))
+    kept = np.unique(np.linspace(0, order.size - 1, min(order.size, most)).round().astype(int))
     rows = order[kept].tolist()
     some = [_people(result[row])[:, 1:].sum(axis=1) for row in rows]
     percent = 100 * np.array(some) / result.problem.groups.size

@@ -30,9 +30,11 @@ PROVEN = 1e-9  # a waste below this is a rounding
 STYLE = """
 .alphafair{max-width:46rem;margin:0 auto;padding:0 .75rem;line-height:1.5;\
 font-family:system-ui,sans-serif;color:inherit}
+.alphafair h1{font-size:1.5rem;line-height:1.25}
+.alphafair h2{font-size:1.15rem}
 .alphafair .wide{overflow-x:auto}
-.alphafair table{border-collapse:collapse;font-variant-numeric:tabular-nums}
-.alphafair th,.alphafair td{padding:.25rem .6rem;text-align:right;\
+.alphafair table{border-collapse:collapse;font-size:.9rem;font-variant-numeric:tabular-nums}
+.alphafair th,.alphafair td{padding:.25rem .4rem;text-align:right;\
 border-bottom:1px solid rgba(128,128,128,.35)}
 .alphafair th:first-child,.alphafair td:first-child{text-align:left}
 """
@@ -143,7 +145,7 @@ def report(
         >>> print(page.markdown.splitlines()[0])
         # 180 dollars for 2 people in 2 groups
         >>> print(page.markdown.splitlines()[7])
-        | Ben | 1 | 1 | 90 | 50.0 | 90 |
+        | Ben | 1 of 1 | 90 | 50.0 | 90 |
         >>> page.save("plan.html")      # doctest: +SKIP
     """
     number("small", small, "≥ 0", lambda v: v >= 0)
@@ -186,7 +188,7 @@ class _Words:
             order = np.sort(np.argsort(-a.group_budget, kind="stable")[:ROWS])
         receive = self._receivers()
         rows = [self._row(k, receive) for k in order.tolist()]
-        head = ("group", "people", "get a dose", "money", "percent", "utility")
+        head = ("group", "people funded", "money", "%", "utility")
         body.append(Table(head, rows))
         if len(rows) < len(self.labels):
             rest = np.setdiff1d(np.arange(len(self.labels)), order)
@@ -195,8 +197,8 @@ class _Words:
                 f"in all."
             )
         body.append(
-            f"Money is in {self.unit_of_money}. Utility is that of the group, in "
-            f"{self.unit_of_utility}: {self._kind_of_mean()}."
+            f"People are funded if they get a dose. Money is in {self.unit_of_money}. Utility is "
+            f"that of the group, in {self.unit_of_utility}: {self._kind_of_mean()}."
         )
         body.append(self._rule())
         spent = self.problem.budget - a.money_left
@@ -215,8 +217,7 @@ class _Words:
         part = 100 * a.group_budget[k] / self.problem.budget if self.problem.budget > 0 else 0.0
         return [
             self.labels[k],
-            str(a.group_size[k]),
-            str(receive[k]),
+            f"{receive[k]} of {a.group_size[k]}",
             amount_text(a.group_budget[k]),
             f"{part:.1f}",
             amount_text(a.group_utility[k]),

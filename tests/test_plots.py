@@ -207,10 +207,14 @@ def test_funded_path_counts_people():
     assert ax.lines[1].get_ydata() == pytest.approx([0, 100, 100, 100, 100, 100])
 
 
-def test_funded_path_counts_at_some_of_many_budgets():
+def test_funded_path_counts_at_some_of_many_budgets(monkeypatch):
     path = af.budget_path(CAPPED, 1, np.linspace(0, 8, 500))
+    assert plots.funded_path(path).lines[0].get_xdata().size == 500
+    monkeypatch.setattr(plots, "COUNTED", 300)
     x = plots.funded_path(path).lines[0].get_xdata()
-    assert (x.size, x[0], x[-1]) == (60, 0, 8)
+    assert (x.size, x[0], x[-1]) == (75, 0, 8)  # 75 budgets, 4 people each
+    monkeypatch.setattr(plots, "COUNTED", 0)
+    assert plots.funded_path(path).lines[0].get_xdata().size == 60
 
 
 def test_paths_draw_where_they_are_told():
