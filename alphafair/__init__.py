@@ -43,6 +43,7 @@ from .problem import Problem, allocate
 from .report import Report, report
 from .utility import equivalent_utility, phi, phi_inverse, phi_normalised, phi_prime, power_mean
 from .utility import welfare as welfare
+from .whole import WholePlan
 
 __version__ = "0.1.0"
 
@@ -60,6 +61,7 @@ __all__ = [
     "Problem",
     "Report",
     "WelfareGradient",
+    "WholePlan",
     "allocate",
     "atkinson",
     "budget_path",

@@ -11,7 +11,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from .checks import Floats, Integers
 from .derivatives import DoseJacobian, WelfareGradient, welfare_gradient
@@ -21,6 +21,7 @@ from .value import ROUNDING, Levels, Linear, Point, Spending
 
 if TYPE_CHECKING:
     from .problem import Problem
+    from .whole import WholePlan
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -155,7 +156,8 @@ class Allocation:
         flags = np.asarray((problem.cap == floor) & (problem.benefit > 0))
         if problem.ladder is not None:
             steps = problem.ladder
-            return flags | (steps.parts(steps.reached(self.in_steps.dose)) == 1)
+            whole = steps.parts(steps.reached(self.in_steps.dose)) == 1
+            return np.asarray(flags | whole)
         if not isinstance(problem.value, Linear):
             flags.reshape(-1)[self.spending.full] = True
         return flags
@@ -288,6 +290,62 @@ class Allocation:
     def jacobian(self) -> DoseJacobian:
         """Jacobian of the optimal doses, a linear map that is never stored; see `DoseJacobian`."""
         return DoseJacobian(self)
+
+    # --- whole doses --------------------------------------------------------------------------
+    def whole(self, unit: ArrayLike | None = None) -> WholePlan:
+        """Whole doses near the optimum, and how far from it they can be.
+
+        Args:
+            unit: a whole dose, a number or a table that broadcasts to (N, T), > 0; default the
+                cap, all or nothing.  Doses become multiples of it.
+
+        Returns:
+            `WholePlan`: never above the budget, bounds kept, with a proven ``gap`` to the welfare
+            of any plan, whole or not.
+
+        Raises:
+            ValueError: neither a unit nor caps; floors that whole doses cannot keep.
+
+        Example:
+            >>> import alphafair as af
+            >>> a = af.allocate([3.0, 2.0], 1.0, ["a", "b"], budget=3.0, alpha=1, cap=2.0)
+            >>> a.dose[:, 0], a.whole(unit=1.0).dose[:, 0]
+            (array([1.5, 1.5]), array([1., 2.]))
+        """
+        from .whole import whole
+
+        return whole(self, unit)
+
+    def lottery(
+        self, seed: int | np.random.Generator | None = None, unit: ArrayLike | None = None
+    ) -> WholePlan:
+        """A random whole plan whose mean is ``dose``.
+
+        Systematic sampling inside each group (`alphafair.whole`): every part of a whole dose is
+        drawn with its own size as probability, and the money of a group differs from
+        ``group_budget`` by less than its dearest part.
+
+        Args:
+            seed: of the draw, or a numpy generator; None draws afresh.
+            unit: as in `whole`.
+
+        Returns:
+            `WholePlan`; its ``money_left`` may be negative, in the mean it is that of ``dose``.
+
+        Raises:
+            ValueError: neither a unit nor caps.
+
+        Example:
+            >>> import alphafair as af
+            >>> a = af.allocate([3.0, 2.0], 1.0, ["a", "b"], budget=3.0, alpha=1, cap=2.0)
+            >>> a.dose[:, 0]      # ¾ of a whole dose for each
+            array([1.5, 1.5])
+            >>> [a.lottery(seed).dose[:, 0].tolist() for seed in range(4)]
+            [[2.0, 2.0], [2.0, 2.0], [2.0, 2.0], [0.0, 0.0]]
+        """
+        from .whole import lottery
+
+        return lottery(self, seed, unit)
 
     # --- the margin: what the price and the derivatives need to know --------------------------
     @cached_property

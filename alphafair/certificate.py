@@ -179,7 +179,7 @@ def _segments_of_offers(problem: Problem) -> tuple[Floats, Floats, Integers]:
     line climbs on from it; its segment is the flattest of those from the left.
     """
     assert problem.cap is not None
-    left = 1.0
+    left = np.ones((1, 1))
     if problem.floor is not None:
         taken = _parts_of_offers(problem.floor, problem).sum(axis=1, keepdims=True)
         left = np.where(taken < 1 - 1e-12, 1 - taken, 0.0)

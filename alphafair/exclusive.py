@@ -119,7 +119,10 @@ class Ladder:
         """Benefit, cost, cap and floor of the problem in steps; what floors bring, a last step."""
         if self.floor is None:
             return {"benefit": self.slope, "cost": 1.0, "cap": self.length}
-        utility, money = (self.benefit * self.floor).sum(axis=1), (self.cost * self.floor).sum(axis=1)
+        utility, money = (
+            (self.benefit * self.floor).sum(axis=1),
+            (self.cost * self.floor).sum(axis=1),
+        )
         given = (money > 0).astype(float)
         cost = np.ones((len(money), self.slope.shape[1] + 1))
         cost[:, -1] = np.where(money > 0, money, 1.0)
@@ -155,7 +158,9 @@ class Ladder:
         span, of_span = self.left * self.cap, self.left * change.cap
         utility = money = np.zeros(len(span))
         if self.floor is not None:
-            of_left = -_quotient(change.floor - _quotient(self.floor, self.cap) * change.cap, self.cap)
+            of_left = -_quotient(
+                change.floor - _quotient(self.floor, self.cap) * change.cap, self.cap
+            )
             of_span = of_span + self.cap * of_left.sum(axis=1, keepdims=True)
             utility = (change.benefit * self.floor + self.benefit * change.floor).sum(axis=1)
             money = (change.cost * self.floor + self.cost * change.floor).sum(axis=1)
@@ -175,7 +180,9 @@ class Ladder:
         if self.floor is not None:
             taken = _quotient((self.cap * of_span).sum(axis=1, keepdims=True) + floor, self.cap)
             cap = cap + taken * _quotient(self.floor, self.cap)
-            floor = self.benefit * change.utility[:, None] + self.cost * change.money[:, None] - taken
+            floor = (
+                self.benefit * change.utility[:, None] + self.cost * change.money[:, None] - taken
+            )
             benefit = benefit + self.floor * change.utility[:, None]
             cost = cost + self.floor * change.money[:, None]
         return Tables(benefit, cost, cap, floor)
@@ -188,8 +195,7 @@ class Ladder:
         part, span = self.parts(reached), self.left * change.cap
         if self.floor is None:
             return self.left * self.cap * moved + span * part
-        of_left = -_quotient(change.floor - _quotient(self.floor, self.cap) * change.cap, self.cap)
-        span = span + self.cap * of_left.sum(axis=1, keepdims=True)
+        span = span + self.cap * self._change_of_left(change)
         return self.left * self.cap * moved + span * part + change.floor
 
     def pull_doses(self, money: Floats, cotangent: Floats) -> tuple[Floats, Tables]:
@@ -200,13 +206,24 @@ class Ladder:
         of_money = self._by_length(of_reached)
         none = np.zeros(len(money))
         tables = self.pull(Steps(np.zeros(reached.shape), -reached * of_money, none, none))
-        of_span = part * cotangent
-        cap, floor = tables.cap + self.left * of_span, tables.floor
-        if self.floor is not None:
-            taken = _quotient((self.cap * of_span).sum(axis=1, keepdims=True) + 0.0 * cap, self.cap)
-            cap = cap + taken * _quotient(self.floor, self.cap)
-            floor = floor + cotangent - taken
-        return of_money, Tables(tables.benefit, tables.cost, cap, floor)
+        cap, floor = self._of_bounds(part * cotangent)
+        floor = floor + (0.0 if self.floor is None else cotangent)
+        return of_money, tables._replace(cap=tables.cap + cap, floor=tables.floor + floor)
+
+    def _change_of_left(self, change: Tables) -> Floats:
+        """(N, 1) dρ = −Σ d(floor/cap)."""
+        assert self.floor is not None
+        moved = change.floor - _quotient(self.floor, self.cap) * change.cap
+        return np.asarray(-_quotient(moved, self.cap).sum(axis=1, keepdims=True))
+
+    def _of_bounds(self, of_span: Floats) -> tuple[Floats, Floats]:
+        """(N, T) cotangents of caps and floors from those of the spans ρ cap."""
+        cap, floor = self.left * of_span, np.zeros(of_span.shape)
+        if self.floor is None:
+            return cap, floor
+        of_left = (self.cap * of_span).sum(axis=1, keepdims=True)
+        taken = _quotient(np.broadcast_to(of_left, cap.shape), self.cap)
+        return cap + taken * _quotient(self.floor, self.cap), -taken
 
     def _steps(self, table: Floats) -> Floats:
         """(N, S) a value of treatments (N, T) where each step leads, less where it comes from."""

@@ -74,7 +74,7 @@ class Problem:
             finite.  None is 0.
         cap: upper bounds of the doses, of the same shapes, ≥ 0, may be ∞; None is no bound.
         exclusive: True for at most one treatment a person: Σ_t d_it/cap_it ≤ 1.  Needs finite
-            caps, the doses of whole offers; a part of an offer is a lottery (`alphafair.exclusive`).
+            caps, the doses of whole offers; parts of offers are a lottery (`alphafair.exclusive`).
         group_floor: (K,) or a mapping label → money, ≥ 0: least budget of each group.
         group_cap: (K,) or a mapping label → money, ≥ 0, may be ∞: largest budget of each group.
 

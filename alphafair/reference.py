@@ -156,6 +156,7 @@ def _floor(problem: Problem) -> Floats:
 
 def _places(problem: Problem) -> tuple[Floats, Floats]:
     """(N, T) the part of an offer that a unit of money is, and (N,) what floors leave of one."""
+    assert problem.cap is not None
     part = np.divide(1.0, problem.cap, out=np.zeros(problem.shape), where=problem.cap > 0)
     return part / problem.cost, np.maximum(1 - (part * _floor(problem)).sum(axis=1), 0.0)
 
@@ -221,9 +222,9 @@ def _within_bounds(money: Floats, problem: Problem) -> Floats:
     if problem.cap is not None:
         money = np.minimum(money, problem.cost * (problem.cap - floor))
     if problem.exclusive:
-        place, left = _places(problem)
+        place, most = _places(problem)
         taken = (money * place).sum(axis=1)
-        money = money * np.divide(left, taken, out=np.ones_like(left), where=taken > left)[:, None]
+        money = money * np.divide(most, taken, out=np.ones_like(most), where=taken > most)[:, None]
     floors, code = _money_at_floors(problem), problem.groups.code
     spent = np.bincount(code, money.sum(axis=1), floors.size)
     part = np.ones(floors.size)

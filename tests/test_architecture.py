@@ -14,7 +14,15 @@ PACKAGE = Path(alphafair.__file__).parent
 # Each module may import those above it, and nothing else of the package.
 CORE = (
     *("checks", "kernels", "groups", "utility"),  # tools
-    *("curves", "exclusive", "value", "closed_form", "derivatives", "allocation", "problem"),  # from inputs to answers
+    *(
+        "curves",
+        "exclusive",
+        "value",
+        "closed_form",
+        "derivatives",
+        "allocation",
+        "problem",
+    ),  # from inputs to answers
     *("inequality", "frontier", "paths"),  # after
 )
 ALLOWED = {
@@ -25,6 +33,9 @@ ALLOWED = {
     "exclusive": {"checks", "curves"},
     "inequality": {"checks", "utility"},
     "frontier": {*CORE[: CORE.index("frontier")], "bisection", "progress"},
+    # Methods of `Allocation` that are long: they ask the certificate, and are asked for late.
+    "allocation": {*CORE[: CORE.index("allocation")], "whole"},
+    "whole": {"checks", "kernels", "utility", "certificate"},
     # The judges see the inputs of a problem, and nothing of how it is solved.
     "certificate": {"checks", "kernels", "utility", "problem"},
     "reference": {"checks", "kernels", "utility", "problem", "certificate"},
@@ -33,7 +44,7 @@ ALLOWED = {
     "frames": {*CORE, "progress"},
     "__main__": {*CORE, "frames", "progress"},
     "report": {*CORE, "certificate"},
-    "__init__": {*CORE, "certificate", "report"},
+    "__init__": {*CORE, "certificate", "report", "whole"},
 }
 INPUTS = {
     *("benefit", "cost", "cap", "floor", "baseline", "groups", "budget", "within", "weight"),

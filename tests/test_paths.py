@@ -148,12 +148,11 @@ def test_more_money_takes_nothing_from_a_group(kind, within):
         slack = 1e-12 * path.budget[1:, None]
         assert (np.diff(path.group_budget, axis=0) >= -slack).all()
         assert (np.diff(path.group_utility, axis=0) >= -slack).all()
-        if alpha < np.inf:
-            assert (np.diff(path.price) <= 1e-12 * path.price[:-1]).all()
-            # W(Q) lies below its tangents, and the chord between the prices at its ends.
-            rise = np.diff(path.welfare) / np.diff(path.budget)
-            assert (rise <= path.price[:-1] * (1 + 1e-9)).all()
-            assert (rise >= path.price[1:] * (1 - 1e-9) - 1e-12).all()
+        assert (np.diff(path.price) <= 1e-12 * path.price[:-1]).all()
+        # W is concave: its rise is between the prices at both ends.
+        rise = np.diff(path.welfare) / np.diff(path.budget)
+        assert (rise <= path.price[:-1] * (1 + 1e-9) + 1e-12).all()
+        assert (rise >= path.price[1:] * (1 - 1e-9) - 1e-12).all()
 
 
 # --- one row ----------------------------------------------------------------------------------

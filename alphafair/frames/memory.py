@@ -85,7 +85,7 @@ class Table(NamedTuple):
         group_cap: Any,
     ) -> Problem:
         """The array problem; what only people can be blamed for is refused by their names."""
-        bounds = {
+        bounds: dict[str, Any] = {
             name: self.fill(_floats(rows, hidden), elsewhere)
             for name, hidden, elsewhere in (("floor", FLOOR, 0.0), ("cap", CAP, 0.0))
             if getattr(columns, name) is not None

@@ -1,0 +1,429 @@
+"""Whole doses from fractional ones: a plan with a proven gap, or a fair lottery.
+
+An optimum is fractional.  That is harmless for money and grams, and of no use for seats, vouchers
+and operations.  Let ``unit`` be a whole dose (the cap, unless said otherwise): what is left of an
+optimal dose above a multiple of it is the part ``f`` of a whole dose, which costs ``h = c · unit``.
+
+**A lottery** gives each part with probability f, so that its mean is the optimum.  In each group
+the parts are put in a row, the dearest first, and one number u between 0 and 1 is drawn.  With
+F_j = f_1 + … + f_j, part j is given if a whole number lies in (F_{j−1} + u, F_j + u]: *systematic
+sampling*.
+
+*Proof that the group's money is kept within one item.*  Of the first j parts, as many are given as
+there are whole numbers in (u, F_j + u], which is F_j + D_j with |D_j| < 1.  Summing by parts, the
+money given is Σ_j h_j f_j + Σ_j D_j (h_j − h_{j+1}), where h falls to 0 after the last one; and the
+second sum is smaller than Σ_j (h_j − h_{j+1}) = h_1.  So the draw costs at most its dearest part
+more than the optimum, or less.  ∎
+
+**A plan.**  With u = 0 the D_j are never positive, and the draw costs no more than the optimum.
+From there, and from the doses rounded down, the money that is left goes to the units that add
+most welfare for it, then single units change hands as long as that helps.  How far the better one
+of the two can be from the best whole plan is proven, not guessed: the best whole plan cannot beat
+the fractional optimum, and how far a plan is from that is what `alphafair.optimality_gap` bounds.
+
+References:
+    Madow and Madow, "On the theory of systematic sampling", Annals of Mathematical Statistics 15,
+    1944.  Gandhi, Khuller, Parthasarathy and Srinivasan, "Dependent rounding and its applications
+    to approximation algorithms", Journal of the ACM 53, 2006.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from .checks import Floats, Integers, broadcast_table, refuse_first
+from .kernels import group_sum
+from .utility import equivalent_utility, welfare
+
+if TYPE_CHECKING:
+    from .allocation import Allocation
+    from .problem import Problem
+
+WHOLE = 1e-9  # a dose this near to a multiple of its unit, in units, is whole
+SLACK = 1e-12  # a sum of costs may pass the budget by its rounding
+STEEPEST = 200.0  # an aversion of ∞, where gains are compared
+MOST_SWAPS = 300  # items; up to here single units are exchanged
+
+
+@dataclass(frozen=True, eq=False)
+class WholePlan:
+    """Whole doses, and what is known of them.
+
+    Attributes:
+        dose: (N, T) multiples of the unit; with a floor in between, the floor itself.
+        allocation: the fractional optimum that they come from.
+    """
+
+    dose: Floats
+    allocation: Allocation
+
+    @cached_property
+    def money_left(self) -> float:
+        """Q − Σ c d; negative where a lottery costs more than its mean."""
+        problem = self.allocation.problem
+        return float(problem.budget - (problem.cost * self.dose).sum())
+
+    @cached_property
+    def group_budget(self) -> Floats:
+        """(K,) the money of each group."""
+        groups = self.allocation.problem.groups
+        money = (self.allocation.problem.cost * self.dose).sum(axis=1)
+        return group_sum(money, groups.code, groups.size.size)
+
+    @cached_property
+    def group_utility(self) -> Floats:
+        """(K,) U."""
+        return _group_utility(self.allocation.problem, _person_utility(self))
+
+    @cached_property
+    def welfare(self) -> float:
+        """W = Σ w φ_α(U); −∞ where α ≥ 1 and a group has nothing."""
+        return welfare(self.group_utility, self.allocation.alpha, self.allocation.problem.weight)
+
+    @property
+    def gap(self) -> float:
+        """Upper bound on W − W(d) for the W of any plan, whole or not; ∞ if W(d) = −∞."""
+        return float(self._bound.gap)
+
+    @property
+    def relative_gap(self) -> float:
+        """Upper bound on the part of the budget that is wasted, in [0, 1]."""
+        return float(self._bound.relative_gap)
+
+    @cached_property
+    def _bound(self) -> Any:
+        from .certificate import optimality_gap
+
+        return optimality_gap(self.dose, self.allocation.problem, self.allocation.alpha)
+
+    def __repr__(self) -> str:
+        return f"WholePlan(money_left={self.money_left:.6g}, gap={self.gap:.3g})"
+
+
+def _person_utility(plan: WholePlan) -> Floats:
+    problem = plan.allocation.problem
+    have = 0.0 if problem.baseline is None else problem.baseline
+    return np.asarray((problem.benefit * plan.dose).sum(axis=1) + have)
+
+
+def _group_utility(problem: Problem, person: Floats) -> Floats:
+    """(K,) means, or equally-distributed equivalents, of the utilities of persons (N,)."""
+    code, size = problem.groups.code, problem.groups.size
+    if problem.within == 0:
+        return group_sum(person, code, size.size) / size
+    order = np.argsort(code, kind="stable")
+    parts = np.split(np.maximum(person[order], 0.0), np.cumsum(size)[:-1])
+    return np.array([equivalent_utility(part, problem.within) for part in parts])
+
+
+# --- parts of whole doses ---------------------------------------------------------------------
+class Parts:
+    """The doses of an optimum as whole ones and parts of whole ones.
+
+    Attributes:
+        low: (N, T) doses without the parts.
+        group: (M,) the group of each part, ascending; inside a group the dearest part first.
+        part: (M,) f, between 0 and 1.
+        person: (M,) i.
+        changes: pairs (M,), (M,) of t and of what is added to d_it if the part is given.
+    """
+
+    def __init__(self, allocation: Allocation, unit: Floats) -> None:
+        self.problem = problem = allocation.problem
+        if problem.ladder is None:
+            low, person, part, changes = _parts_of_items(allocation, unit)
+        else:
+            low, person, part, changes = _parts_of_steps(allocation)
+        cost = sum(amount * problem.cost[person, t] for t, amount in changes)
+        group = problem.groups.code[person]
+        order = np.lexsort((-cost, group))
+        self.low, self.person, self.part = low, person[order], part[order]
+        self.changes = [(t[order], amount[order]) for t, amount in changes]
+        self.group = group[order]
+
+    def drawn(self, start: Floats) -> Floats:
+        """(N, T) doses with the parts that are given where each group begins at u = start (K,)."""
+        dose = self.low.copy()
+        given = self._given(start)
+        person = self.person[given]
+        for treatment, amount in self.changes:
+            np.add.at(dose, (person, treatment[given]), amount[given])
+        return np.asarray(dose if self.problem.cap is None else np.minimum(dose, self.problem.cap))
+
+    def _given(self, start: Floats) -> NDArray[np.bool_]:
+        """(M,) whether a whole number lies between the sums before and after each part."""
+        total = np.concatenate([[0.0], np.cumsum(self.part)])
+        first = np.searchsorted(self.group, np.arange(start.size))
+        moved = (start - total[first])[self.group]
+        return np.asarray(np.floor(total[1:] + moved) > np.floor(total[:-1] + moved))
+
+
+def _parts_of_items(allocation: Allocation, unit: Floats) -> Any:
+    """Each item on its own: multiples of the unit, within floor and cap."""
+    problem, dose = allocation.problem, allocation.dose
+    low = unit * np.floor(dose / unit + WHOLE)
+    low = low if problem.floor is None else np.maximum(low, problem.floor)
+    high = low + unit if problem.cap is None else np.minimum(low + unit, problem.cap)
+    room = high - low
+    part = np.divide(dose - low, room, out=np.zeros(dose.shape), where=room > 0)
+    person, treatment = np.nonzero(part > WHOLE)
+    amount = room[person, treatment]
+    return low, person, part[person, treatment], [(treatment, amount)]
+
+
+def _parts_of_steps(allocation: Allocation) -> Any:
+    """Exclusive offers: the next treatment instead of the present one."""
+    steps = allocation.problem.ladder
+    assert steps is not None
+    reached = steps.reached(allocation.in_steps.dose)
+    whole = (reached >= 1 - WHOLE).astype(float)
+    span = steps.left * steps.cap
+    low = span * steps.parts(whole)
+    low = low if steps.floor is None else low + steps.floor
+    person, place = np.nonzero((reached > WHOLE) & (whole == 0))
+    to, before = steps.level[person, place], steps.level[person, place - 1]
+    gone = np.where(place > 0, -span[person, before], 0.0)
+    changes = [(to, span[person, to]), (np.maximum(before, 0), gone)]
+    return low, person, reached[person, place], changes
+
+
+def units(problem: Problem, unit: ArrayLike | None) -> Floats:
+    """(N, T) whole doses.
+
+    Raises:
+        ValueError: no unit and no caps, a unit ≤ 0, or a unit with exclusive offers.
+    """
+    if unit is None:
+        cap = problem.cap
+        if cap is None or cap.max() == np.inf:
+            where = "not given" if cap is None else "infinite for some items"
+            raise ValueError(
+                f"unit is not given, and cap is {where}: say how large a whole dose is, by unit "
+                f"or by finite caps"
+            )
+        return np.where(cap > 0, cap, 1.0)
+    if problem.exclusive:
+        raise ValueError(
+            "unit is given, and offers are exclusive: a whole offer is the cap, leave unit out"
+        )
+    table = broadcast_table("unit", unit, problem.shape)
+    given = np.asarray(unit, float)
+    refuse_first("unit", given, np.isfinite(given) & (given > 0), "finite and > 0")
+    return table
+
+
+def lottery(
+    allocation: Allocation, seed: int | np.random.Generator | None, unit: ArrayLike | None
+) -> WholePlan:
+    """`Allocation.lottery`."""
+    rng = np.random.default_rng(seed)
+    parts = Parts(allocation, units(allocation.problem, unit))
+    return WholePlan(parts.drawn(rng.random(allocation.group_share.size)), allocation)
+
+
+# --- a plan -----------------------------------------------------------------------------------
+def whole(allocation: Allocation, unit: ArrayLike | None) -> WholePlan:
+    """`Allocation.whole`."""
+    table = units(allocation.problem, unit)
+    parts = Parts(allocation, table)
+    search = _Search(allocation, table)
+    plans = [
+        WholePlan(search.better(start), allocation)
+        for start in (parts.low, parts.drawn(np.zeros(allocation.group_share.size)))
+    ]
+    return max(plans, key=search.worth)
+
+
+class _Search:
+    """From doses within the budget to better ones, a unit at a time."""
+
+    def __init__(self, allocation: Allocation, unit: Floats) -> None:
+        self.allocation, self.problem, self.unit = allocation, allocation.problem, unit
+        problem = self.problem
+        self.code, self.size = problem.groups.code, problem.groups.size
+        floor = np.zeros(problem.shape) if problem.floor is None else problem.floor
+        self.least = unit * np.ceil(floor / unit - WHOLE)
+        most = np.full(problem.shape, np.inf) if problem.cap is None else problem.cap
+        self.most = unit * np.floor(most / unit + WHOLE)
+        self.have = np.zeros(problem.shape[0]) if problem.baseline is None else problem.baseline
+        self._refuse()
+
+    def _refuse(self) -> None:
+        problem = self.problem
+        over = self.least > self.most
+        if problem.exclusive:
+            over = over | ((self.least > 0).sum(axis=1, keepdims=True) > 1) & (self.least > 0)
+        if over.any():
+            i, t = np.unravel_index(int(np.argmax(over)), over.shape)
+            raise ValueError(
+                f"floor[{i}, {t}] leaves no whole dose: there is no multiple of "
+                f"{self.unit[i, t]:g} between it and what the person can have; lower the floor"
+            )
+        needed = float((problem.cost * self.least).sum())
+        if needed > problem.budget * (1 + SLACK):
+            raise ValueError(
+                f"floor costs {needed:g} in whole doses, more than the budget of "
+                f"{problem.budget:g}: raise the budget or lower the floors"
+            )
+
+    def better(self, start: Floats) -> Floats:
+        """Doses that keep all bounds, from these."""
+        dose = np.clip(self.unit * np.floor(start / self.unit + WHOLE), self.least, self.most)
+        if self._spends_too_much(dose):
+            dose = self.least.copy()
+        dose = self._filled(dose)
+        if dose.size <= MOST_SWAPS:
+            dose = self._exchanged(dose)
+        self._refuse_short_groups(dose)
+        return dose
+
+    def worth(self, plan: WholePlan) -> tuple[float, ...]:
+        """What is compared: the welfare, and where it is −∞ or a minimum what the others have."""
+        alpha, utility = self.allocation.alpha, np.sort(plan.group_utility)
+        return (plan.welfare, *(utility if alpha >= 1 else ()), plan.money_left)
+
+    # --- money ---
+    def _money(self, dose: Floats) -> Floats:
+        """(K,) what the groups spend."""
+        money = (self.problem.cost * dose).sum(axis=1)
+        return np.asarray(group_sum(money, self.code, self.size.size))
+
+    def _room(self, dose: Floats) -> tuple[float, Floats]:
+        """Money left, in all and for each group (K,) below its group_cap."""
+        money, cap = self._money(dose), self.problem.group_cap
+        left = self.problem.budget * (1 + SLACK) - float(money.sum())
+        return left, np.full(money.size, np.inf) if cap is None else cap * (1 + SLACK) - money
+
+    def _spends_too_much(self, dose: Floats) -> bool:
+        left, of_group = self._room(dose)
+        return left < 0 or bool((of_group < 0).any())
+
+    def _short(self, dose: Floats) -> NDArray[np.bool_]:
+        """(K,) groups that have less than their group_floor."""
+        floor = self.problem.group_floor
+        none = np.zeros(self.size.size, bool)
+        return none if floor is None else self._money(dose) < floor * (1 - SLACK)
+
+    def _refuse_short_groups(self, dose: Floats) -> None:
+        short = self._short(dose)
+        if short.any():
+            k = int(np.argmax(short))
+            assert self.problem.group_floor is not None
+            raise ValueError(
+                f"group_floor[{k}] (group {self.problem.groups.label[k]!s}) is "
+                f"{self.problem.group_floor[k]:g}, and the whole plan found spends "
+                f"{self._money(dose)[k]:g} there: lower the floor or take a smaller unit"
+            )
+
+    # --- one more unit --------------------------------------------------------------------------
+    def _moves(self, dose: Floats) -> tuple[Floats, Floats]:
+        """(N, T) utility and cost of one more unit, or of another offer; −∞ where impossible."""
+        problem = self.problem
+        if problem.exclusive:
+            gain = problem.benefit * self.most
+            cost = problem.cost * self.most
+            gain = gain - (problem.benefit * dose).sum(axis=1, keepdims=True)
+            cost = cost - (problem.cost * dose).sum(axis=1, keepdims=True)
+            fixed = (self.least > 0).any(axis=1, keepdims=True) | (self.most == 0)
+            return np.where(fixed, -np.inf, gain), cost
+        possible = dose + self.unit <= self.most * (1 + SLACK)
+        gain, cost = problem.benefit * self.unit, problem.cost * self.unit
+        return np.where(possible, gain, -np.inf), cost
+
+    def _density(self, dose: Floats, gain: Floats, cost: Floats) -> tuple[Floats, Floats]:
+        """(N, T) who comes first, and the logarithm of the welfare for money of a move.
+
+        Groups below their floors come first, then whoever keeps W at −∞.
+        """
+        problem, code = self.problem, self.code
+        alpha, within = (min(a, STEEPEST) for a in (self.allocation.alpha, problem.within))
+        person = (problem.benefit * dose).sum(axis=1) + self.have
+        group = _group_utility(problem, person)
+        useful = gain > 0
+        half = np.where(useful, gain, 1.0) / 2
+        size = self.size[code][:, None]
+        with np.errstate(divide="ignore", invalid="ignore"):
+            of_group = np.log(np.maximum(group[code][:, None], 0.0) + half / size)
+            of_person = np.log(np.maximum(person[:, None], 0.0) + half)
+            log_price = np.log(np.maximum(cost, 1e-300))
+        worth = np.log(problem.weight / self.size)[code][:, None] - alpha * of_group
+        if within > 0:
+            worth = worth + within * (of_group - of_person)
+        density = worth + np.log(2 * half) - log_price
+        first = 2.0 * self._short(dose)[code][:, None] + np.zeros(gain.shape)
+        if alpha >= 1 or within >= 1:
+            nothing = (group <= 0)[code] if within < 1 else person <= 0
+            first = first + nothing[:, None]
+        return np.where(useful, first, -np.inf), density
+
+    def _filled(self, dose: Floats) -> Floats:
+        """Units are bought while money is left, at first by half of it at a time."""
+        dose = dose.copy()
+        rows = np.arange(dose.shape[0])
+        while True:
+            left, of_group = self._room(dose)
+            gain, cost = self._moves(dose)
+            fits = (gain > 0) & (cost <= np.minimum(left, of_group[self.code])[:, None])
+            if not fits.any():
+                return dose
+            first, density = self._density(dose, np.where(fits, gain, -np.inf), cost)
+            best = np.lexsort((density, first), axis=1)[:, -1]
+            people = np.flatnonzero(fits[rows, best])
+            best = best[people]
+            order = np.lexsort((-density[people, best], -first[people, best]))
+            people, best = people[order], best[order]
+            price = np.maximum(cost[people, best], 0.0)
+            take = np.cumsum(price) <= left / 2
+            take &= self._sums_by_group(price, people) <= of_group[self.code[people]] / 2
+            take[0] = True
+            self._buy(dose, people[take], best[take])
+
+    def _sums_by_group(self, price: Floats, people: Integers) -> Floats:
+        """Running sums of prices inside each group, in this order."""
+        if self.problem.group_cap is None:
+            return np.zeros(price.size)
+        order = np.argsort(self.code[people], kind="stable")
+        total = np.cumsum(price[order])
+        code = self.code[people][order]
+        first = np.searchsorted(code, np.arange(self.size.size))
+        before = np.append(0.0, total)[first]
+        sums = np.empty(price.size)
+        sums[order] = total - before[code]
+        return sums
+
+    def _buy(self, dose: Floats, people: Integers, treatment: Integers) -> None:
+        if self.problem.exclusive:
+            dose[people] = 0.0
+            dose[people, treatment] = self.most[people, treatment]
+        else:
+            dose[people, treatment] += self.unit[people, treatment]
+
+    # --- exchanges ------------------------------------------------------------------------------
+    def _exchanged(self, dose: Floats) -> Floats:
+        """Give up one unit, and buy others for its money, as long as that is better."""
+        best, worth = dose, self.worth(WholePlan(dose, self.allocation))
+        improves = True
+        while improves:
+            improves = False
+            for i, t in np.argwhere(best > self.least):
+                trial = best.copy()
+                step = trial[i, t] if self.problem.exclusive else self.unit[i, t]
+                trial[i, t] = max(trial[i, t] - step, self.least[i, t])
+                trial = self._filled_without(trial, i, t)
+                found = self.worth(WholePlan(trial, self.allocation))
+                if found > worth and not self._short(trial).any():
+                    best, worth, improves = trial, found, True
+        return best
+
+    def _filled_without(self, dose: Floats, i: int, t: int) -> Floats:
+        """`_filled`, where this item has no more than it has now."""
+        most = self.most[i, t]
+        self.most[i, t] = dose[i, t]
+        filled = self._filled(dose)
+        self.most[i, t] = most
+        return self._filled(filled)
