@@ -219,4 +219,4 @@ def _checked(problem: Problem, budgets: ArrayLike) -> Floats:
     needed = f"at least what the floors take, {least:g}" if least > 0 else "≥ 0"
     cure = "raise it or lower the floors" if least > 0 else "leave it out"
     refuse_first("budgets", budget, enough, needed, cure)
-    return np.maximum(budget, least)
+    return budget
