@@ -280,7 +280,7 @@ class _Search:
         if dose.size <= MOST_SWAPS:
             dose = self._exchanged(dose)
         self._refuse_short_groups(dose)
-        return dose
+        return dose + 0.0  # no −0
 
     def worth(self, plan: WholePlan) -> tuple[float, ...]:
         """What is compared: the welfare, and where it is −∞ or a minimum what the others have."""

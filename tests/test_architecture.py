@@ -39,7 +39,8 @@ ALLOWED = {
     # The judges see the inputs of a problem, and nothing of how it is solved.
     "certificate": {"checks", "kernels", "utility", "problem"},
     "reference": {"checks", "kernels", "utility", "problem", "certificate"},
-    "layer": set(CORE),
+    "layer": {*CORE, "layer_bounds"},
+    "layer_bounds": set(CORE),
     "plots": set(CORE),
     "frames": {*CORE, "progress"},
     "__main__": {*CORE, "frames", "progress"},

@@ -228,6 +228,64 @@ def test_exact_enumeration(kind, beta):
             assert not contains(passive[state], Fraction(high))
 
 
+NEAR_ONE = [1e-6, 1e-9, 1e-12, 2.0**-53]
+
+
+@pytest.mark.parametrize("short", NEAR_ONE)
+@pytest.mark.parametrize("still", [0, 20, 40])
+@pytest.mark.parametrize("end", ["passive", "active"])
+def test_discounts_near_one(short, still, end):
+    """Exactly, also where an arm moves with probability 2⁻²⁰ or 2⁻⁴⁰ only while it is left alone.
+
+    Rounding of 1/(1 − β) sums once cost eight digits at β = 1 − 1e−9, and arms that hardly move
+    had infinite indices.
+    """
+    near, rng = 1 - short, np.random.default_rng(still)
+    for trial in range(12):
+        P0, P1, R0, R1 = random_arm(rng, 2 + trial % 3, "positive" if trial % 2 else "dense")
+        slow = P0 if end == "passive" else P1
+        for i, row in enumerate(slow):
+            row[:] = [(i == j) + (p - (i == j)) / 2**still for j, p in enumerate(row)]
+        arm = as_arm((P0, P1, R0, R1))
+        indexable, *_, passive, _ = enumerate_exactly((P0, P1, R0, R1), Fraction(near))
+        if not indexable:
+            if not still:  # beside rewards of 2⁴⁰ a violation of the order of 1 is none
+                with pytest.raises(NotIndexableError):
+                    whittle_index(arm, discount=near)
+            continue
+        expected = np.array([float(state[0][0]) for state in passive])
+        index = whittle_index(arm, discount=near)
+        np.testing.assert_allclose(index, expected, 0, TINY * max(1, np.abs(expected).max()))
+
+
+def test_near_one_two_passive_classes_are_refused_where_no_digit_is_left():
+    """The active policy joins what the passive one keeps apart: at 1 − 1e−4 that does no harm."""
+    rng = np.random.default_rng(3)
+    P0, P1 = np.zeros((4, 4)), rng.dirichlet(np.ones(4), 4)
+    P0[:2, :2] = P0[2:, 2:] = rng.dirichlet(np.ones(2), 2)
+    arm = Arm(P0, P1, [0.0, 0.1, 0.2, 0.3], [1.0, 0.4, 0.5, 0.9])
+    assert index_residual(arm, whittle_index(arm, discount=1 - 1e-4), discount=1 - 1e-4) < 1e-9
+    with pytest.raises(MultichainError, match=r"discount 0.9999999999999 is so near 1"):
+        whittle_index(arm, discount=1 - 1e-13)
+
+
+def test_rows_off_by_a_printed_digit_are_not_amplified():
+    """At β = .999999 rows that sum to 1 + 1e−7 once changed the index of 1 to 1.0253."""
+    P0, P1 = [[0.5, 0.5], [0.25, 0.75]], [[1, 0], [0.5, 0.5]]
+    printed = Arm(np.multiply(P0, [[1 + 9e-8], [1 - 9e-8]]), np.multiply(P1, 1 - 9e-8), 0.5, [2, 1])
+    exact, beta = Arm(P0, P1, 0.5, [2, 1]), 0.999999
+    index = whittle_index(exact, discount=beta)
+    np.testing.assert_allclose(whittle_index(printed, discount=beta), index, 0, 1e-14)
+    assert indexability(printed, discount=beta) == indexability(exact, discount=beta)
+    assert index_residual(printed, index, discount=beta) < 1e-14
+    np.testing.assert_allclose(
+        gittins_index(np.multiply(P0, 1 + 9e-8), [2, 1], discount=beta),
+        gittins_index(P0, [2, 1], discount=beta),
+        0,
+        1e-14,
+    )
+
+
 def test_the_random_arms_are_of_every_kind():
     """Otherwise the test above would prove little."""
     rng = np.random.default_rng(0)

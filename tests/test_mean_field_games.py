@@ -491,3 +491,62 @@ def test_kinds():
         exploitability(two(), [[1, 0], [1, 0]])
     with pytest.raises(TypeError, match="game must be a ContinuousGame"):
         euler(roads(), 10)
+
+
+def _arrays(written):
+    """The game of the tests below; ``written`` says how its costs are written."""
+    move = np.array([[[0.8, 0.2], [0.3, 0.7]], [[0.5, 0.5], [0.1, 0.9]]])
+    base = np.array([[1.0, 2.0], [3.0, 0.5]])
+    costs = {
+        "lists": lambda m: [[base[i, a] * (1 + m[i]) for a in range(2)] for i in range(2)],
+        "one m at a time": lambda m: base * (1 + m[:, None]),
+        "adds over all m": lambda m: base * (m.sum() + m[:, None]),
+        "in a branch": lambda m: base * (1 + m[:, None]) if m[0] > 0 else base,
+        "many m, along the last axis": lambda m: np.moveaxis(
+            (base.T * (1 + np.moveaxis(m, 0, -1)[..., None, :])), (-1, -2), (0, 1)
+        ),
+    }[written]
+    return lambda horizon: DiscreteGame(
+        "AB", "xy", lambda m: move, costs, [0.6, 0.4], horizon=horizon
+    )
+
+
+WRITTEN = ["one m at a time", "adds over all m", "in a branch", "many m, along the last axis"]
+
+
+@pytest.mark.parametrize("written", WRITTEN)
+@pytest.mark.parametrize("horizon", [1, 2, 3, 4, 5])
+def test_functions_that_know_one_m(written, horizon):
+    """With as many steps as states or actions a table for each m looks like one for all of them."""
+    half, game, listed = (
+        Policy(0, np.full((2, 2), 0.5)),
+        _arrays(written)(horizon),
+        _arrays("lists")(horizon),
+    )
+    expected = exploitability(listed, half)
+    assert exploitability(game, half) == pytest.approx(expected, abs=ROUNDING)
+    both = (values(each, half, [0, horizon]) for each in (game, listed))
+    for got, right in zip(*both, strict=True):
+        assert np.allclose(got, right, rtol=0, atol=ROUNDING)
+    if written != "adds over all m":  # the path looks at m whose sum is not 1
+        found, known = equilibrium(game), equilibrium(listed)
+        assert found.exploitability == pytest.approx(known.exploitability, abs=EXPLOITABLE)
+        assert np.allclose(found.policy.probabilities, known.policy.probabilities, atol=1e-6)
+
+
+def test_strategies_that_know_one_m():
+    game = repeated_prisoners_dilemma(0.9)
+    expected = n_player_costs(game, grim, 4)
+
+    def alone(m):
+        seen = float(m[1] > 0)
+        return np.array([[1 - seen, seen], [1, 0]])
+
+    assert n_player_costs(game, alone, 4) == pytest.approx(expected, abs=ROUNDING)
+
+
+def test_ready_models_are_asked_for_many_m_at_once():
+    """One at a time would be right, but slow."""
+    game = susceptible_infected(5)
+    exploitability(game, uniform(game))
+    assert game._together == {"transitions": True, "costs": True}

@@ -176,3 +176,63 @@ def test_whole_numbers():
         whole("runs", 4, 1, 3)
     with pytest.raises(TypeError, match="runs must be a number, not str"):
         whole("runs", "3", 1)
+
+
+HIDDEN = np.ma.array([0.4, 0.6], mask=[False, True])
+COLUMN = np.ma.array([[1.0, 0.0], [0.0, 1.0]], mask=[[False, False], [True, False]])
+
+
+def _masked_arguments():
+    """(name of the argument, call) for arguments of every wing."""
+    from alphafair.models import bandits, meanfield, selection, strategic
+    from alphafair.models.bandits import counts, policies
+    from alphafair.models.meanfield import games
+
+    half, cost = np.full((2, 2), 0.5), strategic.monomial(2)
+    arm = bandits.Arm(half, half, 0, 1)
+
+    def game(initial):
+        return games.DiscreteGame(
+            "AB", "xy", lambda m: [[[1, 0], [0, 1]]] * 2, lambda m: half, initial, 1
+        )
+
+    def heterogeneous(**given):
+        return meanfield.Heterogeneous([(0, 1)], lambda z: z[..., 0], objects=2, **given)
+
+    return [
+        ("score", lambda: selection.select(HIDDEN, [0, 1], policy=selection.group_oblivious)),
+        ("noise_variance", lambda: selection.select([1, 2], [0, 1], HIDDEN)),
+        ("rates", lambda: selection.quotas(HIDDEN, [5, 5], 3)),
+        ("size", lambda: selection.quotas([0.5, 0.5], HIDDEN, 3)),
+        ("fraction", lambda: selection.Population(HIDDEN)),
+        ("noise", lambda: selection.Population([0.4, 0.6], noise=HIDDEN)),
+        ("attributes", lambda: strategic.equilibrium(HIDDEN, cost)),
+        ("weight", lambda: strategic.equilibrium([1, 2], cost, weight=HIDDEN)),
+        ("mass", lambda: strategic.population_equilibrium([1, 2], HIDDEN, cost, 3)),
+        ("start", lambda: strategic.best_response([1, 2], cost, start=HIDDEN)),
+        ("vector", lambda: strategic.direction(HIDDEN)),
+        ("P0", lambda: bandits.Arm(COLUMN, half, 0, 1)),
+        ("R1", lambda: bandits.Arm(half, half, 0, HIDDEN)),
+        ("P", lambda: bandits.gittins_index(COLUMN, [1, 2], discount=0.5)),
+        ("index", lambda: bandits.index_residual(arm, HIDDEN, discount=0.5)),
+        ("initial", lambda: counts.initial_counts(HIDDEN, 2, 10)),
+        ("priority", lambda: policies.PriorityPolicy(HIDDEN, 0.5)),
+        ("initial", lambda: bandits.finite_horizon_relaxation(arm, HIDDEN, 0.5, 2)),
+        ("fraction", lambda: bandits.finite_horizon_relaxation(arm, [0.5, 0.5], HIDDEN, 2)),
+        ("jumps", lambda: meanfield.Population(COLUMN, lambda x: [x[0], x[1]])),
+        ("start", lambda: meanfield.Population(half, lambda x: [x[0], x[1]], start=HIDDEN)),
+        ("initial", lambda: meanfield.mean_field(meanfield.sis(2, 1), HIDDEN, [1])),
+        ("times", lambda: meanfield.mean_field(meanfield.sis(2, 1), [0.5, 0.5], HIDDEN)),
+        ("start", lambda: heterogeneous(start=COLUMN)),
+        ("speeds", lambda: meanfield.heterogeneous_supermarket(HIDDEN, 0.5)),
+        ("popularity", lambda: meanfield.random_cache(HIDDEN, [1])),
+        ("initial", lambda: game(HIDDEN)),
+        ("probabilities", lambda: games.Policy(0, COLUMN)),
+    ]
+
+
+@pytest.mark.parametrize(("name", "call"), _masked_arguments())
+def test_masks_are_refused(name, call):
+    """What is under a mask is no value; it used to be computed with."""
+    with pytest.raises(ValueError, match=f"^{name} has masked entries: fill them or drop"):
+        call()

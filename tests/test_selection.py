@@ -739,3 +739,40 @@ def test_with_three_groups_more_gamma_may_find_less_quality():
     quality = [gamma_rule(baseline, gamma).utility for gamma in (0, 0.36, 0.5, 1)]
     assert quality[0] < quality[2] < quality[1] < quality[3]
     assert quality[1] - quality[2] > 0.1
+
+
+@pytest.mark.parametrize(
+    ("rates", "size", "total", "message"),
+    [
+        ([np.nan, 0.1], [5, 5], 3, r"rates\[0\] is nan: must be between 0 and 1"),
+        ([0.1, 1.1], [5, 5], 3, r"rates\[1\] is 1.1: must be between 0 and 1"),
+        ([0.1, 0.1], [5, -5], 0, r"size\[1\] is -5.0: must be a whole number ≥ 0"),
+        ([0.1, 0.1], [5, 5.5], 3, r"size\[1\] is 5.5: must be a whole number ≥ 0"),
+        ([0.1, 0.1], [5, 5], 2.5, r"total is 2.5: must be a whole number ≥ 0"),
+        ([0.1, 0.1], [5, 5, 5], 3, r"rates has shape \(2,\) and size \(3,\): must be \(K,\)"),
+    ],
+)
+def test_quotas_of_what_is_no_share(rates, size, total, message):
+    """NaN once became −9.2e18 places."""
+    with pytest.raises(ValueError, match=message):
+        quotas(rates, size, total)
+
+
+@pytest.mark.parametrize("policy", [bayes_optimal, group_oblivious])
+@pytest.mark.parametrize("budget", [0.1, 0.3, 0.7])
+@pytest.mark.parametrize("mean", [1000.0, -1e6, 1e12])
+@pytest.mark.parametrize("spread", [1e-4, 1e-10, [1e-10, 3e-10, 2e-10]])
+def test_spreads_that_are_tiny_beside_the_mean(policy, budget, mean, spread):
+    """A common mean changes no rates; a threshold near 1000 is no finer than 1e−13.
+
+    One group of spread 1e−10 once had the rate ½ at every budget.
+    """
+    around = {"spread": spread, "noise": [5e-10, 1e-10, 0.0]}
+    parts = [0.2, 0.5, 0.3]
+    moved, still = (policy(Population(parts, mu, **around), budget) for mu in (mean, 0.0))
+    assert np.dot(parts, moved.rates) == pytest.approx(budget, rel=1e-9)
+    assert np.allclose(moved.rates, still.rates, rtol=0, atol=1e-9)
+    fair = [gamma_rule(selection, 0.8).rates for selection in (moved, still)]
+    assert np.allclose(*fair, rtol=0, atol=1e-6)
+    alone = policy(Population([1.0], mean, 1e-10, noise=5.0), budget)
+    assert alone.rates == pytest.approx([budget], rel=1e-12)

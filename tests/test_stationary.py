@@ -593,3 +593,19 @@ ARM = examples.cycle_example(1)
 def test_errors(call, message):
     with pytest.raises(ValueError, match=message):
         call()
+
+
+@pytest.mark.parametrize("short", [1e-7, 1e-8, 1e-9, 1e-10, 1e-12, 1e-14, 1e-15])
+@pytest.mark.parametrize("nearly", ["all", "none"])
+def test_fractions_next_to_none_and_all(short, nearly, monkeypatch):
+    """The solver takes 1e−7 for 0: the dual of its answer was unbounded, and the value off."""
+    rng, a = np.random.default_rng(1), 1 - short if nearly == "all" else short
+    for trial in range(20):
+        size = 2 + trial % 5
+        arm = Arm(*rng.dirichlet(np.full(size, 0.3), (2, size)), *rng.random((2, size)))
+        by_index = stationary_relaxation(arm, a)
+        with monkeypatch.context() as patch:
+            patch.setattr(relaxation, "_by_index", lambda *_: None)
+            by_program = stationary_relaxation(arm, a)
+        assert by_program.value == pytest.approx(by_index.value, abs=1e-12)
+        assert by_program.multiplier == pytest.approx(by_index.multiplier, abs=1e-6)

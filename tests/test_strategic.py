@@ -4,6 +4,7 @@ import re
 from itertools import product
 
 import cvxpy as cp
+import mpmath
 import numpy as np
 import pytest
 from hypothesis import given
@@ -551,3 +552,58 @@ def test_a_cost_whose_slope_jumps_is_refused_not_guessed():
     )
     with pytest.raises(RuntimeError, match="the slope of the cost jumps"):
         equilibrium(np.ones(5), kinked)
+
+
+@pytest.mark.parametrize("seed", [186, 446, 1607, 2398, 2730])
+def test_designs_of_rows_of_eight_orders(seed):
+    """So many were idle once that V was singular, and a trace of −9.5e21 was taken for proven."""
+    rng = np.random.default_rng(seed)
+    n, d = rng.integers(4, 20), rng.integers(2, 4)
+    x = rng.normal(size=(n, d)) * 10 ** rng.uniform(-4, 4, size=(n, 1))
+    design = optimal_design(x)
+    with mpmath.workdps(60):
+        rows = mpmath.matrix(x.tolist())
+        M = sum(
+            (
+                mpmath.mpf(float(w)) * (rows[i, :].T * rows[i, :])
+                for i, w in enumerate(design.weight)
+            ),
+            mpmath.zeros(d),
+        )
+        V = mpmath.inverse(M)
+        worth = [(rows[i, :] * V * V * rows[i, :].T)[0] for i in range(int(n))]
+        trace_of, best = sum(V[j, j] for j in range(int(d))), max(worth)
+    assert design.criterion == pytest.approx(float(trace_of), rel=1e-9)
+    assert float(best / trace_of) - 1 == pytest.approx(design.certificate, abs=1e-9)
+    assert design.certificate < 1e-8
+
+
+@pytest.mark.parametrize("weight", [1e-200, 1e-30, 1e18, 1e30, 1e200])
+def test_units_of_a_linear_cost_and_a_direction(weight):
+    """λ is proportional to 1/√w; for weights of 1e18 the solver once found nothing."""
+    x, toward = np.random.default_rng(0).normal(size=(6, 2)), direction([1.0, 0.0])
+    unit = equilibrium(x, linear(), toward)
+    found = equilibrium(x, linear(), toward, weight=weight)
+    assert np.allclose(found.precision * np.sqrt(weight), unit.precision, rtol=1e-9, atol=1e-12)
+    assert found.residual < 1e-8
+    assert found.effort_cost == pytest.approx(unit.effort_cost * np.sqrt(weight), rel=1e-9)
+
+
+@pytest.mark.parametrize("scale", [1e-300, 1e-200, 1e-100, 1e100, 1e200, 1e300])
+@pytest.mark.parametrize("scalarisation", [trace, log_det, direction([1.0, 2.0])])
+@pytest.mark.parametrize("p", [1.0, 2.0, 5.0])
+@pytest.mark.parametrize("weight", [1e-200, 1.0, 1e200])
+@pytest.mark.filterwarnings("error")
+def test_what_leaves_the_doubles_is_refused(scale, scalarisation, p, weight):
+    """A number that is not finite is no answer; numpy's warnings are none either."""
+    x = np.random.default_rng(0).normal(size=(6, 2)) * scale
+    message = ""
+    try:
+        found = equilibrium(x, monomial(p), scalarisation, weight=weight)
+    except RuntimeError as error:
+        message = str(error)
+    if message:
+        assert re.search("too large for a double|no equilibrium to working precision", message)
+        return
+    for name, value in vars(found).items():
+        assert np.isfinite(value).all(), name

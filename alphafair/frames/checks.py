@@ -9,7 +9,7 @@ import narwhals as nw
 import numpy as np
 
 from ..checks import number
-from ..problem import LARGEST_RATIO
+from ..value import LARGEST_RATIO
 from . import engine
 from .engine import (
     BASELINE,

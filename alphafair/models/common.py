@@ -1,6 +1,7 @@
 """One dialect for all models: what a simulation returns, how a root is found, what is imported.
 
 - `Simulation`: the mean over independent runs, with its error, whatever was simulated.
+- `ReadOnly`: arrays that stay read-only in copies.
 - `bisect`: where a condition begins to hold, for one number; `bisect_each` for many at once.
 - `whole`: a whole number in its range, or a clear error.
 - `watched`, `counted`: progress bars, for work of more than a few seconds.
@@ -18,8 +19,19 @@ from ..bisection import bisect
 from ..checks import Floats, number
 from ..progress import counted, watched
 
-__all__ = ["Simulation", "bisect", "bisect_each", "counted", "scipy", "watched", "whole"]
+__all__ = [
+    "SPARSE",
+    "ReadOnly",
+    "Simulation",
+    "bisect",
+    "bisect_each",
+    "counted",
+    "scipy",
+    "watched",
+    "whole",
+]
 
+SPARSE = ("data", "indices", "indptr")  # the arrays of a sparse matrix by rows
 CONFIDENCE = 0.95  # of intervals
 Result = TypeVar("Result", float, Floats)
 
@@ -68,6 +80,27 @@ class Simulation(NamedTuple, Generic[Result]):
         )
         reach = float(quantile) * self.standard_error
         return self.mean - reach, self.mean + reach
+
+
+class ReadOnly:
+    """Arrays that are not to be written to stay so in a copy and when pickled, which numpy forgets.
+
+    For frozen dataclasses; sparse matrices are as read-only as their three arrays.
+
+    Example:
+        >>> import copy
+        >>> from alphafair.models.bandits import Arm
+        >>> copy.deepcopy(Arm([[1]], [[1]], 0, 1)).R1.flags.writeable
+        False
+    """
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        """The fields as they were, their arrays read-only."""
+        self.__dict__.update(state)
+        for value in state.values():
+            for array in (value, *(getattr(value, part, None) for part in SPARSE)):
+                if isinstance(array, np.ndarray):
+                    array.flags.writeable = False
 
 
 def bisect_each(enough: Callable[[Floats], Any], shape: tuple[int, ...]) -> Floats:

@@ -13,6 +13,7 @@ leads from one kind to another, so the share of each kind stays what it was at t
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -20,16 +21,18 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
-from ...checks import Floats, number, refuse_first
-from ..common import scipy
-from .sparse import as_dense, block_diagonal, is_sparse
+from ...checks import Floats, number, reals, refuse_first
+from ..common import SPARSE, ReadOnly, scipy
+from .sparse import as_dense, block_diagonal, is_sparse, stochastic
 
 _DISCOUNTED = "in (0, 1); without a discount the order in which rested arms begin does not matter"
 ROUNDING = 1e-7  # rows of probabilities printed with eight digits sum to 1 within this
+PRINTED = 1e-6  # and those with seven, or many of them: divided by their sums on request
+FIELDS = ("P0", "P1", "R0", "R1")
 
 
 @dataclass(frozen=True, init=False, eq=False, repr=False)
-class Arm:
+class Arm(ReadOnly):
     """Transitions and rewards of one arm, validated once.
 
     Args:
@@ -37,12 +40,15 @@ class Arm:
         P1: (S, S) transition matrix when active.
         R0: (S,) or scalar reward of a passive step, finite.
         R1: (S,) or scalar reward of an active step, finite.
+        rescale: divide the rows of P0 and P1, which may sum to 1 ± 1e−6, by their sums.
 
     Attributes:
         P0, P1: float arrays, or ``scipy.sparse.csr_array`` where they were sparse.
         R0, R1: (S,) float arrays.
 
-    The matrices are kept as they were given: rows that sum to 1 ± 1e−7 are not rescaled.
+    The matrices are kept as they were given: rows that sum to 1 ± 1e−7 are not rescaled here, but
+    by whatever computes with them.  With ``rescale`` rows that sum to 1 ± 1e−6 are divided by their
+    sums.
 
     Raises:
         ValueError: not square, sizes that differ, entries that are negative, NaN or infinite, rows
@@ -66,8 +72,10 @@ class Arm:
     R0: Floats
     R1: Floats
 
-    def __init__(self, P0: Any, P1: Any, R0: ArrayLike, R1: ArrayLike) -> None:
-        passive, active = transitions("P0", P0), transitions("P1", P1)
+    def __init__(
+        self, P0: Any, P1: Any, R0: ArrayLike, R1: ArrayLike, *, rescale: bool = False
+    ) -> None:
+        passive, active = (transitions(f"P{a}", P, rescale) for a, P in enumerate((P0, P1)))
         size = passive.shape[0]
         if active.shape != passive.shape:
             raise ValueError(
@@ -114,6 +122,40 @@ class Arm:
         paid = [np.concatenate([getattr(arm, R) for arm in arms]) for R in ("R0", "R1")]
         return cls(P0, P1, *paid)
 
+    @classmethod
+    def from_json(cls, text: str, *, rescale: bool = False) -> Arm:
+        """The arm that `to_json` wrote, or one written by hand.
+
+        Args:
+            text: an object with "P0", "P1" (lists of rows, or objects with "data", "indices" and
+                "indptr" of a csr_array), "R0" and "R1" (lists or numbers); other keys are ignored.
+            rescale: as in `Arm`.
+
+        Raises:
+            ValueError: no JSON, a key that is missing, numbers that make no arm.
+
+        Example:
+            >>> Arm.from_json('{"P0": [[1]], "P1": [[1]], "R0": 0, "R1": 2}').R1.tolist()
+            [2.0]
+        """
+        try:
+            given = json.loads(text)
+        except ValueError as error:
+            raise ValueError(f"text is no JSON: {error}") from error
+        missing = [k for k in FIELDS if not isinstance(given, dict) or k not in given]
+        if missing:
+            raise ValueError(f'text has no "{missing[0]}": must be an object with {FIELDS}')
+        return cls(*(_from_plain(name, given[name]) for name in FIELDS), rescale=rescale)
+
+    def to_json(self) -> str:
+        """The arm as text, from which `from_json` makes the same arm, bit for bit.
+
+        Example:
+            >>> Arm([[1]], [[1]], 0, 0.1).to_json()
+            '{"P0": [[1.0]], "P1": [[1.0]], "R0": [0.0], "R1": [0.1]}'
+        """
+        return json.dumps({name: _to_plain(getattr(self, name)) for name in FIELDS})
+
     @property
     def n_states(self) -> int:
         """S, the number of states."""
@@ -127,8 +169,13 @@ class Arm:
         return f"Arm(S={self.n_states})"
 
 
-def transitions(name: str, value: Any) -> Any:
-    """A stochastic matrix, checked: a float array, read-only, or csr_array."""
+def transitions(name: str, value: Any, rescale: bool = False) -> Any:
+    """A stochastic matrix, checked and on request rescaled: a float array, read-only, or csr_array.
+
+    Example:
+        >>> transitions("P", [[0.5, 0.4999995], [0, 1]], rescale=True)[0].round(9).tolist()
+        [0.50000025, 0.49999975]
+    """
     matrix: Any
     if is_sparse(value):
         matrix = scipy().sparse.csr_array(value, dtype=float, copy=True)
@@ -144,15 +191,15 @@ def transitions(name: str, value: Any) -> Any:
             f"{name}[{i}, {j}] is {matrix[i, j]}: must be a probability, finite and ≥ 0"
         )
     total = np.asarray(matrix.sum(axis=1))
-    wrong = np.flatnonzero(~(np.abs(total - 1) <= ROUNDING))
+    wrong = np.flatnonzero(~(np.abs(total - 1) <= (PRINTED if rescale else ROUNDING)))
     if wrong.size:
         raise ValueError(
             f"{name}: row {wrong[0]} sums to {total[wrong[0]]:.9g}: every row must sum to 1; "
             f"divide the row by its sum"
         )
-    for array in (
-        (matrix.data, matrix.indices, matrix.indptr) if matrix is not entries else (entries,)
-    ):
+    if rescale:
+        matrix = stochastic(matrix)
+    for array in (matrix.data, matrix.indices, matrix.indptr) if is_sparse(matrix) else (matrix,):
         array.flags.writeable = False
     return matrix
 
@@ -178,10 +225,30 @@ def discount_factor(discount: Any, *, average: bool = True) -> float:
 
 def _real(name: str, value: Any) -> Floats:
     """A float copy of real numbers."""
-    array = np.asarray(value)
-    if array.dtype.kind not in "biuf":
-        raise TypeError(f"{name} must hold real numbers, not {array.dtype}")
-    return np.array(array, dtype=float)
+    return np.array(reals(name, value))
+
+
+def _to_plain(array: Any) -> Any:
+    """Lists, or for a sparse matrix its three lists."""
+    if is_sparse(array):
+        return {part: getattr(array, part).tolist() for part in SPARSE}
+    return array.tolist()
+
+
+def _from_plain(name: str, value: Any) -> Any:
+    """What `_to_plain` made lists of."""
+    if not isinstance(value, dict):
+        return value
+    if set(value) != set(SPARSE):
+        raise ValueError(f"{name} has the keys {sorted(value)}: must be rows, or have {SPARSE}")
+    size = len(value["indptr"]) - 1
+    parts = tuple(value[part] for part in SPARSE)
+    try:
+        matrix = scipy("a sparse matrix").sparse.csr_array(parts, shape=(size, size))
+        matrix.check_format(full_check=True)  # an index beyond the matrix would read other memory
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"{name} is no sparse matrix: {error}") from error
+    return matrix
 
 
 def _first(matrix: Any, bad: Any) -> Any:

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
-from ...checks import Floats, Integers, refuse_first
+from ...checks import Floats, Integers, reals, refuse_first
 from .arms import Arm
 from .chains import components
 from .sparse import as_dense, stochastic
@@ -56,7 +56,7 @@ def initial_counts(initial: ArrayLike, n_states: int, n_arms: int) -> Integers:
         >>> initial_counts([0.5, 0.25, 0.25], 3, 8)
         array([4, 2, 2])
     """
-    m = np.asarray(initial, dtype=float)
+    m = reals("initial", initial)
     if m.shape != (n_states,):
         raise ValueError(f"initial has shape {m.shape}: must be ({n_states},), one for each state")
     refuse_first("initial", m, (m >= 0) & np.isfinite(m), "the part of the arms, ≥ 0")

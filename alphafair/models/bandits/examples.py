@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike
 
-from ...checks import Floats, Integers, number, refuse_first
+from ...checks import Floats, Integers, number, reals, refuse_first
 from ..common import whole
 from .arms import Arm
 from .sparse import matrix_of
@@ -205,7 +205,7 @@ def task_scheduling(hazard: ArrayLike) -> Arm:
         >>> task_scheduling([0.5, 0.25]).P1.tolist()
         [[0.0, 0.5, 0.5], [0.0, 0.75, 0.25], [0.0, 0.0, 1.0]]
     """
-    chance = np.array(hazard, dtype=float)
+    chance = np.array(reals("hazard", hazard))
     if chance.ndim != 1 or chance.size == 0:
         raise ValueError(f"hazard has shape {chance.shape}: must be (n,), one for each state")
     refuse_first("hazard", chance, (chance >= 0) & (chance <= 1), "a probability in [0, 1]")

@@ -19,7 +19,7 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import ArrayLike
 
-from ...checks import Floats, Integers, number
+from ...checks import Floats, Integers, number, reals
 from .arms import Arm
 from .counts import COUNT
 from .indices import whittle_index
@@ -52,7 +52,7 @@ class PriorityPolicy:
     fraction: float
 
     def __post_init__(self) -> None:
-        priority = np.array(self.priority, dtype=float)
+        priority = np.array(reals("priority", self.priority))
         if priority.ndim != 1 or np.isnan(priority).any():
             raise ValueError(
                 f"priority has shape {priority.shape} and {np.isnan(priority).sum()} NaN: must be "

@@ -19,7 +19,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from ...checks import Floats, Integers, refuse_first
+from ...checks import Floats, Integers, reals, refuse_first
 from ...groups import Groups
 from ..common import Simulation, watched, whole
 from .population import (
@@ -133,13 +133,21 @@ def quotas(rates: ArrayLike, size: ArrayLike, total: int) -> Integers:
         (K,) integers.
 
     Raises:
-        ValueError: more places than candidates, or rates that are all 0 where there are candidates.
+        ValueError: rates that are NaN or not in [0, 1], sizes that are no counts, more places than
+            candidates, or rates that are all 0 where there are candidates.
 
     Example:
         >>> quotas([0.3, 0.1], size=[41, 59], total=20)
         array([14,  6])
     """
-    x, n = np.asarray(rates, float), np.asarray(size)
+    x, n = reals("rates", rates), reals("size", size)
+    if x.ndim != 1 or x.shape != n.shape:
+        raise ValueError(f"rates has shape {x.shape} and size {n.shape}: must be (K,), both")
+    part = (x >= 0) & (x <= 1 + COUNT)
+    refuse_first("rates", x, part, "between 0 and 1", "they are parts of each group")
+    whole_numbers = (n >= 0) & np.isfinite(n) & (n == np.rint(n))
+    refuse_first("size", n, whole_numbers, "a whole number ≥ 0", "it is a count of candidates")
+    n, total = n.astype(np.intp), whole("total", total, 0)
     wanted = x * n
     if not 0 <= total <= n.sum():
         raise ValueError(f"total is {total}: must be between 0 and {n.sum()}, the candidates")
@@ -149,11 +157,11 @@ def quotas(rates: ArrayLike, size: ArrayLike, total: int) -> Integers:
     room, missing = n - share, total - share.sum()
     share = share + (room * (missing / room.sum()) if missing > 0 and room.sum() > 0 else 0.0)
     share = np.minimum(share, n)
-    whole: Integers = np.floor(share * (1 + COUNT)).astype(np.intp)
-    remainder = np.where(whole < n, share - whole, -np.inf)
-    first = np.argsort(-remainder, kind="stable")[: total - int(whole.sum())]
-    whole[first] += 1
-    return whole
+    count: Integers = np.floor(share * (1 + COUNT)).astype(np.intp)
+    remainder = np.where(count < n, share - count, -np.inf)
+    first = np.argsort(-remainder, kind="stable")[: total - int(count.sum())]
+    count[first] += 1
+    return count
 
 
 def exam_scores(candidates: int = 1000, seed: int = 0) -> Candidates:
@@ -405,9 +413,7 @@ def _total(budget: float, n: int) -> int:
 
 def _numbers(name: str, value: Any, size: int) -> Floats:
     """(n,) finite floats."""
-    array = np.asarray(value)
-    if array.dtype.kind not in "biuf":
-        raise TypeError(f"{name} must hold real numbers, not {array.dtype}")
+    array = reals(name, value)
     if array.shape != (size,):
         raise ValueError(f"{name} has shape {array.shape}: must be ({size},), that of group")
     refuse_first(name, array, np.isfinite(array), "finite", "drop that row or impute it")

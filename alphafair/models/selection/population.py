@@ -28,8 +28,8 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike
 
-from ...checks import Floats, number, refuse_first
-from ..common import bisect, scipy
+from ...checks import Floats, number, reals, refuse_first
+from ..common import ReadOnly, bisect, scipy
 
 SUM_TO_ONE = 1e-9  # fractions typed with nine decimals pass; they are then divided by their sum
 LARGEST = 1e200  # of a mean or a standard deviation: products and squares stay in range
@@ -37,7 +37,7 @@ FAR = 40.0  # standard deviations: Φ(−40) is 0 in double precision
 
 
 @dataclass(frozen=True, init=False, eq=False, repr=False)
-class Population:
+class Population(ReadOnly):
     """Groups of candidates: how many, how good, how well measured.  Checked once.
 
     Args:
@@ -419,8 +419,22 @@ def _common_threshold(
 
     At the least of the thresholds at which one group alone would be selected at rate α every rate
     is ≥ α, at the largest every rate is ≤ α.  Between two neighbouring doubles the rates are
-    interpolated: where s is tiny beside c, no double t meets the budget.
+    interpolated.  Where s is tiny beside c, no double t meets the budget: there t is measured from
+    the c of the group that it is nearest to.
     """
+    c, s = belief
+    x, scores, t = _threshold_from_zero(p, belief, alpha, low, high)
+    near = int(np.argmin(np.abs(c - t) / s))
+    if np.abs(c[near]) > FAR * s[near]:
+        moved = Belief(c - c[near], s)
+        x, scores, t = _threshold_from_zero(p, moved, alpha, low, high)
+        t += float(c[near])
+    return x, scores, t
+
+
+def _threshold_from_zero(
+    p: Floats, belief: Belief, alpha: float, low: float, high: float
+) -> tuple[Floats, Floats, float]:
     c, s = belief
     ndtr, ndtri = scipy().special.ndtr, scipy().special.ndtri
 
@@ -447,7 +461,10 @@ def _common_threshold(
 # u' = c + s Φ⁻¹(1 − x): what those at the top gain as it rises, and those at the bottom lose.
 # Above M = α it is sought where it changes sign.  u'(1) = −∞ keeps M below 1.
 def _best_in_band(p: Floats, belief: Belief, alpha: float, gamma: float) -> Floats:
-    (c, s), ndtri = belief, scipy().special.ndtri
+    ndtri, (c, s) = scipy().special.ndtri, belief
+    t = _common_threshold(p, belief, alpha)[2]
+    belief = Belief(c - c[np.argmin(np.abs(c - t) / s)], s)  # a common shift changes no rates
+    c = belief.mean
 
     def falls(top: float) -> bool:
         tau = _common_threshold(p, belief, alpha, gamma * top, top)[2]
@@ -471,9 +488,7 @@ def _budget(budget: float) -> float:
 
 def _vector(name: str, value: ArrayLike, size: int | None) -> Floats:
     """(K,) finite floats, a copy; a scalar stands for all groups."""
-    array = np.asarray(value)
-    if array.dtype.kind not in "biuf":
-        raise TypeError(f"{name} must hold real numbers, not {array.dtype}")
+    array = reals(name, value)
     if size is not None and array.ndim == 0:
         array = np.full(size, array)
     if array.ndim != 1 or array.size == 0 or (size is not None and array.size != size):

@@ -5,14 +5,14 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import ArrayLike
 
-from ...checks import Floats, refuse_first
+from ...checks import Floats, reals, refuse_first
 from .costs import SMALLEST
 from .game import UNSEEN
 
 
 def as_attributes(name: str, attributes: ArrayLike) -> Floats:
     """(n, d) finite attributes that span R^d; (n,) is a column."""
-    x = np.asarray(attributes, float)
+    x = reals(name, attributes)
     x = x[:, None] if x.ndim == 1 else x
     if x.ndim != 2 or 0 in x.shape:
         raise ValueError(f"{name} has shape {x.shape}: must be (n, d), or (n,) for d = 1")
@@ -36,7 +36,7 @@ def as_attributes(name: str, attributes: ArrayLike) -> Floats:
 
 def as_positive(name: str, value: ArrayLike | None, n: int) -> Floats:
     """(n,) positive numbers; 1 where None."""
-    array = np.asarray(1.0 if value is None else value, float)
+    array = reals(name, 1.0 if value is None else value)
     if array.shape not in ((), (1,), (n,)):
         raise ValueError(f"{name} has shape {array.shape}: must be ({n},), one for each row, or ()")
     row = np.atleast_1d(array)

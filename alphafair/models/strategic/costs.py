@@ -118,21 +118,34 @@ def monomial(p: float) -> Cost:
     p = number("p", p, "finite and ≥ 1 (convex)", lambda v: 1 <= v < np.inf)
     if p == 1:
         return linear()
-    return Cost(
-        value=lambda x: x**p,
-        slope=lambda x: p * x ** (p - 1),
-        curvature=lambda x: p * (p - 1) * x ** (p - 2),
-        inverse_slope=lambda s: (s / p) ** (1 / (p - 1)),
-        degree=p,
-    )
+    power = _Power(p)
+    return Cost(power.value, power.slope, power.curvature, power.inverse_slope, degree=p)
 
 
 def linear() -> Cost:
     """c(λ) = λ: the equilibrium is an optimal design."""
-    return Cost(
-        value=np.copy,
-        slope=np.ones_like,
-        curvature=np.zeros_like,
-        inverse_slope=lambda s: np.where(s <= 1, 0.0, np.inf),
-        degree=1.0,
-    )
+    return Cost(np.copy, np.ones_like, np.zeros_like, _least_of_linear, degree=1.0)
+
+
+@dataclass(frozen=True)
+class _Power:
+    """λ^p, p > 1; its methods can be pickled, as functions inside a function cannot."""
+
+    p: float
+
+    def value(self, x: Floats) -> Any:
+        return x**self.p
+
+    def slope(self, x: Floats) -> Any:
+        return self.p * x ** (self.p - 1)
+
+    def curvature(self, x: Floats) -> Any:
+        return self.p * (self.p - 1) * x ** (self.p - 2)
+
+    def inverse_slope(self, worth: Floats) -> Any:
+        return (worth / self.p) ** (1 / (self.p - 1))
+
+
+def _least_of_linear(worth: Floats) -> Any:
+    """The least λ ≥ 0 with 1 ≥ worth."""
+    return np.where(worth <= 1, 0.0, np.inf)

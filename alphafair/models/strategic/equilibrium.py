@@ -71,7 +71,8 @@ def equilibrium(
 
     Raises:
         ValueError: values out of range, shapes that do not fit, attributes that do not span R^d.
-        RuntimeError: neither the residual nor the gap reaches 1e−8 (data at the edge of doubles).
+        RuntimeError: neither the residual nor the gap reaches 1e−8, or V is too large for doubles
+            (data at their edge).
 
     Example:
         Ten agents with x = 1 and c = λ²: V = 2^{1/3} 10^{−1/3}.
@@ -148,18 +149,26 @@ def solve(
 ) -> Equilibrium:
     """Minimise Σ w c + society · F, as the game with weights w/society."""
     game = game_of(x, mass, cost, scalarisation, weight / society)
-    precision, place, residual, gap, steps = settle(game)
-    effort = game.effort(precision)
-    half = np.linalg.solve(game.root, place.covariance)
-    return Equilibrium(
-        precision=precision,
-        covariance=np.linalg.solve(game.root, half.T),
-        estimation_cost=place.estimation,
-        effort_cost=effort * society,
-        agents=float(mass.sum()),
-        potential=(effort + place.estimation) * society,
-        marginal=place.marginal,
-        residual=residual,
-        gap=max(gap, 0.0) * society,
-        iterations=steps,
-    )
+    with np.errstate(all="ignore"):  # what leaves the doubles is refused below
+        precision, place, residual, gap, steps = settle(game)
+        effort = game.effort(precision)
+        half = np.linalg.solve(game.root, place.covariance)
+        found = Equilibrium(
+            precision=precision,
+            covariance=np.linalg.solve(game.root, half.T),
+            estimation_cost=place.estimation,
+            effort_cost=effort * society,
+            agents=float(mass.sum()),
+            potential=(effort + place.estimation) * society,
+            marginal=place.marginal,
+            residual=residual,
+            gap=max(gap, 0.0) * society,
+            iterations=steps,
+        )
+    for name, value in (vars(found) | {"total_cost": found.total_cost}).items():
+        if not np.isfinite(value).all():
+            raise RuntimeError(
+                f"{name} of the equilibrium is too large for a double: divide attributes (or "
+                f"weights) by a power of ten"
+            )
+    return found

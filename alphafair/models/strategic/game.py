@@ -9,7 +9,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike
 
-from ...checks import Floats
+from ...checks import Floats, reals
 from .costs import SMALLEST, Cost
 
 ROUNDING = 2.0**-48
@@ -43,7 +43,7 @@ def direction(vector: ArrayLike) -> Scalarisation:
     There are then other Nash equilibria, too (nobody profits from measuring a new direction alone);
     `equilibrium` is the one that minimises the potential.
     """
-    v = np.asarray(vector, float)
+    v = reals("vector", vector)
     if v.ndim != 1 or not np.isfinite(v).all() or not v.any():
         raise ValueError(f"vector is {vector!r}: must be (d,), finite and not 0")
     return Scalarisation("direction", v[:, None])
@@ -120,7 +120,7 @@ class Game:
     def gap(self, precision: Floats, place: Place) -> float:
         """Φ(λ) minus the dual value at U, shrunk by θ to where c* is finite."""
         worth = place.marginal / self.weight
-        theta2 = min(1.0, self.cost.most_slope / float(worth.max()))
+        theta2 = min(1.0, self.cost.most_slope / max(float(worth.max()), SMALLEST))
         worth = np.minimum(theta2 * worth, self.cost.most_slope)
         reply = self.cost.response(worth)
         conjugate = worth * reply - np.asarray(self.cost.value(reply), float)

@@ -8,7 +8,7 @@ import numpy as np
 
 from ...checks import Floats
 from ..common import bisect, scipy
-from .costs import LARGEST
+from .costs import LARGEST, SMALLEST
 from .game import Game, Place
 
 CENTRED = 1e-12  # the barrier ends here, relative to what an average agent spends
@@ -17,6 +17,7 @@ NEAR = 10.0  # |w c' − g − μ/λ| λ relative to μ, below which the next μ
 STEPS = 200  # about 20 are needed
 PROXIMAL = 1e-9  # keeps Newton's matrix regular where the cost is straight
 ACCEPTED = 1e-8  # relative gap or residual above which an answer is refused
+EDGE = "span too many orders of magnitude"
 
 
 class Solution(NamedTuple):
@@ -35,16 +36,34 @@ def settle(game: Game) -> Solution:
     Raises:
         RuntimeError: neither is one.
     """
+    try:
+        return _settled(game)
+    except np.linalg.LinAlgError as error:  # of infinite numbers
+        raise RuntimeError(
+            f"no equilibrium to working precision ({error}): attributes or weights {EDGE}; rescale "
+            f"them"
+        ) from error
+
+
+def _settled(game: Game) -> Solution:
     if game.partial and game.cost.degree == 1:
         vertex = elfving(game)
-        if vertex.residual <= ACCEPTED:
+        if vertex is not None and vertex.residual <= ACCEPTED:
             return vertex
     inside, slack, shadow, steps = interior(game)
     residual, polished, place, more = polish(game, inside, slack, shadow)
     found = Solution(polished, place, residual, game.gap(polished, place), steps + more)
-    if residual <= ACCEPTED or max(found.gap / game.effort(polished), place.unmet) <= ACCEPTED:
+    if residual <= ACCEPTED or max(_relative(game, found), place.unmet) <= ACCEPTED:
         return found
     return _unpolished(game, inside, steps)
+
+
+def _relative(game: Game, found: Solution) -> float:
+    """The gap over what is spent.  Rounding makes a gap negative, but not by much.
+
+    Where too few agents are active V is rounding alone, and so is F(V), of any sign.
+    """
+    return abs(found.gap) / max(game.effort(found.precision), SMALLEST)
 
 
 def _unpolished(game: Game, precision: Floats, steps: int) -> Solution:
@@ -52,33 +71,39 @@ def _unpolished(game: Game, precision: Floats, steps: int) -> Solution:
     place = game.at(precision)
     residual = float(np.abs(game.excess(precision, place.marginal)).max())
     found = Solution(precision, place, residual, game.gap(precision, place), steps)
-    if not found.gap <= ACCEPTED * game.effort(precision):
+    if not _relative(game, found) <= ACCEPTED:
         raise RuntimeError(
             f"no equilibrium to working precision (relative residual {residual:.1e}, gap "
-            f"{found.gap:.1e}): attributes or weights span too many orders of magnitude, or "
-            f"the slope of the cost jumps; rescale them or smooth the cost"
+            f"{found.gap:.1e}): attributes or weights {EDGE}, or the slope of the cost jumps; "
+            f"rescale them or smooth the cost"
         )
     return found
 
 
-def elfving(game: Game) -> Solution:
+def elfving(game: Game) -> Solution | None:
     """Linear cost and F = vᵀVv: a linear program, min Σ √w_i |β_i| with Σ β_i x_i = v.
 
     vᵀM⁻v = min Σ β_i²/λ_i, and the best λ for given β is |β|/√w.  Solved for √w_i β_i.  The
     optimal information is often singular, which an interior point can only approach; a vertex is
     exact, and the dual solution is U.  (G. Elfving, "Optimum allocation in linear regression
-    theory", 1952.)
+    theory", 1952.)  None where the solver finds no vertex.
     """
     assert game.target is not None
-    price, unit = game.mass * np.sqrt(game.weight), float(np.linalg.norm(game.target))
-    x, v = game.points / np.sqrt(game.weight)[:, None], game.target[:, 0] / unit
+    least, unit = float(np.sqrt(game.weight.min())), float(np.linalg.norm(game.target))
+    dear = np.sqrt(game.weight) / least  # the solver's tolerances are for numbers of order 1
+    x, v = game.points / dear[:, None], game.target[:, 0] / unit
     options = dict.fromkeys(("primal_feasibility_tolerance", "dual_feasibility_tolerance"), 1e-10)
     both = np.concatenate([x.T, -x.T], axis=1)
+    if not (np.isfinite(x).all() and np.isfinite(v).all()):
+        return None
     plan = scipy("a linear cost with a direction").optimize.linprog(
         np.ones(2 * len(x)), A_eq=both, b_eq=v, method="highs", options=options
     )
-    precision = np.abs(plan.x[: len(x)] - plan.x[len(x) :]) * unit / price / np.sqrt(game.weight)
-    place = game.at(precision, plan.eqlin.marginals[:, None])
+    if plan.x is None:
+        return None
+    paid = np.abs(plan.x[: len(x)] - plan.x[len(x) :]) * unit
+    precision = paid / least / dear / dear / game.mass
+    place = game.at(precision, least * plan.eqlin.marginals[:, None])
     excess = np.abs(game.excess(precision, place.marginal))
     residual = max(float(excess.max()), place.unmet)
     return Solution(precision, place, residual, game.gap(precision, place), int(plan.nit))

@@ -19,9 +19,16 @@ the W and rows stored so far.  At the end of the block one matrix product brings
 nearly all of the work is done at the speed of a matrix product.  Without the test of indexability
 the rows of passive states are dropped too: 2/3 S³ operations instead of S³.
 
-**Average reward** (β = 1).  The unknowns are the gain and the relative values h with h_0 = 0:
-column 0 of A becomes ones, column 0 of Δ zeros.  The pivot 1 + X_ss is the ratio of two
-determinants and is zero if and only if the next policy is multichain.
+**One equation less** (every β).  Rows of P1 and P0 have the same sum, so Δ 1 = 0, and A 1 =
+(1 − β) 1: each row x of X satisfies x · 1 = 0.  Near β = 1 rounding would break this by as much as
+1/(1 − β) roundings, so it takes the place of one of the equations: column 0 of A becomes ones,
+column 0 of Δ zeros.  The unknowns are then (1 − β) V_0 and the differences V_i − V_0, which stay
+finite; at β = 1, average reward, they are the gain and the relative values.  There the pivot
+1 + X_ss, the ratio of two determinants, is zero if and only if the next policy is multichain.
+
+**Either end.**  With passive and active exchanged the order is reversed, and the pivots become
+their inverses.  Policies that are nearly multichain, such as those of arms that hardly move while
+passive, have small pivots, 1 − β, and each loses digits; from the other end they are large.
 
 **Ties.**  States with z = 0 become passive together.  Which first?  The one with the largest pivot:
 in between, policies may be multichain although the one after the tie is not.
@@ -62,6 +69,7 @@ class Outcome:
         strict: no passive state is indifferent again at a larger λ.
         state: where it stopped, if SINGULAR or BROKEN.
         penalty: the λ at which it stopped; a λ at which that state is active again, if BROKEN.
+        pivot: the smallest there was; a pivot of 1e−6 loses six digits.
     """
 
     index: Floats
@@ -70,6 +78,7 @@ class Outcome:
     strict: bool
     state: int
     penalty: float
+    pivot: float
 
 
 @dataclass
@@ -121,7 +130,7 @@ def eliminate(
         diagonal=column.diagonal().copy(),
         passive=np.zeros(size, bool),
     )
-    facts = np.array([least, 1.0, 1.0, -1.0, np.nan])  # μ, strong, strict, state, penalty
+    facts = np.array([least, 1.0, 1.0, -1.0, np.nan, np.inf])  # as `panel` has them
     block = size if size <= 2 * BLOCK else BLOCK
     W, Y = np.empty((block, size)), np.empty((block, size))
     status = RUNNING
@@ -139,8 +148,8 @@ def eliminate(
         advance(done)
         if status == RUNNING:
             stage = _next_stage(stage, gone, w[:done], y[:done], rows=test)
-    strong, strict = bool(facts[1]), bool(facts[2])
-    return Outcome(index, status, strong, strict, state=int(facts[3]), penalty=float(facts[4]))
+    strong, strict, (penalty, pivot) = bool(facts[1]), bool(facts[2]), facts[4:].tolist()
+    return Outcome(index, status, strong, strict, int(facts[3]), penalty, pivot)
 
 
 def _next_stage(stage: _Stage, gone: Any, w: Floats, y: Floats, *, rows: bool) -> _Stage:

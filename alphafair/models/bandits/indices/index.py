@@ -33,16 +33,20 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike
 
-from ....checks import Floats
+from ....checks import Floats, reals
 from ...common import counted, scipy
 from ..arms import Arm, discount_factor, rewards, transitions
 from ..chains import closed_classes
-from ..sparse import as_dense, is_sparse
+from ..sparse import as_dense, is_sparse, stochastic
 from .elimination import Outcome, eliminate
-from .panel import BROKEN, SINGULAR
+from .panel import BROKEN, INFINITE, SINGULAR
 
 LARGE = 2000  # states from which on there is a progress bar
+POOR = 1e-4  # a pivot below this loses four digits: from the other end it may be better
+LEAST = 1e-10  # a pivot that leaves about six digits
+LOSS = 1e-6  # the same of X
 IN_PLACE = 500  # states from which on it pays to load scipy, whose solver needs no copies
+LOST = (SINGULAR, INFINITE)  # how an elimination ends that has no answer; < 1 there is always one
 
 
 class NotIndexableError(ValueError):
@@ -96,12 +100,14 @@ def whittle_index(arm: Arm, *, discount: float, check_indexability: bool = True)
 
     Returns:
         (S,) indices in units of reward; +inf for a state in which no penalty makes passive optimal
-        (average reward only).  Accurate to about 1e−13 of the largest reward for small arms.
+        (average reward only).  Accurate to about 1e−13 of the largest reward or index for small
+        arms, at every discount; where some policies on the way nearly have several closed classes,
+        digits are lost, and an answer of fewer than about six is refused.
 
     Raises:
         NotIndexableError: the arm is not indexable; the message says where.
-        MultichainError: average reward, and a policy that is met on the way has several closed
-            classes.
+        MultichainError: average reward or a discount very near 1, and a policy that is met on the
+            way has several closed classes.
         MemoryError: the matrices cannot fit.
 
     Example:
@@ -188,7 +194,7 @@ def index_residual(
         True
     """
     beta = discount_factor(discount)
-    values = np.asarray(index, dtype=float)
+    values = reals("index", index)
     if values.shape != (arm.n_states,) or np.isnan(values).any():
         raise ValueError(
             f"index has shape {values.shape} and {np.isnan(values).sum()} NaN: must be "
@@ -216,7 +222,7 @@ def advantage(arm: Arm, active: ArrayLike, penalty: float, discount: float) -> F
 
         V = (I − βP^π)⁻¹ (R^π − λπ),      b = R1 − R0 − λ + β (P1 − P0) V.
 
-    For average reward V holds the gain in place 0 and the relative values elsewhere.
+    Solved for (1 − β) V_0, at β = 1 the gain, and for the relative values V_i − V_0.
 
     Example:
         >>> arm = Arm.rested([[0, 1], [0, 1]], [0, 1])
@@ -225,37 +231,55 @@ def advantage(arm: Arm, active: ArrayLike, penalty: float, discount: float) -> F
     """
     beta = discount_factor(discount)
     pi = np.asarray(active, dtype=bool)
-    passive, chosen = arm.dense()
-    matrix = np.eye(arm.n_states) - beta * np.where(pi[:, None], chosen, passive)
-    delta = beta * (chosen - passive)
-    if beta == 1:
-        matrix[:, 0], delta[:, 0] = 1.0, 0.0
+    followed, other = (stochastic(P) for P in arm.dense())
+    followed, other = np.where(pi[:, None], other, followed), np.where(pi[:, None], followed, other)
+    matrix, delta = (table.T for table in _equations(followed, other, beta))
     value = np.linalg.solve(matrix, np.where(pi, arm.R1 - penalty, arm.R0))
-    result: Floats = arm.R1 - arm.R0 - penalty + delta @ value
+    result: Floats = arm.R1 - arm.R0 - penalty + np.where(pi, 1.0, -1.0) * (delta @ value)
     return result
 
 
 def _outcome(arm: Arm, beta: float, *, test: bool) -> tuple[Outcome, float]:
-    """The elimination from the end that is cheaper, and the sign of its indices.
+    """The elimination from the end that is cheaper, or else more exact; the sign of its indices.
 
     With passive and active exchanged the index changes its sign.  An arm that stands still when
     passive is eliminated from that end.
     """
     _refuse_memory(arm.n_states)
-    if beta < 1 and _stands_still(arm.P0):
-        column, sign = _resting_x(arm.P1, beta), -1.0
-        z = arm.R0 - arm.R1 + arm.R0 @ column
-    else:
-        column, sign = _active_x(arm, beta), 1.0
-        z = arm.R1 - arm.R0 + arm.R1 @ column
-    outcome = _finish(column, z, np.maximum(np.abs(arm.R0), np.abs(arm.R1)), test=test)
-    if outcome.status == SINGULAR:
+    still = beta < 1 and _stands_still(arm.P0)
+    first, second = (_from_passive, _from_active) if still else (_from_active, _from_passive)
+    best, sign = first(arm, beta, test)
+    if beta < 1 and (best.pivot < POOR or best.status in LOST):  # at β = 1 both ends are alike
+        with suppress(MultichainError):
+            again, other_sign = second(arm, beta, test)
+            if (again.status not in LOST, again.pivot) > (best.status not in LOST, best.pivot):
+                best, sign = again, other_sign
+    if beta < 1 and (best.pivot < LEAST or best.status in LOST):
         raise MultichainError(
-            f"discount {beta:g}: with state {outcome.state} passive at penalty "
-            f"{sign * outcome.penalty:.6g} the policy has several closed classes (or nearly so), "
+            f"discount {beta:.16g} is so near 1 that policies with several closed classes (or "
+            f"nearly so), whose long run depends on the start, leave no digits of an index; use a "
+            f"smaller discount"
+        )
+    if best.status == SINGULAR:
+        raise MultichainError(
+            f"discount {beta:g}: with state {best.state} passive at penalty "
+            f"{sign * best.penalty:.6g} the policy has several closed classes (or nearly so), "
             f"and its average reward depends on the start; use a smaller discount"
         )
-    return outcome, sign
+    return best, sign
+
+
+def _from_active(arm: Arm, beta: float, test: bool) -> tuple[Outcome, float]:
+    column = _active_x(arm, beta)
+    z = arm.R1 - arm.R0 + arm.R1 @ column
+    return _finish(column, z, np.maximum(np.abs(arm.R0), np.abs(arm.R1)), test=test), 1.0
+
+
+def _from_passive(arm: Arm, beta: float, test: bool) -> tuple[Outcome, float]:
+    still = _stands_still(arm.P0)
+    column = _resting_x(arm.P1, beta) if still else _first_x(arm.P0, arm.P1, beta)
+    z = arm.R0 - arm.R1 + arm.R0 @ column
+    return _finish(column, z, np.maximum(np.abs(arm.R0), np.abs(arm.R1)), test=test), -1.0
 
 
 def _finish(column: Floats, z: Floats, reward: Floats, *, test: bool) -> Outcome:
@@ -270,28 +294,62 @@ def _resting_x(active: Any, beta: float) -> Floats:
 
     Here "active" of the elimination means passive, and its Δ is β(P0 − P1).
     """
-    factor = beta / (1 - beta)
-    column: Floats = np.multiply(as_dense(active).T, -factor, order="C")
-    column[np.diag_indices_from(column)] += factor
-    return column
+    leaves: Floats = np.array(as_dense(active).T, order="C")
+    leaves /= leaves.sum(axis=0)
+    leaves[np.diag_indices_from(leaves)] = 0.0
+    leaves[np.diag_indices_from(leaves)] = -leaves.sum(axis=0)  # 1 − P_ii would lose digits
+    leaves *= -beta / (1 - beta)
+    return leaves
 
 
 def _active_x(arm: Arm, beta: float) -> Floats:
-    """Xᵀ, (S, S), of the policy that is always active: the solution of Aᵀ Xᵀ = Δᵀ."""
-    passive, active = arm.dense()
-    delta, matrix = active - passive, -beta * active
-    delta *= beta
-    matrix[np.diag_indices_from(matrix)] += 1.0
+    """Xᵀ, (S, S), of the policy that is always active."""
     if beta == 1:
-        _refuse_multichain(active)
-        matrix[:, 0], delta[:, 0] = 1.0, 0.0
+        _refuse_multichain(as_dense(arm.P1))
+    return _first_x(arm.P1, arm.P0, beta)
+
+
+def _first_x(followed: Any, other: Any, beta: float) -> Floats:
+    """Xᵀ, (S, S), of the policy that does the same everywhere: the solution of Aᵀ Xᵀ = Δᵀ.
+
+    Where β is near 1 and it nearly has several closed classes X is large, and may have no digits
+    left.  Then another equation is left out: what changes is wrong.
+    """
+    first, second = as_dense(followed), as_dense(other)
     try:
-        return np.ascontiguousarray(_solved(matrix.T, delta.T))
+        column = _solved(*_equations(first, second, beta))
+        size = float(np.abs(column).max())
+        if beta < 1 and size > 1 / POOR:
+            again = _solved(*_equations(first, second, beta, left_out=-1))
+            if not np.abs(again - column).max() <= LOSS * size:
+                raise np.linalg.LinAlgError
+        return np.ascontiguousarray(column)
     except np.linalg.LinAlgError as error:
         raise MultichainError(
-            f"at discount {beta:g} the policy that is always active is singular to working "
-            f"precision: use a smaller discount"
+            f"discount {beta:.16g} is so near 1 that the policy that does the same in all states "
+            f"is singular to working precision: it has several closed classes (or nearly so), and "
+            f"its long run depends on the start; use a smaller discount"
         ) from error
+
+
+def _equations(
+    followed: Floats, other: Floats, beta: float, left_out: int = 0
+) -> tuple[Floats, Floats]:
+    """Aᵀ and Δᵀ, A = I − βP and Δ = β(P − P'), one column as the head of `elimination` says.
+
+    Rows are divided by their sums first.  1 − βP_ii is 1 − β + β Σ_{j≠i} P_ij: where a state is
+    seldom left, the difference would lose digits.
+    """
+    matrix = followed / -followed.sum(axis=1, keepdims=True)
+    delta = other / -other.sum(axis=1, keepdims=True)
+    delta -= matrix
+    delta *= beta
+    matrix *= beta
+    place = np.diag_indices_from(matrix)
+    matrix[place] = 0.0
+    matrix[place] = (1 - beta) - matrix.sum(axis=1)
+    matrix[:, left_out], delta[:, left_out] = 1.0, 0.0
+    return matrix.T, delta.T
 
 
 def _solved(matrix: Floats, right: Floats) -> Floats:

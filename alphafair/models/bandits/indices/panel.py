@@ -29,8 +29,9 @@ def panel(*arguments: Any, work: int) -> tuple[int, int]:
         arguments: column, row_state, column_state, row_of, z, slope, diagonal, passive as in the
             stage; gone (m,) which columns became passive in this block; W (block, n) and
             Y (block, m) the rows that it stores; limit, the most pivots; tie, the advantage that
-            counts as zero; test, whether to look at passive states; index (S,); facts (5,)
-            μ, strong, strict, state, penalty.  All but the numbers are written to.
+            counts as zero; test, whether to look at passive states; index (S,); facts (6,)
+            μ, strong, strict, state, penalty, the smallest pivot.  All but the numbers are written
+            to.
         work: the number of states S, which decides which twin does it.
 
     Returns:
@@ -134,6 +135,7 @@ def _loop(
         if pivot <= PIVOT:
             facts[3], facts[4] = row_state[row_of[first]], facts[0]
             return SINGULAR, done
+        facts[5] = min(facts[5], pivot)
         row = row_of[pick]
         w, y = W[done], Y[done]
         w[:] = column[pick]
@@ -177,6 +179,7 @@ def _plain(
         if pivots.max() <= PIVOT:
             facts[3], facts[4] = row_state[row_of[candidates[0]]], facts[0]
             return SINGULAR, done
+        facts[5] = min(facts[5], pivots.max())
         pick = candidates[pivots.argmax()]
         row = row_of[pick]
         w, y = W[done], Y[done]

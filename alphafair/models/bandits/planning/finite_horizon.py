@@ -46,7 +46,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from ....checks import Floats, Integers, refuse_first
+from ....checks import Floats, Integers, reals, refuse_first
 from ...common import scipy, whole
 from ..arms import ROUNDING, Arm
 from ..sparse import as_dense, scale_rows, stochastic
@@ -357,7 +357,7 @@ def _meets_kink(relaxation: FiniteHorizonRelaxation) -> bool:
 
 def shares(name: str, value: ArrayLike, size: int) -> Floats:
     """(S,) fractions that sum to 1."""
-    array = np.array(value, dtype=float)
+    array = reals(name, value)
     if array.shape != (size,):
         raise ValueError(f"{name} has shape {array.shape}: must be ({size},), one for each state")
     refuse_first(name, array, (array >= 0) & (array <= 1 + ROUNDING), "a fraction in [0, 1]")
@@ -369,7 +369,7 @@ def shares(name: str, value: ArrayLike, size: int) -> Floats:
 
 def fractions(value: ArrayLike, horizon: int) -> Floats:
     """(T,) activated fractions."""
-    array = np.array(value, dtype=float)
+    array = reals("fraction", value)
     if array.shape not in ((), (horizon,)):
         raise ValueError(
             f"fraction has shape {array.shape}: must be a scalar or ({horizon},), one a step"

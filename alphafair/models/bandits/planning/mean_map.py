@@ -29,7 +29,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike
 
-from ....checks import Floats, Integers, number
+from ....checks import Floats, Integers, number, reals
 from ...common import scipy, whole
 from ..arms import Arm
 from ..chains import closed_classes
@@ -91,7 +91,7 @@ def mean_map(arm: Arm, order: ArrayLike, fraction: float) -> Callable[[ArrayLike
     exact = rescaled(arm)
 
     def phi(fractions: ArrayLike) -> Floats:
-        m: Any = np.asarray(fractions, dtype=float)
+        m: Any = reals("fractions", fractions)
         y = in_order(m, states, a).reshape(-1, m.shape[-1])
         flat = m.reshape(y.shape)
         moved: Floats = y @ exact.P1 + (flat - y) @ exact.P0
@@ -338,7 +338,7 @@ def _ranks(arm: Arm, order: ArrayLike) -> Integers:
 
 def _fractions(start: ArrayLike, size: int) -> Floats:
     """Fractions of arms in each state, checked."""
-    m: Floats = np.array(start, dtype=float)
+    m: Floats = np.array(reals("start", start))
     if m.shape != (size,):
         raise ValueError(f"start has shape {m.shape}: must be ({size},), one for each state")
     if not (m.min() >= 0 and abs(m.sum() - 1) <= BORDER):

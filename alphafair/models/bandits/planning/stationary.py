@@ -50,6 +50,7 @@ from .mean_map import (
     split,
 )
 
+UNITS = 1e6  # of time in the program: its solver takes 1e−7 for 0, and so a = 1 − 1e−7 for 1
 SOLVED = 1e-6  # how far the solver's answer and the one computed from its support may differ
 
 
@@ -176,7 +177,7 @@ def _marginal(m: Floats, order: Integers, a: float) -> int:
 def _by_program(arm: Arm, a: float) -> tuple[Floats, Integers, float]:
     """(y, order, λ) from the linear program alone."""
     y = _occupation(arm, a)
-    penalty, gain = _multiplier(arm, a, y)
+    penalty, gain = _multiplier(arm, y)
     return y, _advantage_order(arm, y, gain), penalty
 
 
@@ -193,9 +194,11 @@ def _occupation(arm: Arm, a: float, allowed: Any = True) -> Floats:
     """(S, 2) an optimal y among those that are 0 where they are not allowed to be positive."""
     matrix, size = equations(arm), arm.n_states
     side = np.append(np.zeros(size), [1.0, a])
-    upper = np.where(np.broadcast_to(allowed, (size, 2)).T.ravel(), 1.0, 0.0)
+    upper = np.where(np.broadcast_to(allowed, (size, 2)).T.ravel(), UNITS, 0.0)
     cost = -np.concatenate([arm.R0, arm.R1]) / (_scale(arm) or 1.0)
-    y = _solved(cost, A_eq=matrix, b_eq=side, bounds=np.stack([0 * upper, upper], axis=1))
+    bounds = np.stack([0 * upper, upper], axis=1)
+    rules = {"A_eq": matrix.tocsr()[1:], "b_eq": UNITS * side[1:]}  # the others imply the first
+    y = _solved(cost, bounds=bounds, **rules) / UNITS
     support = np.flatnonzero(y > 0)
     exact = np.zeros_like(y)
     lstsq = scipy().linalg.lstsq
@@ -206,7 +209,7 @@ def _occupation(arm: Arm, a: float, allowed: Any = True) -> Floats:
     return table
 
 
-def _multiplier(arm: Arm, a: float, y: Floats) -> tuple[float, Floats]:
+def _multiplier(arm: Arm, y: Floats) -> tuple[float, Floats]:
     """λ and the advantage of being active at λ, (S,), from the dual program.
 
     g + h_s + u λ ≥ R^u_s + Σ_j P^u_sj h_j, with equality where y(s, u) > 0.  Among the solutions
@@ -222,7 +225,8 @@ def _multiplier(arm: Arm, a: float, y: Floats) -> tuple[float, Floats]:
         rules |= {"A_eq": matrix[tight], "b_eq": reward[tight]}
     bounds: list[tuple[float | None, float | None]] = [(None, None)] * (size + 2)
     bounds[int(np.argmax(y.sum(axis=1)))] = (0.0, 0.0)
-    price = np.append(np.zeros(size + 1), -1.0 if a == 1 else 1.0)
+    all_active = not (y[:, 0] > 0).any()  # a = 1, or so near that nothing is left of 1 − a
+    price = np.append(np.zeros(size + 1), -1.0 if all_active else 1.0)
     penalty = float(_solved(price, bounds=bounds, **rules)[-1])
     bounds[-1] = (penalty, penalty)
     h = _solved(np.append(np.ones(size), [0.0, 0.0]), bounds=bounds, **rules)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -64,18 +65,48 @@ def sir_vaccination(
     if start.min() < 0:
         start[np.abs(start) < 1e-12] = 0  # 1 − 0.9 − 0.1 is −2.8e−17
 
-    def moves(m: Floats) -> Any:
-        catch, heal, gone = gamma * m[1], [[0, 0, rho]] * 2, [[0, 0, 0]] * 2
-        return [[[0, catch, 0], [0, catch, theta]], heal, gone]
+    epidemic = _Epidemic(gamma, rho, theta, c_v, c_i)
+    actions = ("wait", "vaccinate")
+    return ContinuousGame("SIR", actions, epidemic.moves, epidemic.pays, start, horizon)
 
-    return ContinuousGame(
-        "SIR",
-        ("wait", "vaccinate"),
-        moves,
-        lambda m: [[0, theta * c_v], [c_i, c_i], [0, 0]],
-        start,
-        horizon,
-    )
+
+@dataclass(frozen=True)
+class _Epidemic:
+    """`sir_vaccination`: methods can be pickled, functions inside a function cannot."""
+
+    infection: float
+    recovery: float
+    vaccination: float
+    vaccination_cost: float
+    infection_cost: float
+
+    def moves(self, m: Floats) -> Any:
+        catch, heal, gone = self.infection * m[1], [[0, 0, self.recovery]] * 2, [[0, 0, 0]] * 2
+        return [[[0, catch, 0], [0, catch, self.vaccination]], heal, gone]
+
+    def pays(self, m: Floats) -> Any:
+        return [[0, self.vaccination * self.vaccination_cost], [self.infection_cost] * 2, [0, 0]]
+
+
+def _switch(m: Floats) -> Any:
+    """At rate 1 to the other state."""
+    return [[[0, 0], [0, 1]], [[0, 0], [1, 0]]]
+
+
+def _switch_at_once(m: Floats) -> Any:
+    return [[[1, 0], [0, 1]], [[0, 1], [1, 0]]]
+
+
+def _dilemma(m: Floats) -> Any:
+    return [[m[0] + 3 * m[1]] * 2, [2 * m[1]] * 2]
+
+
+def _catch(m: Floats) -> Any:
+    return [[[1 - 0.81 * m[1], 0.81 * m[1]], [1, 0]], [[0.3, 0.7]] * 2]
+
+
+def _be_ill(m: Floats) -> Any:
+    return [[0, 0.5], [1, 1.5]]
 
 
 def prisoners_dilemma(discount: float) -> ContinuousGame:
@@ -105,8 +136,8 @@ def prisoners_dilemma(discount: float) -> ContinuousGame:
     return ContinuousGame(
         "CD",
         ("stay", "switch"),
-        lambda m: [[[0, 0], [0, 1]], [[0, 0], [1, 0]]],
-        lambda m: [[m[0] + 3 * m[1]] * 2, [2 * m[1]] * 2],
+        _switch,
+        _dilemma,
         [1, 0],
         discount=beta,
     )
@@ -130,8 +161,8 @@ def repeated_prisoners_dilemma(discount: float) -> DiscreteGame:
     return DiscreteGame(
         "CD",
         ("stay", "switch"),
-        lambda m: [[[1, 0], [0, 1]], [[0, 1], [1, 0]]],
-        lambda m: [[m[0] + 3 * m[1]] * 2, [2 * m[1]] * 2],
+        _switch_at_once,
+        _dilemma,
         [1, 0],
         discount=delta,
     )
@@ -177,8 +208,8 @@ def susceptible_infected(horizon: int = 18) -> DiscreteGame:
     return DiscreteGame(
         "SI",
         ("out", "distance"),
-        lambda m: [[[1 - 0.81 * m[1], 0.81 * m[1]], [1, 0]], [[0.3, 0.7]] * 2],
-        lambda m: [[0, 0.5], [1, 1.5]],
+        _catch,
+        _be_ill,
         [0.4, 0.6],
         whole("horizon", horizon, 1),
     )

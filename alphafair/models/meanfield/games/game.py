@@ -18,13 +18,13 @@ References:
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike
 
-from ....checks import Floats, number
+from ....checks import Floats, number, reals
 
 NEGATIVE = -1e-9  # rates and probabilities below this are no rounding errors
 TINY = 1e-9  # sums that should be 1 may be this far from it
@@ -53,8 +53,8 @@ class Policy:
     probabilities: Any
 
     def __post_init__(self) -> None:
-        starts = np.array(self.starts, dtype=float).reshape(-1)
-        table = np.array(self.probabilities, dtype=float)
+        starts = np.array(reals("starts", self.starts)).reshape(-1)
+        table = np.array(reals("probabilities", self.probabilities))
         table = table[None] if table.ndim == 2 else table
         if table.ndim != 3 or len(table) != starts.size:
             raise ValueError(
@@ -96,7 +96,8 @@ class Game:
             mixture of its two ends.
         transitions: a function of m with value (S, A, S): entry i, a, j for going from i to j.
             Nested lists will do, and m has the states on its first axis, so that ``m[1]`` is right
-            for one m and for many, (S, …) to (S, A, S, …).
+            for one m and for many, (S, K) to (S, A, S, K).  Whether the function is right for many
+            is tried once; where it is not, it is asked for one m at a time, which is slower.
         costs: a function of m with value (S, A), in the same way.
         initial: (S,) fractions at time 0.
         horizon: T > 0, None for an infinite one.
@@ -110,6 +111,7 @@ class Game:
     initial: Any
     horizon: float | None = None
     discount: Any = None
+    _together: dict[str, bool] = field(init=False, repr=False, default_factory=dict)
 
     def __post_init__(self) -> None:
         values: dict[str, Any] = {"states": tuple(self.states), "actions": tuple(self.actions)}
@@ -150,7 +152,10 @@ class Game:
     def table(self, name: str, m: Floats) -> Floats:
         """``transitions`` or ``costs`` as given, with the axes of many m in front."""
         shape = (*self.shape, *self.shape[:1]) if name == "transitions" else self.shape
-        return table_of(name, getattr(self, name)(np.moveaxis(m, -1, 0)), m, shape)
+        function = getattr(self, name)
+        if m.ndim > 1 and name not in self._together:
+            self._together[name] = takes_many(name, function, shape)
+        return tables_of(name, function, m, shape, together=self._together.get(name, False))
 
     def policy_of(self, policy: Policy) -> Policy:
         """The policy, if it is one of this game."""
@@ -268,7 +273,7 @@ class DiscreteGame(Game):
 # --- checks ---------------------------------------------------------------------------------------
 def fractions(name: str, values: ArrayLike, size: int) -> Floats:
     """(size,) fractions of players, checked."""
-    m = np.array(values, dtype=float)
+    m = reals(name, values)
     if m.shape != (size,):
         raise ValueError(f"{name} has shape {m.shape}: must be ({size},), one for each state")
     if not (m.min() >= 0 and abs(m.sum() - 1) <= TINY):
@@ -279,16 +284,53 @@ def fractions(name: str, values: ArrayLike, size: int) -> Floats:
     return scaled
 
 
-def table_of(name: str, given: Any, m: Floats, shape: tuple[int, ...]) -> Floats:
-    """A table of numbers (shape) for each m (…, S): arrays (shape, …) or nested lists of them."""
-    batch = m.shape[:-1]
-    if not batch:
-        return _single(name, given, m, shape)
-    if isinstance(given, np.ndarray) and given.shape in (shape, shape + batch):
-        values = given.reshape(given.shape + (1,) * (len(shape + batch) - given.ndim))
-        table: Floats = np.array(np.broadcast_to(values, shape + batch), dtype=float)
+def tables_of(
+    name: str, function: Callable[[Floats], Any], m: Floats, shape: tuple[int, ...], together: bool
+) -> Floats:
+    """(…, shape) what the function says of each m (…, S), checked.
+
+    Args:
+        name: of the function, for messages.
+        function: of one m (S,), or of many, (S, K).
+        m: (…, S).
+        shape: of the table for one m.
+        together: ask for all at once (`takes_many`), or for one at a time.
+    """
+    if m.ndim == 1:
+        return _single(name, function(m), m, shape)
+    rows = m.reshape(-1, m.shape[-1])
+    if together:
+        tables = _many(name, function(rows.T), rows, shape)
     else:
-        table = np.empty(shape + batch)
+        tables = np.array([_single(name, function(row), row, shape) for row in rows])
+    return tables.reshape(*m.shape[:-1], *shape)
+
+
+def takes_many(name: str, function: Callable[[Floats], Any], shape: tuple[int, ...]) -> bool:
+    """Does the function say of many m at once, (S, K), what it says of each?
+
+    A function written for one m may mistake K for the number of states or of actions, where these
+    are equal, or may add over all m.  So it is tried for a K that is neither.
+    """
+    count = next(k for k in (3, 4, 5) if k not in shape)
+    rows = np.random.default_rng(0).dirichlet(np.ones(shape[0]), count)
+    # What a function that was written for one m raises is not ours to know.
+    try:
+        each = tables_of(name, function, rows, shape, together=False)
+        at_once = tables_of(name, function, rows, shape, together=True)
+    except Exception:
+        return False
+    return bool(np.abs(at_once - each).max() <= TINY * max(1.0, float(np.abs(each).max())))
+
+
+def _many(name: str, given: Any, rows: Floats, shape: tuple[int, ...]) -> Floats:
+    """The tables (K, shape) of many m: from an array (shape, K) or nested lists of (K,)."""
+    whole = (*shape, len(rows))
+    if isinstance(given, np.ndarray) and given.shape in (shape, whole):
+        table: Floats = np.empty(whole)
+        table[:] = given if given.shape == whole else given[..., None]
+    else:
+        table = np.empty(whole)
         for index in np.ndindex(*shape):
             entry = given
             try:
@@ -299,9 +341,9 @@ def table_of(name: str, given: Any, m: Floats, shape: tuple[int, ...]) -> Floats
                 raise ValueError(
                     f"{name}(m){list(index)} is missing or no number: it must have shape {shape}"
                 ) from error
-    table = np.moveaxis(table, tuple(range(len(shape))), tuple(range(-len(shape), 0)))
+    table = np.moveaxis(table, -1, 0)
     if not np.isfinite(table).all():
-        raise ValueError(_where(name, table, m, "finite"))
+        raise ValueError(_where(name, table, rows, "finite"))
     return table
 
 

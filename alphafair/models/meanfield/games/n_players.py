@@ -24,7 +24,7 @@ import numpy as np
 
 from ....checks import Floats, Integers
 from ...common import scipy, whole
-from .game import NEGATIVE, TINY, ContinuousGame, DiscreteGame, Game, Policy, table_of
+from .game import NEGATIVE, TINY, ContinuousGame, DiscreteGame, Game, Policy, tables_of, takes_many
 
 Strategy = Policy | Callable[[Floats], Any]
 
@@ -156,8 +156,8 @@ def _choice(game: Game, strategy: Strategy, table: _Table) -> _Choice:
     """The strategy of the others, and of the player when she does as they do."""
     shape = (*table.mass.shape[:2], *game.shape)
     if callable(strategy):
-        given = strategy(np.moveaxis(table.mass, -1, 0))
-        rows = table_of("strategy", given, table.mass, game.shape)
+        many = takes_many("strategy", strategy, game.shape)
+        rows = tables_of("strategy", strategy, table.mass, game.shape, together=many)
         if rows.min() < NEGATIVE or np.abs(rows.sum(axis=-1) - 1).max() > TINY:
             raise ValueError("strategy(m) must have rows ≥ 0 with sum 1, for every m")
         return _Choice(np.zeros(1), lambda k: rows)

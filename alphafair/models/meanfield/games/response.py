@@ -23,7 +23,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike
 
-from ....checks import Floats, Integers
+from ....checks import Floats, Integers, reals
 from ...common import scipy
 from .game import ContinuousGame, DiscreteGame, Game, Policy
 
@@ -90,7 +90,7 @@ def values(game: Game, policy: Policy, times: ArrayLike) -> Values:
     Raises:
         ValueError: a policy of another game, times outside the horizon or not whole.
     """
-    at = np.asarray(times, dtype=float).reshape(-1)
+    at = reals("times", times).reshape(-1)
     play = solve(game, policy)
     whole = isinstance(game, ContinuousGame) or (at % 1 == 0).all()
     if not (whole and at.min(initial=0) >= 0 and at.max(initial=0) <= game.span):

@@ -25,6 +25,7 @@ from ....checks import Floats
 FIRST = np.array([3 / 4, -3 / 20, 1 / 60])  # sixth order: Σ c_i (f(ih) − f(−ih)) / h
 SECOND = np.array([3 / 2, -3 / 20, 1 / 90])  # Σ c_i (f(ih) − 2 f(0) + f(−ih)) / h²
 STEPS = (1e-3, 1e-2)  # h: rounding and truncation are both about 1e−12
+SAME = 1e-9  # relative and absolute, of what is computed in two ways
 CHUNK = 2**24  # numbers in the largest table of a batch
 
 
@@ -125,6 +126,51 @@ class Differentiated:
 def smooth(function: Callable[[Any], Any] | Smooth | Differentiated) -> Smooth | Differentiated:
     """The function with derivatives."""
     return function if isinstance(function, Smooth | Differentiated) else Differentiated(function)
+
+
+def refuse_mixed(name: str, function: Callable[..., Any], *tables: Floats, cure: str) -> None:
+    """ValueError unless the function says of many, (K, …), what it says of each.
+
+    A function that was written for one may take K for another axis, and be wrong without an error.
+
+    Args:
+        name: of the function, for the message.
+        function: of arrays with any number of axes in front.
+        tables: its arguments, (K, …) each, K no other length that occurs.
+        cure: how to write it.
+
+    Example:
+        >>> refuse_mixed("rates", lambda x: x / x.sum(), np.ones((3, 2)), cure="use axis=-1")
+        Traceback (most recent call last):
+        ValueError: rates of many states at once is not what it is of each: use axis=-1
+    """
+    each = np.array([function(*row) for row in zip(*tables, strict=True)])
+    message = f"{name} of many states at once is not what it is of each: {cure}"
+    try:
+        together = np.asarray(function(*tables))
+    except Exception as error:
+        raise ValueError(message) from error
+    if together.shape != each.shape or not np.allclose(together, each, SAME, SAME, equal_nan=True):
+        raise ValueError(message)
+
+
+def several(x: Floats, *lengths: int) -> Floats:
+    """(K, …) arrays near x, no two entries alike, K none of these lengths."""
+    count = next(k for k in range(3, 6 + len(lengths)) if k not in lengths)
+    near: Floats = x * np.random.default_rng(0).uniform(0.9, 1, (count, *x.shape))
+    return near
+
+
+def refuse_unlike(name: str, given: Any, x: Floats) -> None:
+    """`refuse_mixed` for all that a `Smooth` has; other functions are asked for one at a time."""
+    if not isinstance(given, Smooth):
+        return
+    size = np.size(given.value(x))
+    rows = several(x, x.size, size)
+    W = np.eye(x.size) + rows[:, :, None] * rows[:, None, :]
+    for part, tables in (("value", (rows,)), ("jacobian", (rows,)), ("contraction", (rows, W))):
+        cure = f"write it for x of the shape (…, {x.size}), x[..., i] for x[i]"
+        refuse_mixed(f"{name}.{part}", getattr(given, part), *tables, cure=cure)
 
 
 def works(call: Callable[[], Any]) -> bool:

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple, Protocol
 import numpy as np
 from numpy.typing import ArrayLike
 
-from ....checks import Floats, Integers
+from ....checks import Floats, Integers, reals
 from ...common import scipy, watched, whole
 from .population import SynchronousPopulation
 
@@ -89,7 +89,7 @@ class Chain(NamedTuple):
 
     def laws(self, times: ArrayLike) -> Floats:
         """(T, M) the law at each time, from the initial configuration."""
-        grid = np.atleast_1d(np.asarray(times, dtype=float))
+        grid = np.atleast_1d(reals("times", times))
         if not (np.isfinite(grid).all() and (np.diff(grid, prepend=0.0) >= 0).all()):
             raise ValueError(f"times is {grid.tolist()}: must be ≥ 0 and increasing")
         law, last, rows = np.eye(1, self.matrix.shape[0])[0], 0.0, []

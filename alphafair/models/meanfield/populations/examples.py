@@ -7,15 +7,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
 import numpy as np
 from numpy.typing import ArrayLike
 
-from ....checks import Floats, number, refuse_first
+from ....checks import Floats, number, reals, refuse_first
 from ...common import whole
 from .differentiate import Smooth
 from .heterogeneous import FieldRates, Heterogeneous
 from .population import Population, SynchronousPopulation
 
+Rates = dict[tuple[str, str], Callable[[Any], Any]]
 FULL = 1e-17  # fractions of queues that are too small to matter
 
 
@@ -50,37 +55,42 @@ def supermarket(load: float, *, choices: int = 2, buffer: int | None = None) -> 
     eye = np.eye(b)
     names = [f"≥ {i} jobs" for i in range(1, b + 1)]
     start = rho**jobs
-    return Population(
-        np.vstack([eye, -eye]), _supermarket_rates(rho, d, b), start=start, states=names
-    )
+    rates = _Queues(rho, d, b)
+    smooth = Smooth(rates.value, rates.jacobian, rates.contraction)
+    return Population(np.vstack([eye, -eye]), smooth, start=start, states=names)
 
 
-def _supermarket_rates(rho: float, d: int, b: int) -> Smooth:
+@dataclass(frozen=True)
+class _Queues:
     """Arrivals to queues of i − 1, then departures from queues of i, i = 1, …, b."""
-    at = np.arange(b)
 
-    def value(x: Floats) -> Floats:
-        power = np.concatenate([np.ones_like(x[..., :1]), x**d], axis=-1)
+    load: float
+    choices: int
+    buffer: int
+
+    def value(self, x: Floats) -> Floats:
+        power = np.concatenate([np.ones_like(x[..., :1]), x**self.choices], axis=-1)
         longer = np.concatenate([x[..., 1:], np.zeros_like(x[..., :1])], axis=-1)
-        rates: Floats = np.concatenate([-rho * np.diff(power), x - longer], axis=-1)
+        rates: Floats = np.concatenate([-self.load * np.diff(power), x - longer], axis=-1)
         return rates
 
-    def jacobian(x: Floats) -> Floats:
-        D, slope = np.zeros((*x.shape[:-1], 2 * b, b)), rho * d * x ** (d - 1)
+    def jacobian(self, x: Floats) -> Floats:
+        b, d = self.buffer, self.choices
+        D, slope, at = np.zeros((*x.shape[:-1], 2 * b, b)), x ** (d - 1), np.arange(b)
+        slope = self.load * d * slope
         D[..., at, at] = -slope
         D[..., at[1:], at[:-1]] = slope[..., :-1]
         D[..., b + at, at] = 1.0
         D[..., b + at[:-1], at[1:]] = -1.0
         return D
 
-    def contraction(x: Floats, W: Floats) -> Floats:
-        bend = np.zeros_like(x) if d == 1 else rho * d * (d - 1) * x ** (d - 2)
+    def contraction(self, x: Floats, W: Floats) -> Floats:
+        b, d, at = self.buffer, self.choices, np.arange(self.buffer)
+        bend = np.zeros_like(x) if d == 1 else self.load * d * (d - 1) * x ** (d - 2)
         second = np.zeros((*x.shape[:-1], 2 * b))
         second[..., :b] = -bend * W[..., at, at]
         second[..., 1:b] -= second[..., : b - 1].copy()
         return second
-
-    return Smooth(value, jacobian, contraction)
 
 
 def heterogeneous_supermarket(
@@ -100,7 +110,7 @@ def heterogeneous_supermarket(
     Returns:
         A model with states 0, …, b; ``mean @ np.arange(b + 1)`` are the mean queues.
     """
-    mu: Floats = np.array(speeds, dtype=float).reshape(-1)
+    mu: Floats = reals("speeds", speeds).reshape(-1)
     refuse_first("speeds", mu, (mu > 0) & np.isfinite(mu), "finite and > 0")
     lam = number("load", load, "> 0 and finite", lambda value: 0 < value < np.inf)
     b = whole("buffer", buffer, 1)
@@ -110,11 +120,8 @@ def heterogeneous_supermarket(
     gradient = np.zeros((n, 2 * b, b + 1))
     gradient[:, level[:-1], level[:-1]] = gradient[:, level[:-1], level[1:]] = lam
     constant = np.concatenate([np.zeros((n, b)), np.repeat(mu[:, None], b, axis=1)], axis=1)
-    rates = FieldRates(
-        lambda z: constant + np.sum(gradient * z, axis=-1),
-        lambda z: np.broadcast_to(gradient, z.shape),
-        lambda z, C: np.zeros(z.shape[:-1]),
-    )
+    line = _Line(constant, gradient)
+    rates = FieldRates(line.value, line.gradient, line.contraction)
     start = np.eye(b + 1)[np.zeros(n, dtype=int)]
     return Heterogeneous(
         np.concatenate([up, up[:, ::-1]]),
@@ -125,6 +132,46 @@ def heterogeneous_supermarket(
         self_interaction=self_interaction,
         states=[f"{s} jobs" for s in level],
     )
+
+
+@dataclass(frozen=True, eq=False)
+class _Line:
+    """Rates that are linear in the field."""
+
+    constant: Floats
+    slope: Floats
+
+    def value(self, z: Floats) -> Floats:
+        rates: Floats = self.constant + np.sum(self.slope * z, axis=-1)
+        return rates
+
+    def gradient(self, z: Floats) -> Floats:
+        return np.broadcast_to(self.slope, z.shape)
+
+    def contraction(self, z: Floats, C: Floats) -> Floats:
+        return np.zeros(z.shape[:-1])
+
+
+@dataclass(frozen=True)
+class _Infected:
+    """Rate of S → I, (source + infection x_I) x_S; the states begin with S, I."""
+
+    source: float
+    infection: float
+
+    def __call__(self, x: Any) -> Any:
+        return (self.source + self.infection * x[1]) * x[0]
+
+
+@dataclass(frozen=True)
+class _Leaving:
+    """A rate for each object in a state."""
+
+    rate: float
+    state: int
+
+    def __call__(self, x: Any) -> Any:
+        return self.rate * x[self.state]
 
 
 def sis(infection: float, recovery: float, *, source: float = 0.0) -> Population:
@@ -139,9 +186,8 @@ def sis(infection: float, recovery: float, *, source: float = 0.0) -> Population
         ([0.3596, 0.6404], [0.3014, -0.3014])
     """
     beta, gamma, a = _rates(infection=infection, recovery=recovery, source=source)
-    return Population.from_transitions(
-        "SI", {("S", "I"): lambda x: (a + beta * x[1]) * x[0], ("I", "S"): lambda x: gamma * x[1]}
-    )
+    rates: Rates = {("S", "I"): _Infected(a, beta), ("I", "S"): _Leaving(gamma, 1)}
+    return Population.from_transitions("SI", rates)
 
 
 def sir(
@@ -160,14 +206,12 @@ def sir(
     beta, gamma, back, a = _rates(
         infection=infection, recovery=recovery, waning=waning, source=source
     )
-    return Population.from_transitions(
-        "SIR",
-        {
-            ("S", "I"): lambda x: (a + beta * x[1]) * x[0],
-            ("I", "R"): lambda x: gamma * x[1],
-            ("R", "S"): lambda x: back * x[2],
-        },
-    )
+    rates: Rates = {
+        ("S", "I"): _Infected(a, beta),
+        ("I", "R"): _Leaving(gamma, 1),
+        ("R", "S"): _Leaving(back, 2),
+    }
+    return Population.from_transitions("SIR", rates)
 
 
 def seir(
@@ -189,12 +233,23 @@ def seir(
     e, i, o, r, w = values
     if max(e + i, o, r, w) > 1:
         raise ValueError(f"probabilities {values} are too large: none of the steps may exceed 1")
+    start = [0.2, 0.2, 0.2, 0.4]
+    return SynchronousPopulation.from_kernel(_Seir(*values), start=start, states="SEIR")
 
-    def kernel(x: Floats) -> list[list[float]]:
-        hit = e + i * x[2]
+
+@dataclass(frozen=True)
+class _Seir:
+    """The probabilities of a step."""
+
+    exposure: float
+    infection: float
+    onset: float
+    recovery: float
+    waning: float
+
+    def __call__(self, x: Any) -> Any:
+        hit, o, r, w = self.exposure + self.infection * x[2], self.onset, self.recovery, self.waning
         return [[1 - hit, hit, 0, 0], [0, 1 - o, o, 0], [0, 0, 1 - r, r], [w, 0, 0, 1 - w]]
-
-    return SynchronousPopulation.from_kernel(kernel, start=[0.2, 0.2, 0.2, 0.4], states="SEIR")
 
 
 def _rates(**values: float) -> tuple[float, ...]:

@@ -146,56 +146,85 @@ def gossip_shuffle(
     both = [[2 * up + swaps, -2 * up - swaps], [swaps, down - swaps]]
     self_met = [[2 * up, -2 * up], [-down, down]]
 
-    def finite(x: Floats, n: int) -> Floats:
-        others = n - 1
-        meet, alike = 2 * x[0] * (1 - x[0]) * n / others, x[0] * (n * x[0] - 1) / others
-        return np.array([(up + swaps / 2) * meet, swaps / 2 * meet + down * alike])
-
     return Population(
         [[1], [-1]],
         _parabolas(both),
         _parabolas(self_met),
-        finite,
+        _Meetings(up, down, swaps),
         start=rest,
         states=("holds it",),
     )
 
 
-def _parabolas(coefficients: ArrayLike) -> Smooth:
-    """Functions a x + b x² of one coordinate; (L, 2): a, b."""
-    a, b = np.array(coefficients, dtype=float).T
+@dataclass(frozen=True)
+class _Meetings:
+    """Rates up and down of N nodes, none of whom meets itself."""
 
-    def value(x: Floats) -> Floats:
-        y: Floats = a * x + b * x**2
+    up: float
+    down: float
+    swaps: float
+
+    def __call__(self, x: Floats, n: int) -> Floats:
+        others = n - 1
+        meet, alike = 2 * x[0] * (1 - x[0]) * n / others, x[0] * (n * x[0] - 1) / others
+        half = self.swaps / 2
+        return np.array([(self.up + half) * meet, half * meet + self.down * alike])
+
+
+@dataclass(frozen=True, eq=False)
+class _Parabolas:
+    """Functions a x + b x² of one coordinate; a and b (L,)."""
+
+    a: Floats
+    b: Floats
+
+    def value(self, x: Floats) -> Floats:
+        y: Floats = self.a * x + self.b * x**2
         return y
 
-    return Smooth(
-        value,
-        lambda x: (a + 2 * b * x)[..., None],
-        lambda x, W: np.asarray(2 * b * W[..., 0]),
-    )
+    def jacobian(self, x: Floats) -> Floats:
+        slope: Floats = (self.a + 2 * self.b * x)[..., None]
+        return slope
+
+    def contraction(self, x: Floats, W: Floats) -> Floats:
+        return np.asarray(2 * self.b * W[..., 0])
+
+
+def _parabolas(coefficients: ArrayLike) -> Smooth:
+    """The parabolas with the coefficients a, b, (L, 2)."""
+    all_of = _Parabolas(*np.array(coefficients, dtype=float).T)
+    return Smooth(all_of.value, all_of.jacobian, all_of.contraction)
+
+
+@dataclass(frozen=True)
+class _RoundNoise:
+    """Γ of a round: together, as it is, or apart, as if partners were independent."""
+
+    up: float
+    down: float
+    swap: float
+
+    def together(self, x: Floats) -> Floats:
+        up, down = self.up, self.down
+        x, y = x[..., :, None], 1 - x[..., :, None]
+        own: Floats = up * (1 - up) * x * y + down * (1 - down) * x**2 / 2
+        return own + 2 * ((up + down / 2) * x * y) ** 2
+
+    def apart(self, x: Floats) -> Floats:
+        x, y = x[..., :, None], 1 - x[..., :, None]
+        gain, loss = x * (self.up + self.swap), y * self.swap + x * self.down / 2
+        own: Floats = y * gain * (1 - gain) + x * loss * (1 - loss)
+        return own
 
 
 def _in_rounds(
     up: float, down: float, swap: float, rest: Floats, coordinated: bool
 ) -> SynchronousPopulation:
     """The model with a matching in each round."""
-    both = up + down / 2
-
-    def together(x: Floats) -> Floats:
-        x, y = x[..., :, None], 1 - x[..., :, None]
-        own: Floats = up * (1 - up) * x * y + down * (1 - down) * x**2 / 2
-        return own + 2 * (both * x * y) ** 2
-
-    def apart(x: Floats) -> Floats:
-        x, y = x[..., :, None], 1 - x[..., :, None]
-        gain, loss = x * (up + swap), y * swap + x * down / 2
-        own: Floats = y * gain * (1 - gain) + x * loss * (1 - loss)
-        return own
-
+    both, noise = up + down / 2, _RoundNoise(up, down, swap)
     return SynchronousPopulation(
         _parabolas([[1 + up, -both]]),
-        together if coordinated else apart,
+        noise.together if coordinated else noise.apart,
         _parabolas([[both, -both]]),
         start=rest,
         states=("holds it",),
@@ -225,40 +254,59 @@ def gossip_coverage(items: int = 500, cache: int = 100, sent: int = 50) -> Popul
     """
     law = PairLaw(items, cache, sent)
     up, down, swap = law.spread, law.lose, law.swap
-    weight = np.array([2 * up, 2 * swap, 2 * up, down])
-    first, second = np.array([0, 0, 0, 0]), np.array([2, 2, 1, 0])  # who meets: D U, D U, D O, D D
-
-    def value(x: Floats) -> Floats:
-        rates: Floats = weight * x[..., first] * x[..., second]
-        return rates
-
-    def jacobian(x: Floats) -> Floats:
-        table = np.zeros((*x.shape[:-1], 4, 3))
-        for k in range(4):
-            table[..., k, first[k]] += weight[k] * x[..., second[k]]
-            table[..., k, second[k]] += weight[k] * x[..., first[k]]
-        return table
-
-    def contraction(x: Floats, W: Floats) -> Floats:
-        second_order: Floats = 2 * weight * W[..., first, second]
-        return second_order
-
-    alone = np.eye(3)[0] * np.array([[0.0], [0], [0], [-down]])  # two D are not one D twice
-    meetings = Smooth(value, jacobian, contraction)
-    lower = Smooth(
-        lambda x: value(x) + x @ alone.T,
-        lambda x: jacobian(x) + alone,
-        contraction,
-    )
+    pairs = _Pairs(np.array([2 * up, 2 * swap, 2 * up, down]))
+    meetings = Smooth(pairs.value, pairs.jacobian, pairs.contraction)
+    lower = Smooth(pairs.lower_value, pairs.lower_jacobian, pairs.contraction)
     return Population(
         [[1, 0, -1], [0, 1, -1], [1, -1, 0], [-1, 1, 0]],
         meetings,
         lower,
-        lambda x, n: (value(x) + alone @ x / n) * n / (n - 1),
+        pairs.finite,
         start=[rest := law.cache / law.items, 1 - rest, 0],
         conserved=[1, 1, 1],
         states=("holds it", "held it", "never"),
     )
+
+
+@dataclass(frozen=True, eq=False)
+class _Pairs:
+    """Rates of the meetings of D U (twice), D O and D D; x is (…, 3)."""
+
+    weight: Floats
+
+    FIRST, SECOND = np.array([0, 0, 0, 0]), np.array([2, 2, 1, 0])
+
+    @property
+    def alone(self) -> Floats:
+        """(4, 3) two D are not one D twice."""
+        table: Floats = np.eye(3)[0] * np.array([[0.0], [0], [0], [-self.weight[3]]])
+        return table
+
+    def value(self, x: Floats) -> Floats:
+        rates: Floats = self.weight * x[..., self.FIRST] * x[..., self.SECOND]
+        return rates
+
+    def jacobian(self, x: Floats) -> Floats:
+        table = np.zeros((*x.shape[:-1], 4, 3))
+        for k, (i, j) in enumerate(zip(self.FIRST, self.SECOND, strict=True)):
+            table[..., k, i] += self.weight[k] * x[..., j]
+            table[..., k, j] += self.weight[k] * x[..., i]
+        return table
+
+    def contraction(self, x: Floats, W: Floats) -> Floats:
+        second_order: Floats = 2 * self.weight * W[..., self.FIRST, self.SECOND]
+        return second_order
+
+    def lower_value(self, x: Floats) -> Floats:
+        rates: Floats = self.value(x) + x @ self.alone.T
+        return rates
+
+    def lower_jacobian(self, x: Floats) -> Floats:
+        return self.jacobian(x) + self.alone
+
+    def finite(self, x: Floats, n: int) -> Floats:
+        rates: Floats = (self.value(x) + self.alone @ x / n) * n / (n - 1)
+        return rates
 
 
 def gossip_rounds(

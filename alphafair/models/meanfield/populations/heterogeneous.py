@@ -30,9 +30,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
-from ....checks import Floats, Integers
+from ....checks import Floats, Integers, reals
 from ...common import scipy
-from .differentiate import FIRST, SECOND, STEPS, works
+from .differentiate import FIRST, SECOND, STEPS, refuse_mixed, several, works
 from .population import TINY, nonnegative, of_shape
 
 
@@ -183,7 +183,7 @@ class Heterogeneous:
         load = self.load
         if load is None:
             load = np.broadcast_to(np.eye(size) / n, (n, size, size))
-        load = np.array(load, dtype=float)
+        load = np.array(reals("load", load))
         values: dict[str, Any] = {
             "transitions": transitions,
             "load": of_shape("load", load, (n, size, *load.shape[2:3])),
@@ -196,6 +196,13 @@ class Heterogeneous:
         start = np.full((n, size), 1 / size) if self.start is None else self.start
         object.__setattr__(self, "start", self.state(start, "start"))
         self.rates_at(self.start)
+        z = self.fields(self.start)
+        refuse_mixed(
+            "rates",
+            lambda at: np.array(self.rates.value(at)),
+            several(z, *z.shape),
+            cure="z has the shape (…, n, L, F): write z[..., f], not z[:, :, f]",
+        )
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -218,7 +225,7 @@ class Heterogeneous:
 
     def state(self, values: ArrayLike, name: str = "initial") -> Floats:
         """Probabilities (n, S), rows of sum 1, flat."""
-        x = of_shape(name, np.array(values, dtype=float), self.shape)
+        x = np.array(of_shape(name, reals(name, values), self.shape))
         wrong = (np.abs(x.sum(axis=1) - 1) > TINY) | (x.min(axis=1) < 0)
         if wrong.any():
             k = int(np.flatnonzero(wrong)[0])

@@ -25,7 +25,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
-from ....checks import Floats, Integers, refuse_first
+from ....checks import Floats, Integers, reals, refuse_first
 from ...common import scipy, watched
 from .population import TINY, finite, of_shape
 
@@ -58,9 +58,9 @@ class RandomCache:
     synchronous = False
 
     def __post_init__(self) -> None:
-        rates = finite("popularity", np.array(self.popularity, dtype=float).reshape(-1))
+        rates = finite("popularity", np.array(reals("popularity", self.popularity)).reshape(-1))
         refuse_first("popularity", rates, rates > 0, "> 0", "leave the object out")
-        given = np.array(self.sizes, dtype=float).reshape(-1)
+        given = reals("sizes", self.sizes).reshape(-1)
         if given.size == 0 or (given % 1).any() or given.min() < 1 or given.sum() >= rates.size:
             raise ValueError(
                 f"sizes is {given.tolist()}: must be whole numbers ≥ 1 with a sum below the "
@@ -115,7 +115,7 @@ class RandomCache:
 
     def state(self, values: ArrayLike) -> Floats:
         """Probabilities (n, h + 1) with rows of sum 1 and columns of sum m, flat."""
-        x = of_shape("initial", np.array(values, dtype=float), self.shape)
+        x = np.array(of_shape("initial", reals("initial", values), self.shape))
         rows, lists = np.abs(x.sum(axis=1) - 1), np.abs(x.sum(axis=0)[1:] - self.sizes)
         if x.min() < 0 or rows.max() > TINY or lists.max() > TINY:
             raise ValueError(

@@ -27,9 +27,9 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import ArrayLike
 
-from ....checks import Floats, Integers, refuse_first
+from ....checks import Floats, Integers, reals, refuse_first
 from ...common import scipy
-from .differentiate import Differentiated, Smooth, smooth
+from .differentiate import Differentiated, Smooth, refuse_unlike, smooth
 
 NEGATIVE = -1e-9  # rates and probabilities below this are no rounding errors
 TINY = 1e-9  # sums that should be 0 or 1 may be this far from it
@@ -113,10 +113,10 @@ class Population:
     synchronous = False
 
     def __post_init__(self) -> None:
-        jumps = finite("jumps", np.atleast_2d(np.array(self.jumps, dtype=float)))
+        jumps = finite("jumps", np.atleast_2d(np.array(reals("jumps", self.jumps))))
         size = jumps.shape[1]
-        start = np.full(size, 1 / size) if self.start is None else np.array(self.start, float)
-        start = of_shape("start", start, (size,))
+        start = np.full(size, 1 / size) if self.start is None else reals("start", self.start)
+        start = np.array(of_shape("start", start, (size,)))
         states = tuple(self.states) or tuple(map(str, range(size)))
         if len(states) != size:
             raise ValueError(f"states has {len(states)} names and a jump {size} entries")
@@ -126,12 +126,14 @@ class Population:
         for name, value in values.items():
             object.__setattr__(self, name, value)
         if self.conserved is not None:
-            _check_conserved(jumps, np.atleast_2d(np.asarray(self.conserved, dtype=float)))
+            _check_conserved(jumps, np.atleast_2d(reals("conserved", self.conserved)))
         given = np.shape(self.rates_at(start))
         if given != (len(jumps),):
             raise ValueError(
                 f"rates has {given[0]} values: must have one for each of the {len(jumps)} jumps"
             )
+        for name in ("rates", "lower_rates"):
+            refuse_unlike(name, getattr(self, name), start)
 
     @classmethod
     def from_transitions(
@@ -160,10 +162,9 @@ class Population:
                 if name not in names:
                     raise ValueError(f"transitions names the state {name!r}; states are {names}")
         jumps = [eye[names.index(to)] - eye[names.index(of)] for of, to in transitions]
-        functions = list(transitions.values())
         return cls(
             jumps,
-            lambda x: [rate(x) for rate in functions],
+            _Rates(tuple(transitions.values())),
             start=start,
             conserved=np.ones(len(names)),
             states=names,
@@ -226,7 +227,18 @@ class Population:
 
     # --- N objects: (R, d) configurations N X ---
     def configuration(self, x: ArrayLike, n: int) -> Integers:
-        """(d,) counts n x, whole if the jumps are."""
+        """(d,) counts n x.
+
+        Raises:
+            ValueError: jumps or counts that are not whole numbers.
+        """
+        refuse_first(
+            "jumps",
+            self.jumps,
+            np.abs(self.jumps - np.rint(self.jumps)) <= TINY,
+            "a whole number: n objects are counted",
+            "write the model in smaller units; mean_field and steady_state need no whole numbers",
+        )
         counts = n * self.state(x)
         nearest = np.rint(counts)
         if np.abs(counts - nearest).max() > n * TINY:
@@ -283,17 +295,19 @@ class SynchronousPopulation:
         if np.size(self.start if self.start is not None else self.states) == 0:
             raise ValueError("start is missing: give the state x from which to start, or states")
         size = len(self.states) if self.start is None else np.size(self.start)
-        start = np.full(size, 1 / size) if self.start is None else np.array(self.start, float)
-        values: dict[str, Any] = {"start": of_shape("start", start, (size,))}
+        start = np.full(size, 1 / size) if self.start is None else reals("start", self.start)
+        values: dict[str, Any] = {"start": np.array(of_shape("start", start, (size,)))}
         values["states"] = tuple(self.states) or tuple(map(str, range(size)))
         values["step"] = smooth(self.step)
         if self.lower_step is not None:
             values["lower_step"] = smooth(self.lower_step)
         rows = np.zeros((0, size)) if self.conserved is None else self.conserved
-        values["conserved"] = np.atleast_2d(np.asarray(rows, dtype=float))
+        values["conserved"] = np.atleast_2d(np.array(reals("conserved", rows)))
         for name, value in values.items():
             object.__setattr__(self, name, value)
         after = of_shape("step(start)", self.drift(start), (size,))
+        for name in ("step", "lower_step"):
+            refuse_unlike(name, getattr(self, name), start)
         moved = np.abs(self.conserved @ (after - start))
         if moved.max(initial=0) > TINY:
             raise ValueError(f"step changes what is conserved by {moved.max():g} at start")
@@ -323,34 +337,9 @@ class SynchronousPopulation:
         if start is None:
             start = np.full(len(states), 1 / max(len(states), 1))
         size = np.size(start)
-        entries = Differentiated(lambda x: _flat(kernel(x)))
-
-        def law(x: Floats) -> Floats:
-            K = entries.value(x).reshape(*x.shape[:-1], size, size)
-            return _stochastic(K, x)
-
-        def jacobian(x: Floats) -> Floats:
-            D = entries.jacobian(x).reshape(*x.shape[:-1], size, size, size)
-            A: Floats = law(x).swapaxes(-1, -2) + np.einsum("...i,...ijk->...jk", x, D)
-            return A
-
-        def contraction(x: Floats, W: Floats) -> Floats:
-            D = entries.jacobian(x).reshape(*x.shape[:-1], size, size, size)
-            second = entries.contraction(x, W).reshape(*x.shape[:-1], size, size)
-            twice: Floats = 2 * np.einsum("...ijk,...ik->...j", D, W)
-            own: Floats = np.einsum("...i,...ij->...j", x, second)
-            return twice + own
-
-        def noise(x: Floats) -> Floats:
-            K = law(x)
-            after: Floats = np.einsum("...i,...ij->...j", x, K)
-            kept: Floats = np.einsum("...ij,...i,...ik->...jk", K, x, K)
-            full: Floats = after[..., None] * np.eye(size) - kept
-            return full
-
-        step = Smooth(lambda x: np.einsum("...i,...ij->...j", x, law(x)), jacobian, contraction)
-        ones = np.ones(size)
-        return cls(step, noise, None, start, ones, states, kernel=law)
+        law = _Kernel(Differentiated(_Flat(kernel)), size)
+        step = Smooth(law.step, law.jacobian, law.contraction)
+        return cls(step, law.noise, None, start, np.ones(size), states, kernel=law.at)
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -399,6 +388,69 @@ class SynchronousPopulation:
         return f1
 
 
+# --- functions that can be pickled, if those that they are made of can ---------------------------
+@dataclass(frozen=True)
+class _Rates:
+    """All rates as one function."""
+
+    functions: tuple[Callable[[Any], Any], ...]
+
+    def __call__(self, x: Any) -> list[Any]:
+        return [rate(x) for rate in self.functions]
+
+
+@dataclass(frozen=True)
+class _Flat:
+    """K(x), nested lists, an array or a tensor, as one list or one axis."""
+
+    kernel: Callable[[Any], Any]
+
+    def __call__(self, x: Any) -> Any:
+        table = self.kernel(x)
+        if isinstance(table, list | tuple):
+            return [entry for row in table for entry in row]
+        return table.reshape(-1)
+
+
+@dataclass(frozen=True)
+class _Kernel:
+    """Objects that move by K(x) independently: Φ = x K with its derivatives, and Γ."""
+
+    entries: Differentiated
+    size: int
+
+    def at(self, x: Floats) -> Floats:
+        """(…, d, d) K, checked."""
+        K = self.entries.value(x).reshape(*x.shape[:-1], self.size, self.size)
+        return _stochastic(K, x)
+
+    def step(self, x: Floats) -> Floats:
+        """Φ = x K."""
+        after: Floats = np.einsum("...i,...ij->...j", x, self.at(x))
+        return after
+
+    def jacobian(self, x: Floats) -> Floats:
+        """DΦ."""
+        D = self.entries.jacobian(x).reshape(*x.shape[:-1], *(self.size,) * 3)
+        A: Floats = self.at(x).swapaxes(-1, -2) + np.einsum("...i,...ijk->...jk", x, D)
+        return A
+
+    def contraction(self, x: Floats, W: Floats) -> Floats:
+        """D²Φ : W."""
+        D = self.entries.jacobian(x).reshape(*x.shape[:-1], *(self.size,) * 3)
+        second = self.entries.contraction(x, W).reshape(*x.shape[:-1], self.size, self.size)
+        twice: Floats = 2 * np.einsum("...ijk,...ik->...j", D, W)
+        own: Floats = np.einsum("...i,...ij->...j", x, second)
+        return twice + own
+
+    def noise(self, x: Floats) -> Floats:
+        """Γ = diag(x K) − Kᵀ diag(x) K."""
+        K = self.at(x)
+        kept: Floats = np.einsum("...ij,...i,...ik->...jk", K, x, K)
+        full: Floats = self.step(x)[..., None] * np.eye(self.size) - kept
+        return full
+
+
 # --- checks ---------------------------------------------------------------------------------------
 def finite(name: str, values: Floats) -> Floats:
     """The values, checked."""
@@ -415,7 +467,7 @@ def of_shape(name: str, values: Floats, shape: tuple[int, ...]) -> Floats:
 
 def increasing(times: ArrayLike) -> Floats:
     """(T,) times, checked: ≥ 0, finite, increasing; one number is one time."""
-    grid: Floats = np.atleast_1d(np.array(times, dtype=float))
+    grid: Floats = np.atleast_1d(np.array(reals("times", times)))
     if grid.ndim != 1 or not np.isfinite(grid).all() or grid[0] < 0 or (np.diff(grid) <= 0).any():
         raise ValueError(f"times is {grid.tolist()}: must be ≥ 0, finite and increasing")
     return grid
@@ -423,7 +475,7 @@ def increasing(times: ArrayLike) -> Floats:
 
 def _state(model: Population | SynchronousPopulation, values: ArrayLike) -> Floats:
     """A state, with the conserved sums of the start."""
-    x = of_shape("initial", np.array(values, dtype=float), model.shape)
+    x = np.array(of_shape("initial", reals("initial", values), model.shape))
     if model.conserved is not None:
         sums = np.atleast_2d(model.conserved) @ np.array([x, model.start]).T
         if np.abs(sums[:, 0] - sums[:, 1]).max(initial=0) > TINY:
@@ -469,10 +521,3 @@ def _stochastic(K: Floats, x: Floats) -> Floats:
         where = tuple(int(i) for i in np.argwhere(np.abs(sums - 1) > TINY)[0])
         raise ValueError(f"kernel row {where[-1]} has sum {sums[where]:g}: must be 1")
     return K
-
-
-def _flat(table: Any) -> Any:
-    """Nested lists, array or tensor to one list, or one axis."""
-    if isinstance(table, list | tuple):
-        return [entry for row in table for entry in row]
-    return table.reshape(-1)

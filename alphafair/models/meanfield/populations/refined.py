@@ -42,7 +42,9 @@ from ...common import scipy, watched
 from .differentiate import Differentiated
 from .population import Model, increasing
 
-PATIENCE = (1e1, 1e2, 1e3, 1e4)  # times that the mean field is followed before Newton's method
+PATIENCE = (1e1, 1e2, 1e3, 1e4, 1e6, 1e8)  # times that the mean field is followed before Newton's
+IN_STEPS = 4  # of them, where all objects move at once: each unit of time is a step
+EVALUATIONS = 100_000  # of the drift, for each of them: a cycle would take more, and an explosion
 NEAR = 1e-2  # Newton's method may move x by this much, relatively: else it goes elsewhere
 FOLLOWED = {"rtol": 1e-3, "atol": 1e-6}  # before Newton's method: near is enough
 CONVERGED = 1e-10  # its last step, relatively
@@ -215,23 +217,29 @@ def transient(model: Model, initial: ArrayLike, times: ArrayLike) -> Refined:
 # --- the fixed point ------------------------------------------------------------------------------
 def _rest(model: Model) -> tuple[Floats, Floats]:
     """The fixed point, and A there in the basis of the jumps."""
-    x, unstable = model.start, None
+    x, unstable, passed = model.start, None, 0.0
     fastest = float(np.abs(model.jacobian(x)).max(initial=0))
     unit = 1.0 if model.synchronous or not 0 < fastest < np.inf else 1 / fastest
-    for time in PATIENCE:
-        x = _follow(model, x, time * unit)
+    for time in PATIENCE[: IN_STEPS if model.synchronous else None]:
+        x, spent = _follow(model, x, time * unit)
+        x = _conserving(model, x)
+        passed += spent
         found = _newton(model, x)
-        if found is None:
-            continue
-        point, A = found
-        slowest, limit = _slowest(model, A, fastest)
-        if slowest < limit:
-            return point, A
-        unstable = point, slowest
+        if found is not None:
+            point, A = found
+            slowest, limit = _slowest(model, A, fastest)
+            if slowest < limit:
+                return point, A
+            unstable = point, slowest
+        if spent < time * unit:
+            break
     if unstable is None:
+        far = not model.synchronous and spent == time * unit  # in steps so long that it is smooth
+        perhaps = "it may be slow or grow without bound" if far else "it may cycle"
+        perhaps += " or be slow" if model.synchronous else ""
         raise ValueError(
-            f"the mean field has not come to rest by time {sum(PATIENCE) * unit:.3g} (it moves at "
-            f"{np.abs(_force(model, x)).max():.2g}): it may cycle; `transient` can follow it"
+            f"the mean field has not come to rest by time {passed:.1g} (it moves at "
+            f"{np.abs(_force(model, x)).max():.2g}): {perhaps}; `transient` can follow it"
         )
     point, slowest = unstable
     what = "modulus" if model.synchronous else "real part"
@@ -248,20 +256,53 @@ def _force(model: Model, x: Floats) -> Floats:
     return model.drift(x) - x if model.synchronous else model.drift(x)
 
 
-def _follow(model: Model, x: Floats, time: float) -> Floats:
-    """The mean field after a time."""
+def _conserving(model: Model, x: Floats) -> Floats:
+    """The state with the sums of the model's start; the solver keeps them to its tolerance."""
+    U: Floats = model.tangent
+    moved: Floats = model.start + U @ (U.T @ (x - model.start))
+    return moved
+
+
+class _EnoughError(Exception):
+    """The drift was asked for too often."""
+
+
+def _follow(model: Model, x: Floats, time: float) -> tuple[Floats, float]:
+    """The mean field after a time, or as far as a fair number of steps leads, and that time."""
     if model.synchronous:
         for _ in watched(range(int(time)), "steps"):
             x = model.drift(x)
-        end = x
+        end, spent = x, time
     else:
-        solution = scipy("the mean field in time").integrate.solve_ivp(
-            lambda t, y: model.drift(y), (0, time), x, method="LSODA", **FOLLOWED
-        )
-        end = solution.y[:, -1]
+        end, spent = _followed(model, x, time)
     if not np.isfinite(end).all():
-        raise ValueError("the mean field from the model's start is not finite: check the rates")
-    return end
+        raise ValueError(
+            "the mean field from the model's start is not finite: check the rates; it may grow "
+            "without bound"
+        )
+    return end, spent
+
+
+def _followed(model: Model, x: Floats, time: float) -> tuple[Floats, float]:
+    """`_follow` in continuous time."""
+    calls, last = 0, (x, 0.0)
+
+    def drift(t: float, y: Floats) -> Floats:
+        nonlocal calls, last
+        calls += 1
+        if calls > EVALUATIONS:
+            raise _EnoughError
+        if np.isfinite(y).all():
+            last = y.copy(), t
+        return model.drift(y)
+
+    integrate = scipy("the mean field in time").integrate.solve_ivp
+    try:
+        with np.errstate(over="ignore", invalid="ignore"):
+            solution = integrate(drift, (0, time), x, method="LSODA", **FOLLOWED)
+    except _EnoughError:
+        return last
+    return solution.y[:, -1], float(solution.t[-1])
 
 
 def _newton(model: Model, x: Floats) -> tuple[Floats, Floats] | None:
