@@ -82,6 +82,18 @@ def test_hundreds_of_budgets(kind, within, alpha):
         assert_same(path, row, af.Problem(*args, budget, within, **kwargs).allocate(alpha))
 
 
+@pytest.mark.parametrize("exclusive", [False, True])
+@pytest.mark.parametrize("alpha", ALPHAS)
+def test_where_budgets_fill_items_exactly(alpha, exclusive):
+    """At kinks a rounding decides between two prices: both ways round it alike."""
+    pill, visit = [16.0, 10, 6, 7, 6, 3, 2, 1, 0], [40.0, 75, 40, 20, 25, 20, 25, 10, 5]
+    args = (np.column_stack([pill, visit]), [[1.0, 5.0]], [0, 0, 1, 1, 2, 2, 2, 3, 3])
+    kwargs = {"cap": [[30.0, 4.0]], "exclusive": exclusive}
+    path = af.budget_path(af.Problem(*args, 300.0, **kwargs), alpha, np.arange(0, 441, 10))
+    for row, budget in enumerate(path.budget):
+        assert_same(path, row, af.Problem(*args, budget, **kwargs).allocate(alpha))
+
+
 def test_the_compiled_pieces_are_shared_too():
     rng = np.random.default_rng(0)
     args = (rng.random((4000, 3)), 0.5 + rng.random((1, 3)), rng.integers(0, 7, 4000))
