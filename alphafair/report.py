@@ -30,8 +30,8 @@ PROVEN = 1e-9  # a waste below this is a rounding
 STYLE = """
 .alphafair{max-width:46rem;margin:0 auto;padding:0 .75rem;line-height:1.5;\
 font-family:system-ui,sans-serif;color:inherit}
-.alphafair h1{font-size:1.5rem;line-height:1.25}
-.alphafair h2{font-size:1.15rem}
+.alphafair :is(h2,h3,h4){font-size:1.15rem}
+.alphafair .title{font-size:1.5rem;line-height:1.25}
 .alphafair .wide{overflow-x:auto}
 .alphafair table{border-collapse:collapse;font-size:.9rem;font-variant-numeric:tabular-nums}
 .alphafair th,.alphafair td{padding:.25rem .4rem;text-align:right;\
@@ -88,7 +88,7 @@ class Report:
             '<meta name="viewport" content="width=device-width,initial-scale=1">\n'
             '<meta name="color-scheme" content="light dark">\n'
             f"<title>{html.escape(self.title)}</title>\n</head>\n<body>\n"
-            f"{self._repr_html_()}\n</body>\n</html>\n"
+            f"{self._article(1)}\n</body>\n</html>\n"
         )
 
     def save(self, path: str | Path) -> None:
@@ -98,13 +98,15 @@ class Report:
         path.write_text(self.html if page else self.markdown, encoding="utf-8")
 
     def _repr_html_(self) -> str:
-        parts = [f"<h1>{_html(self.title)}</h1>"]
+        return self._article(3)  # a notebook has headings of its own above
+
+    def _article(self, level: int) -> str:
+        """The report as HTML for the inside of a page, its title a heading of this level."""
+        parts = [f'<h{level} class="title">{_html(self.title)}</h{level}>']
         for section in self.sections:
-            parts.append(f"<h2>{_html(section.heading)}</h2>")
+            parts.append(f"<h{level + 1}>{_html(section.heading)}</h{level + 1}>")
             for piece in section.body:
-                inside = (
-                    _html_table(piece) if isinstance(piece, Table) else f"<p>{_html(piece)}</p>"
-                )
+                inside = f"<p>{_html(piece)}</p>" if isinstance(piece, str) else _html_table(piece)
                 parts.append(inside)
         body = "\n".join(parts)
         return f'<article class="alphafair">\n<style>{STYLE}</style>\n{body}\n</article>'

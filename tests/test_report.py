@@ -192,7 +192,10 @@ def test_html_is_one_page_without_downloads():
 def test_shown_printed_and_saved(tmp_path):
     page = af.report(af.allocate(*CLINIC, 300.0, 1))
     assert str(page) == page.markdown
-    assert page._repr_html_() in page.html
+    inside = page._repr_html_()  # the page that shows it has its own heading of level 1
+    assert "<h1" not in inside
+    assert page.html.count("<h1") == 1
+    assert "".join(Tags(inside).text).strip() in "".join(Tags(page.html).text)
     assert repr(page) == "Report('300 units of money for 9 people in 4 groups')"
     page.save(tmp_path / "plan.html")
     page.save(str(tmp_path / "plan.md"))
