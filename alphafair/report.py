@@ -32,7 +32,8 @@ STYLE = """
 font-family:system-ui,sans-serif;color:inherit}
 .alphafair :is(h2,h3,h4){font-size:1.15rem}
 .alphafair .title{font-size:1.5rem;line-height:1.25}
-.alphafair .wide{overflow-x:auto}
+.alphafair :is(h1,h2,h3,h4,h5,code){color:inherit}
+.alphafair .wide{overflow-x:auto;margin-bottom:1rem}
 .alphafair table{border-collapse:collapse;font-size:.9rem;font-variant-numeric:tabular-nums}
 .alphafair th,.alphafair td{padding:.25rem .4rem;text-align:right;\
 border-bottom:1px solid rgba(128,128,128,.35)}
