@@ -28,7 +28,7 @@ import torch
 from numpy.typing import ArrayLike
 from torch import Tensor
 
-from .checks import entry, number
+from .checks import FREE, entry, number
 from .groups import Groups, by_group, group_weights
 from .layer_bounds import BOUNDS, on_device, recall, solve
 from .utility import check_alpha
@@ -47,7 +47,7 @@ _FINITE = (-SMALLEST, LARGEST, "finite and ≥ 0")
 _CAP = (-SMALLEST, np.inf, "≥ 0; infinity is no bound")
 RANGES = {
     "benefit": (-np.inf, LARGEST, "finite; drop that row or impute the value"),
-    "cost": (0.0, LARGEST, "finite and > 0; give what is free a small positive cost"),
+    "cost": (0.0, LARGEST, f"finite and > 0; {FREE}"),
     "budget": _FINITE,
     "alpha": (0.0, np.inf, "> 0 as a tensor (pass 0 as a number)"),
     "weight": (0.0, LARGEST, "finite and > 0; leave a group out by masking its people"),

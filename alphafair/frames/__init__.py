@@ -17,12 +17,15 @@ Caps, floors and baselines need all rows at once: eager frames hand them to the 
 memory.  Otherwise no more than a few numbers a group ever leave the engine, so a population that
 outgrows a machine is served where it is: by DuckDB from disk, by Dask or Spark on many machines.
 
-    checks    the columns and rows, converted and checked
-    stages    one row a person, one row a group, what money is worth in it
-    doses     back to the rows
-    engine    what passes between Python and the engine
-    memory    the array problem
-    solution  the calls
+    checks      the columns and rows, converted and checked
+    names       columns that are called what the package or an engine cannot take
+    repeats     the same offer twice
+    stages      one row a person, one row a group, what money is worth in it
+    doses       back to the rows
+    engine      what passes between Python and the engine
+    partitions  the same for Dask, whose rows keep their index and order
+    memory      the array problem
+    solution    the calls
 """
 
 from .solution import Solution, allocate, solve
