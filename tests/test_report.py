@@ -57,7 +57,7 @@ def test_worth_of_an_error():
     """10 percent less for one group costs as much as that much less money, to first order."""
     a = af.allocate(*CLINIC, 300.0, 2, within=1)
     told = re.search(
-        r"losing this much money \(dollars\): (.*?), and less", text_of(a, money="dollars")
+        r"losing this much money \(dollars\): (.*?), and no more", text_of(a, money="dollars")
     )
     names = [part.rsplit(" ", 1) for part in told[1].split(", ")]
     assert [name for name, _ in names] == ["west", "south", "north"]
@@ -65,6 +65,13 @@ def test_worth_of_an_error():
         change = np.where((name == GROUP)[:, None], 1 - 1e-6, 1.0)
         worse = af.allocate(CLINIC[0] * change, *CLINIC[1:], 300.0, 2, within=1).welfare
         assert float(worth) == pytest.approx((a.welfare - worse) / 1e-6 * 0.1 / a.price, rel=1e-3)
+
+
+def test_groups_that_tie_stand_in_the_order_of_their_labels():
+    """At α = 1 the benefits of all groups with room matter alike, up to rounding."""
+    a = af.allocate(*CLINIC, 300.0, 1, cap=CAP)
+    told = "money (units of money): east 10.15, north 10.15, south 10.15, and no more"
+    assert told in text_of(a)
 
 
 @pytest.mark.parametrize(
