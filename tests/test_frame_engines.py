@@ -23,7 +23,7 @@ PANDAS = ("pandas", "pandas nullable", "pandas arrow")
 EAGER = (*PANDAS, "polars", "pyarrow")
 DASK = ("dask", "dask nullable", "dask arrow")
 LAZY = ("polars lazy", "duckdb", *DASK, "pyspark")
-WITH_BOUNDS = EAGER  # the engines that take cap, floor, baseline and exclusive
+WITH_BOUNDS = (*EAGER, "polars lazy", "duckdb")  # bounds of the others: test_frames_lazy
 
 CALL = {"benefit": "uplift", "cost": "price", "group": "district", "person": "person"}
 

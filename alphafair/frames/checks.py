@@ -137,12 +137,6 @@ def check_columns(native: Frame, columns: Columns) -> None:
         raise TypeError(f"exclusive must be True or False, not {type(columns.exclusive).__name__}")
     if columns.exclusive:
         _check_exclusive(columns)
-    if columns.in_memory and not engine.is_eager(native):
-        raise TypeError(
-            f"{columns.in_memory[0]} needs an eager frame, because caps are filled in the order of "
-            f"the rows' ratios: collect the frame first (.collect(), .df(), .compute(), "
-            f".toPandas())"
-        )
     _check_dose(native, schema)
 
 

@@ -62,16 +62,23 @@ def key(frame: Frame, group: str) -> Any:
     return nw.col(group).cast(nw.String)
 
 
-def spread(rows: Frame, group: str, keys: list[Any], values: dict[str, Floats]) -> Frame:
+def spread(
+    rows: Frame,
+    group: str,
+    keys: list[Any],
+    values: dict[str, Floats],
+    source: Frame | None = None,
+) -> Frame:
     """Rows with K numbers written beside them: the only way by which numbers go to the engine.
 
     The labels are looked up on a table of one row a group, made by the engine from its own labels,
     so that the join compares like with like; and it needs no second source of data, which a
-    connection or a cluster might refuse.
+    connection or a cluster might refuse.  Where ``rows`` are the end of a long query, ``source``, a
+    frame with the same labels, spares the engine to run it twice.
     """
     if partitions.is_dask(rows):
         return partitions.spread(rows, group, keys, values)
-    table = rows.select(group).unique()
+    table = (rows if source is None else source).select(group).unique()
     if is_eager(rows):
         place = {label: k for k, label in enumerate(keys)}
         at = [place[label] for label in table[group].to_list()]

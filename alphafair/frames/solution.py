@@ -10,8 +10,10 @@ from ..allocation import Allocation
 from ..checks import Integers, number
 from ..problem import Problem
 from ..utility import check_alpha
+from . import engine
 from .checks import Columns, check_columns, known_frame, marked_rows
 from .doses import doses_of_rows, refuse_overflow, with_dose, with_series
+from .lazy import solve_lazy
 from .memory import Table
 from .names import set_aside
 from .repeats import refuse_repeats, refuse_same_rows
@@ -26,7 +28,8 @@ class Solution(NamedTuple):
         groups: the `Allocation` across groups: ``group_labels``, ``group_budget``,
             ``group_utility``, ``price``.  Without cap, floor and baseline each group stands in it
             as one person of benefit p_k; else its table has a row a person, in the order of their
-            first rows in the frame.
+            first rows in the frame.  With those and a lazy frame it has no table: what belongs to
+            people, such as ``dose`` and ``gradient()``, is refused.
         size: (K,) G_k, the number of people of each group, in the order of ``group_labels``.
     """
 
@@ -57,10 +60,11 @@ def allocate(
     """The α-fair allocation of a budget, as one more column ``dose`` of a data frame.
 
     Any frame that narwhals knows: pandas, Polars, PyArrow; lazy ones (Polars' LazyFrame, DuckDB
-    relations, Dask, PySpark) stay lazy: they are read a few times for one row a group, and the
-    doses are computed when the result is.  Doses equal those of `alphafair.allocate` on arrays, but
-    for ties: lazy engines have no first row, so tied best rows of a group (of a person, at
-    within > 0) share its money equally, which is as good.
+    relations, Dask, PySpark) stay lazy: they are read a few times for one row a group, with bounds
+    a few times more for what lies at the margin, and the doses are computed when the result is.
+    Doses equal those of `alphafair.allocate` on arrays, but for ties: lazy engines have no first
+    row, so tied best rows of a group (of a person, at within > 0) share its money equally, which is
+    as good.
 
     A lazy frame must give the same rows each time it is read.  Two reads are compared, and a sample
     (DuckDB's ``USING SAMPLE``) or a column of random numbers is refused: draw it once, into a table
@@ -83,13 +87,12 @@ def allocate(
         weight: (K,) in the order of the sorted labels, or mapping label → w, > 0, or ``"size"``;
             default 1.
         baseline: column of the utility that the row's person has already, the same in all rows of a
-            person, or one number, finite, ≥ 0; eager frames only.
-        floor: column of lower bounds of the doses, or one number, 0 ≤ floor ≤ cap, finite; eager
-            frames only.
-        cap: column of upper bounds of the doses, or one number, may be ∞; eager frames only.
+            person, or one number, finite, ≥ 0.
+        floor: column of lower bounds of the doses, or one number, 0 ≤ floor ≤ cap, finite.
+        cap: column of upper bounds of the doses, or one number, may be ∞.
         exclusive: True for at most one row a person, Σ dose/cap ≤ 1 over her rows; needs finite
             caps.  A part of a cap is a lottery.  Without ``person`` each row is a person of its
-            own, and nothing is excluded.  Eager frames only.
+            own, and nothing is excluded.
         group_floor, group_cap: (K,) in the order of the sorted labels, or mapping label → money:
             bounds of the groups' budgets.
 
@@ -180,6 +183,11 @@ def solve(
     census = take_census(rows, people, columns)
     bounds = {"group_floor": group_floor, "group_cap": group_cap}
     refuse_repeats(rows, columns)
+    if columns.in_memory and not engine.is_eager(native):
+        refuse_same_rows(native, rows, columns)
+        asked = {"budget": budget, "alpha": alpha, "within": within, "weight": weight}
+        doses, groups = solve_lazy(rows, census, columns, **asked, **bounds)
+        return Solution(with_dose(native, doses, columns), groups, census.size)
     if columns.in_memory:
         places = Table.of(rows, columns)
         refuse_same_rows(native, rows, columns, places.person)
