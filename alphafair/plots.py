@@ -16,12 +16,15 @@ from .allocation import Allocation
 from .checks import Floats, Integers
 from .evaluation import PlanValue, Qini
 from .frontier import Frontier, FrontierBands
+from .paths import BudgetPath
 from .problem import Problem
 
 ALPHA_TICKS = (0, 0.5, 1, 2, 5, np.inf)
 FILLED = ("no dose", "up to half", "over half", "all")  # of the utility that the caps allow
 FILLED_COLOURS = ("#d9d9d9", "#9ecae1", "#4292c6", "#08306b")  # darker is fuller
 STEPS = 400  # of money, along the curve of a group
+COLUMNS = 60  # budgets, along a path, at which doses are counted if there are many people,
+COUNTED = 100_000  # and how many people are counted in all if there are few
 FULL = 1 - 1e-9  # reached, up to the rounding of a group's last dose
 
 
@@ -282,6 +285,103 @@ def who_is_funded(results: Allocation | Sequence[Allocation], ax: Axes | None = 
         _funded_bars(results, ax)
     else:
         _funded_table(sorted(results, key=lambda result: result.alpha), ax)
+    return ax
+
+
+def budget_path(result: BudgetPath, ax: Axes | None = None, *, stacked: bool = False) -> Axes:
+    """What each group gets, as the budget grows.
+
+    Args:
+        result: a `BudgetPath`.
+        ax: where to draw; a new figure by default.
+        stacked: one on top of the other, so that the edge is what is spent in all.
+
+    Returns:
+        The Axes.
+
+    Example:
+        >>> import alphafair as af
+        >>> problem = af.Problem([3.0, 1.0, 2.0], 1.0, ["a", "a", "b"], budget=4.0, cap=2.0)
+        >>> ax = budget_path(af.budget_path(problem, 1, [0, 4, 6, 8]))
+        >>> [line.get_ydata().tolist() for line in ax.lines]
+        [[0.0, 2.0, 4.0, 4.0], [0.0, 2.0, 2.0, 2.0]]
+    """
+    ax = ax or plt.subplots()[1]
+    order = np.argsort(result.budget, kind="stable")
+    budget, money = result.budget[order], result.group_budget[order]
+    labels = [str(label) for label in result.group_labels]
+    if stacked:
+        ax.stackplot(budget, money.T, labels=labels, alpha=0.85)
+    else:
+        ax.plot(budget, money, label=labels)
+    ax.set(xlabel="budget", ylabel="money of the group", title=_title(result.alpha))
+    ax.set_ylim(bottom=0)
+    ax.legend(title="group", reverse=stacked)
+    return ax
+
+
+def price_path(result: BudgetPath, ax: Axes | None = None) -> Axes:
+    """What one more unit of money is worth, as the budget grows: λ(Q), on a logarithmic scale.
+
+    Budgets at which the price is ∞ (nobody has anything yet) or 0 (all caps are reached) are left
+    out.
+
+    Args:
+        result: a `BudgetPath`.
+        ax: where to draw; a new figure by default.
+
+    Returns:
+        The Axes.
+
+    Example:
+        >>> import alphafair as af
+        >>> problem = af.Problem([2.0, 1.0], 1.0, ["near", "far"], budget=3.0)
+        >>> ax = price_path(af.budget_path(problem, 1, [0, 1, 2, 4]))
+        >>> ax.lines[0].get_ydata()
+        array([nan, 2. , 1. , 0.5])
+    """
+    ax = ax or plt.subplots()[1]
+    order = np.argsort(result.budget, kind="stable")
+    price = result.price[order]
+    price = np.where(np.isfinite(price) & (price > 0), price, np.nan)
+    ax.plot(result.budget[order], price)
+    ax.set(yscale="log", xlabel="budget", title=_title(result.alpha))
+    ax.set_ylabel("price, welfare for one more unit of money")
+    return ax
+
+
+def funded_path(result: BudgetPath, ax: Axes | None = None) -> Axes:
+    """Which part of each group's people get a dose, in percent, as the budget grows.
+
+    For more than 1600 people doses are computed at no more than 60 of the budgets, spread evenly
+    from the first to the last.
+
+    Args:
+        result: a `BudgetPath`.
+        ax: where to draw; a new figure by default.
+
+    Returns:
+        The Axes.
+
+    Example:
+        >>> import alphafair as af
+        >>> problem = af.Problem([3.0, 1.0, 2.0], 1.0, ["a", "a", "b"], budget=4.0, cap=2.0)
+        >>> ax = funded_path(af.budget_path(problem, 1, [0, 2, 6]))
+        >>> [line.get_ydata().tolist() for line in ax.lines]
+        [[0.0, 50.0, 100.0], [0.0, 100.0, 100.0]]
+    """
+    ax = ax or plt.subplots()[1]
+    order = np.argsort(result.budget, kind="stable")
+    most = max(COLUMNS, COUNTED // len(result.problem.groups))
+    kept = np.unique(np.linspace(0, order.size - 1, min(order.size, most)).round().astype(int))
+    rows = order[kept].tolist()
+    some = [_people(result[row])[:, 1:].sum(axis=1) for row in rows]
+    percent = 100 * np.array(some) / result.problem.groups.size
+    labels = [str(label) for label in result.group_labels]
+    ax.plot(result.budget[rows], percent, drawstyle="steps-post", label=labels)
+    ax.set(xlabel="budget", ylabel="percent of people who get a dose", ylim=(0, 103))
+    ax.set_title(_title(result.alpha))
+    ax.legend(title="group")
     return ax
 
 

@@ -23,7 +23,7 @@ CORE = (
         "allocation",
         "problem",
     ),  # from inputs to answers
-    *("inequality", "frontier"),  # after
+    *("inequality", "frontier", "paths"),  # after
 )
 ALLOWED = {
     **{name: set(CORE[:place]) for place, name in enumerate(CORE)},
@@ -47,7 +47,8 @@ ALLOWED = {
     "frames": {*CORE, "progress"},
     "command": {*CORE, "frames", "progress", "__version__"},
     "__main__": {"command"},
-    "__init__": {*CORE, "certificate", "whole"},
+    "report": {*CORE, "certificate"},
+    "__init__": {*CORE, "certificate", "report", "whole"},
 }
 INPUTS = {
     *("benefit", "cost", "cap", "floor", "baseline", "groups", "budget", "within", "weight"),

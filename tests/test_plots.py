@@ -215,3 +215,57 @@ def test_qini_curves_for_all_and_for_a_group():
     assert near.get_legend() is None
     with pytest.raises(ValueError, match=r"group is 'town': must be one of .*\['far', 'near'\]"):
         plots.qini(curves, group="town")
+
+
+# --- as the budget grows ----------------------------------------------------------------------
+PATH = af.budget_path(CAPPED, 1, [8, 0, 2, 4, 6, 9])  # all caps take 8: far 6, near 2
+
+
+def test_budget_path_by_hand():
+    ax = plots.budget_path(PATH)
+    far, near = (line.get_data() for line in ax.lines)
+    assert far[0] == pytest.approx([0, 2, 4, 6, 8, 9])
+    assert far[1] == pytest.approx([0, 1, 2, 4, 6, 6])
+    assert near[1] == pytest.approx([0, 1, 2, 2, 2, 2])
+    assert [t.get_text() for t in ax.get_legend().get_texts()] == ["far", "near"]
+    assert (ax.get_title(), ax.get_xlabel()) == ("α = 1", "budget")
+
+
+def test_budget_path_stacked_reaches_what_is_spent():
+    ax = plots.budget_path(PATH, stacked=True)
+    outline = ax.collections[-1].get_paths()[0].vertices
+    assert outline[outline[:, 0] == 6, 1].max() == pytest.approx(6)
+    assert outline[outline[:, 0] == 9, 1].max() == pytest.approx(8)  # 1 is left
+
+
+def test_price_path_leaves_out_what_has_no_place():
+    ax = plots.price_path(PATH)
+    x, y = ax.lines[0].get_data()
+    assert x == pytest.approx([0, 2, 4, 6, 8, 9])
+    # at 4 and 6 far stands at a kink: its next slopes are 1 and 2/3, its utilities 8/3 and 14/3
+    assert y == pytest.approx([np.nan, 1, 3 / 8, 1 / 7, np.nan, np.nan], nan_ok=True)
+    assert ax.get_yscale() == "log"
+
+
+def test_funded_path_counts_people():
+    ax = plots.funded_path(PATH)
+    assert ax.lines[0].get_ydata() == pytest.approx([0, 100 / 3, 100 / 3, 200 / 3, 100, 100])
+    assert ax.lines[1].get_ydata() == pytest.approx([0, 100, 100, 100, 100, 100])
+
+
+def test_funded_path_counts_at_some_of_many_budgets(monkeypatch):
+    path = af.budget_path(CAPPED, 1, np.linspace(0, 8, 500))
+    assert plots.funded_path(path).lines[0].get_xdata().size == 500
+    monkeypatch.setattr(plots, "COUNTED", 300)
+    x = plots.funded_path(path).lines[0].get_xdata()
+    assert (x.size, x[0], x[-1]) == (75, 0, 8)  # 75 budgets, 4 people each
+    monkeypatch.setattr(plots, "COUNTED", 0)
+    assert plots.funded_path(path).lines[0].get_xdata().size == 60
+
+
+def test_paths_draw_where_they_are_told():
+    drawings = (plots.budget_path, plots.price_path, plots.funded_path)
+    _, axes = plt.subplots(1, 3)
+    for draw, ax in zip(drawings, axes, strict=True):
+        assert draw(PATH, ax) is ax
+    assert len(plt.get_fignums()) == 1
