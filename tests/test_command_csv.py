@@ -103,8 +103,8 @@ class Made:
 @pytest.mark.parametrize("part", range(8))
 @pytest.mark.parametrize("stream", ["--stream", "--no-stream"])
 def test_every_dialect(tmp_path, capsys, part, stream):
-    """100 tables each: cells pass through, doses are those of the array problem."""
-    for seed in range(part, 100, 8):
+    """200 tables each: cells pass through, doses are those of the array problem."""
+    for seed in range(part, 200, 8):
         made = Made(seed)
         source, out = tmp_path / made.name, tmp_path / f"out_{made.name}"
         made.save(source, made.text())
