@@ -325,9 +325,9 @@ class Allocation:
     ) -> WholePlan:
         """A random whole plan whose mean is ``dose``.
 
-        Systematic sampling inside each group (`alphafair.whole`): every part of a whole dose is
-        drawn with its own size as probability, and the money of a group differs from
-        ``group_budget`` by less than its dearest part.
+        Systematic sampling (`alphafair.whole`): every part of a whole dose is drawn with its own
+        size as probability, and the money of a group differs from ``group_budget`` by less than its
+        dearest part.  So does that of all from the budget where no group has two parts.
 
         Args:
             seed: of the draw, or a numpy generator; None draws afresh.
@@ -345,7 +345,7 @@ class Allocation:
             >>> a.dose[:, 0]      # ¾ of a whole dose for each
             array([1.5, 1.5])
             >>> [a.lottery(seed).dose[:, 0].tolist() for seed in range(4)]
-            [[2.0, 2.0], [2.0, 2.0], [2.0, 2.0], [0.0, 0.0]]
+            [[2.0, 2.0], [2.0, 2.0], [2.0, 0.0], [0.0, 2.0]]
         """
         from .whole import lottery
 

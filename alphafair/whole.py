@@ -4,19 +4,23 @@ An optimum is fractional.  That is harmless for money and grams, and of no use f
 and operations.  Let ``unit`` be a whole dose (the cap, unless said otherwise): what is left of an
 optimal dose above a multiple of it is the part ``f`` of a whole dose, which costs ``h = c · unit``.
 
-**A lottery** gives each part with probability f, so that its mean is the optimum.  In each group
-the parts are put in a row, the dearest first, and one number u between 0 and 1 is drawn.  With
-F_j = f_1 + … + f_j, part j is given if a whole number lies in (F_{j−1} + u, F_j + u]: *systematic
-sampling*.
+**A lottery** gives each part with probability f, so that its mean is the optimum.  All parts stand
+in a row, group after group, and inside a group by what they cost.  One number u between 0 and 1 is
+drawn; with F_j = f_1 + … + f_j, part j is given if a whole number lies in (F_{j−1} + u, F_j + u]:
+*systematic sampling*.
 
-*Proof that the group's money is kept within one item.*  Of the first j parts, as many are given as
-there are whole numbers in (u, F_j + u], which is F_j + D_j with |D_j| < 1.  Summing by parts, the
-money given is Σ_j h_j f_j + Σ_j D_j (h_j − h_{j+1}), where h falls to 0 after the last one; and the
-second sum is smaller than Σ_j (h_j − h_{j+1}) = h_1.  So the draw costs at most its dearest part
-more than the optimum, or less.  ∎
+*Proof that each group's money is kept within one item.*  Of the first j parts floor(F_j + u) are
+given, which is F_j + D_j with D_j in (u − 1, u].  Let a group begin after part a: E_j = D_j − D_a
+lies, with E_a = 0, in an interval [l, l + 1) for some −1 < l ≤ 0.  What the group is given more
+than its share, Σ_j h_j (E_j − E_{j−1}), is Σ_j E_j (h_j − h_{j+1}) by parts, with h = 0 after its
+last part.  If h falls, the brackets are ≥ 0 and add up to the dearest, h_1, so the sum is in
+[l h_1, (l + 1) h_1), of size < h_1.  A row that rises is one that falls, read from its end.  ∎
 
-**A plan.**  With u = 0 the D_j are never positive, and the draw costs no more than the optimum.
-From there, and from the doses rounded down, the money that is left goes to the units that add
+The groups stand by their dearest part, and rise and fall in turn.  So the row has few steps down,
+and what is spent in all is near the budget, too: within one item where no group has two parts.
+
+**A plan.**  With u = 0 in each group and h falling no E_j is positive: the draw costs no more than
+the optimum.  From there, and from the doses rounded down, the money that is left goes to the units that add
 most welfare for it, then single units change hands as long as that helps.  How far the better one
 of the two can be from the best whole plan is proven, not guessed: the best whole plan cannot beat
 the fractional optimum, and how far a plan is from that is what `alphafair.optimality_gap` bounds.
@@ -129,6 +133,7 @@ class Parts:
         low: (N, T) doses without the parts.
         group: (M,) the group of each part, ascending; inside a group the dearest part first.
         part: (M,) f, between 0 and 1.
+        cost: (M,) h, the money that the part takes if it is given.
         person: (M,) i.
         changes: pairs (M,), (M,) of t and of what is added to d_it if the part is given.
     """
@@ -144,23 +149,35 @@ class Parts:
         order = np.lexsort((-cost, group))
         self.low, self.person, self.part = low, person[order], part[order]
         self.changes = [(t[order], amount[order]) for t, amount in changes]
-        self.group = group[order]
+        self.group, self.cost = group[order], cost[order]
 
-    def drawn(self, start: Floats) -> Floats:
-        """(N, T) doses with the parts that are given where each group begins at u = start (K,)."""
+    def drawn(self, u: float) -> Floats:
+        """(N, T) doses with the parts that are given by one u for all, the groups in a row."""
+        first = np.flatnonzero(np.diff(self.group, prepend=-1))
+        size = np.diff(first, append=self.group.size)
+        dearest = np.argsort(-self.cost[first], kind="stable")
+        rank = np.empty(first.size, np.intp)
+        rank[dearest] = np.arange(first.size)
+        of_group = np.repeat(rank, size)
+        turn = np.where(of_group % 2 == 0, -self.cost, self.cost)  # falling and rising in turn
+        row = np.lexsort((turn, of_group))
+        total = np.concatenate([[0.0], np.cumsum(self.part[row])])
+        return self._with(row[np.floor(total[1:] + u) > np.floor(total[:-1] + u)])
+
+    def rounded(self) -> Floats:
+        """(N, T) doses with the parts that u = 0 gives in each group: no group spends more."""
+        total = np.concatenate([[0.0], np.cumsum(self.part)])
+        first = np.flatnonzero(np.diff(self.group, prepend=-1))
+        begins = np.repeat(total[first], np.diff(first, append=self.group.size))
+        given = np.floor(total[1:] - begins) > np.floor(total[:-1] - begins)
+        return self._with(np.flatnonzero(given))
+
+    def _with(self, given: Integers) -> Floats:
         dose = self.low.copy()
-        given = self._given(start)
         person = self.person[given]
         for treatment, amount in self.changes:
             np.add.at(dose, (person, treatment[given]), amount[given])
         return np.asarray(dose if self.problem.cap is None else np.minimum(dose, self.problem.cap))
-
-    def _given(self, start: Floats) -> NDArray[np.bool_]:
-        """(M,) whether a whole number lies between the sums before and after each part."""
-        total = np.concatenate([[0.0], np.cumsum(self.part)])
-        first = np.searchsorted(self.group, np.arange(start.size))
-        moved = (start - total[first])[self.group]
-        return np.asarray(np.floor(total[1:] + moved) > np.floor(total[:-1] + moved))
 
 
 def _parts_of_items(allocation: Allocation, unit: Floats) -> Any:
@@ -223,7 +240,7 @@ def lottery(
     """`Allocation.lottery`."""
     rng = np.random.default_rng(seed)
     parts = Parts(allocation, units(allocation.problem, unit))
-    return WholePlan(parts.drawn(rng.random(allocation.group_share.size)), allocation)
+    return WholePlan(parts.drawn(rng.random()), allocation)
 
 
 # --- a plan -----------------------------------------------------------------------------------
@@ -232,10 +249,7 @@ def whole(allocation: Allocation, unit: ArrayLike | None) -> WholePlan:
     table = units(allocation.problem, unit)
     parts = Parts(allocation, table)
     search = _Search(allocation, table)
-    plans = [
-        WholePlan(search.better(start), allocation)
-        for start in (parts.low, parts.drawn(np.zeros(allocation.group_share.size)))
-    ]
+    plans = [WholePlan(search.better(start), allocation) for start in (parts.low, parts.rounded())]
     return max(plans, key=search.worth)
 
 

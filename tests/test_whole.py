@@ -158,6 +158,18 @@ def test_the_money_of_a_group_is_kept_within_its_dearest_part():
             assert abs(plan.group_budget[k] - a.group_budget[k]) < dearest
 
 
+def test_where_no_group_has_two_parts_all_money_is_kept_within_the_dearest():
+    """At ε = 0 each of 40 groups has one part at most: the row keeps their sum, too."""
+    rng = np.random.default_rng(5)
+    cost = rng.lognormal(0, 1, 400)
+    a = af.allocate(rng.lognormal(0, 1, 400), cost, np.arange(400) % 40, 80.0, 1, cap=1.0)
+    parts = (a.dose[:, 0] > 0) & (a.dose[:, 0] < 1)
+    assert parts.sum() == 20
+    assert np.bincount(np.arange(400) % 40, parts).max() == 1
+    spent = [(cost * a.lottery(seed).dose[:, 0]).sum() for seed in range(200)]
+    assert np.abs(np.array(spent) - 80).max() < cost[parts].max()
+
+
 def test_seeds():
     a = af.allocate(np.ones(50), 1.0, np.arange(50) % 2, 20.5, 1, within=1, cap=1.0)
     assert (a.lottery(1).dose == a.lottery(1).dose).all()
