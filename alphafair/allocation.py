@@ -78,7 +78,7 @@ class Allocation:
         """Where the groups stand, in the relative units of ``problem.value``."""
         return self.problem.value.at(self.money)
 
-    @property
+    @cached_property
     def money(self) -> Floats:
         """(K,) x in the relative units of ``problem.value``."""
         return self.group_share if self.problem.budget > 0 else 0.0 * self.group_share

@@ -319,9 +319,9 @@ class Problem:
         given = (self.base, self.cap, self.floor, self.group_floor, self.group_cap)
         return all(argument is None for argument in given)
 
-    @property
+    @cached_property
     def money_unit(self) -> float:
-        """The money that is 1 in `alphafair.value`: the budget."""
+        """The money that is 1 in `alphafair.value`: the budget; on a path, the largest of all."""
         return self.budget or 1.0
 
     @property

@@ -751,7 +751,7 @@ def levels(chains: Chains, groups: Groups, within: float) -> Levels:
     begin, end = rank[: code.size], rank[code.size : 2 * code.size]
     start = np.concatenate([[0], np.cumsum(np.bincount(owner, minlength=count))])
     tau = moment[order]
-    last = _last_of_ties(tau, start)
+    last = last_of_ties(tau, start)
     log_rate = interval_log_sums(pull - log_ratio, begin, end, tau.size)[last]
     # Money: what those who move spend from one breakpoint to the next.
     with np.errstate(over="ignore", invalid="ignore"):
@@ -774,7 +774,7 @@ def levels(chains: Chains, groups: Groups, within: float) -> Levels:
         log_rest = resting.log_sums(s)[last]
     if abs(s) < NEAR_LOG:
         three = resting.means(s, pull, size)[:, last]
-    return _with_values(
+    return with_values(
         Levels(
             start=start,
             money=money,
@@ -798,7 +798,7 @@ def levels(chains: Chains, groups: Groups, within: float) -> Levels:
     )
 
 
-def _last_of_ties(level: Floats, start: Integers) -> Integers:
+def last_of_ties(level: Floats, start: Integers) -> Integers:
     """(P,) of the pieces of a group that begin at one level the last, the only one with a length.
 
     The others lie between events of one moment, which come in any order.
@@ -810,7 +810,7 @@ def _last_of_ties(level: Floats, start: Integers) -> Integers:
     return np.minimum.accumulate(ends[::-1])[::-1]
 
 
-def _with_values(pieces: Levels) -> Levels:
+def with_values(pieces: Levels) -> Levels:
     """The same with log V and log V' where each piece begins."""
     piece, ends = np.arange(pieces.money.size), pieces.start[1:] - 1
     log_value = pieces._log_value(piece, pieces.level)

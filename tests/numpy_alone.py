@@ -29,6 +29,7 @@ TOOLS = ("pytest", "hypothesis", "mpmath")  # of the tests, not of the package
 HEAVY = {  # a view, and the library that it shows the core to or through
     "alphafair.__main__": "polars",
     "alphafair.command": "polars",
+    "alphafair.evaluation": "scipy",
     "alphafair.frames": "narwhals",
     "alphafair.groundtruth": "torch",
     "alphafair.layer": "torch",

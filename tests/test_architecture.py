@@ -23,7 +23,7 @@ CORE = (
         "allocation",
         "problem",
     ),  # from inputs to answers
-    *("inequality", "frontier"),  # after
+    *("inequality", "frontier", "paths"),  # after
 )
 ALLOWED = {
     **{name: set(CORE[:place]) for place, name in enumerate(CORE)},
@@ -32,6 +32,8 @@ ALLOWED = {
     "curves": {"checks", "kernels"},
     "exclusive": {"checks", "curves"},
     "inequality": {"checks", "utility"},
+    # Judges plans that anybody has made: it sees doses, and nothing of how they came about.
+    "evaluation": {"checks", "groups", "curves", "progress"},
     "frontier": {*CORE[: CORE.index("frontier")], "bisection", "progress"},
     # Methods of `Allocation` that are long: they ask the certificate, and are asked for late.
     "allocation": {*CORE[: CORE.index("allocation")], "whole"},
@@ -41,11 +43,12 @@ ALLOWED = {
     "reference": {"checks", "kernels", "utility", "problem", "certificate"},
     "layer": {*CORE, "layer_bounds"},
     "layer_bounds": set(CORE),
-    "plots": set(CORE),
+    "plots": {*CORE, "evaluation"},
     "frames": {*CORE, "progress"},
     "command": {*CORE, "frames", "progress", "__version__"},
     "__main__": {"command"},
-    "__init__": {*CORE, "certificate", "whole"},
+    "report": {*CORE, "certificate"},
+    "__init__": {*CORE, "certificate", "report", "whole"},
 }
 INPUTS = {
     *("benefit", "cost", "cap", "floor", "baseline", "groups", "budget", "within", "weight"),

@@ -17,7 +17,7 @@ import numpy as np
 
 from ..checks import Floats, Integers
 from ..kernels import interval_log_sums, prefix_sums
-from ..value import NEAR_LOG, Levels, _last_of_ties, _with_values
+from ..value import NEAR_LOG, Levels, last_of_ties, with_values
 from . import engine
 from .chains import AHEAD, BASE, LENGTH, NEXT, Start
 from .engine import KEY, RATIO, REFERENCE, SIZE, Frame
@@ -427,7 +427,7 @@ class Heights(Search[Levels]):
             positions.append(position)
         begin, end, follows = positions
         tau = moment[order]
-        last = _last_of_ties(tau, start)
+        last = last_of_ties(tau, start)
         first_item = found[FIRST_ITEM] > 0
         stays = np.concatenate(
             [np.where(first_item, start[code], start[code + 1]), end, start[:-1]]
@@ -473,7 +473,7 @@ class Heights(Search[Levels]):
         money[ends[through]] = np.maximum(money[ends - 1], high.money)[through]
         best = np.where(self.start.best > 0, self.start.best, 1.0)
         chains: Any = None  # the items are in the engine
-        value = _with_values(
+        value = with_values(
             Levels(
                 start=start, money=money, within=self.within, chains=chains, pull=pull,
                 lower=pull, upper=pull, size=size, log_best=np.log(best), level=tau,
