@@ -52,6 +52,9 @@ WHOLE = 1e-9  # a dose this near to a multiple of its unit, in units, is whole
 SLACK = 1e-12  # a sum of costs may pass the budget by its rounding
 STEEPEST = 200.0  # an aversion of ∞, where gains are compared
 MOST_SWAPS = 300  # items; up to here single units are exchanged
+MANY = 10_000  # people; of more only the best are looked at again
+
+Rows = Any  # people: their positions, or a slice
 
 
 @dataclass(frozen=True, eq=False)
@@ -335,29 +338,31 @@ class _Search:
             )
 
     # --- one more unit --------------------------------------------------------------------------
-    def _moves(self, dose: Floats) -> tuple[Floats, Floats]:
-        """(N, T) utility and cost of one more unit, or of another offer; −∞ where impossible."""
-        problem = self.problem
-        if problem.exclusive:
-            gain = problem.benefit * self.most
-            cost = problem.cost * self.most
-            gain = gain - (problem.benefit * dose).sum(axis=1, keepdims=True)
-            cost = cost - (problem.cost * dose).sum(axis=1, keepdims=True)
-            fixed = (self.least > 0).any(axis=1, keepdims=True) | (self.most == 0)
-            return np.where(fixed, -np.inf, gain), cost
-        possible = dose + self.unit <= self.most * (1 + SLACK)
-        gain, cost = problem.benefit * self.unit, problem.cost * self.unit
-        return np.where(possible, gain, -np.inf), cost
+    def _moves(self, dose: Floats, rows: Rows) -> tuple[Floats, Floats]:
+        """(n, T) utility and cost of one more unit, or of another offer; −∞ where impossible."""
+        benefit, cost = self.problem.benefit[rows], self.problem.cost[rows]
+        dose, most, least = dose[rows], self.most[rows], self.least[rows]
+        if self.problem.exclusive:
+            gain = benefit * most - (benefit * dose).sum(axis=1, keepdims=True)
+            price = cost * most - (cost * dose).sum(axis=1, keepdims=True)
+            fixed = (least > 0).any(axis=1, keepdims=True) | (most == 0)
+            return np.where(fixed, -np.inf, gain), price
+        unit = self.unit[rows]
+        possible = dose + unit <= most * (1 + SLACK)
+        return np.where(possible, benefit * unit, -np.inf), cost * unit
 
-    def _density(self, dose: Floats, gain: Floats, cost: Floats) -> tuple[Floats, Floats]:
-        """(N, T) who comes first, and the logarithm of the welfare for money of a move.
+    def _density(
+        self, dose: Floats, rows: Rows, gain: Floats, cost: Floats
+    ) -> tuple[Floats, Floats]:
+        """(n, T) who comes first, and the logarithm of the welfare for money of a move.
 
         Groups below their floors come first, then whoever keeps W at −∞.
         """
-        problem, code = self.problem, self.code
+        problem, code = self.problem, self.code[rows]
         alpha, within = (min(a, STEEPEST) for a in (self.allocation.alpha, problem.within))
         person = (problem.benefit * dose).sum(axis=1) + self.have
         group = _group_utility(problem, person)
+        person = person[rows]
         useful = gain > 0
         half = np.where(useful, gain, 1.0) / 2
         size = self.size[code][:, None]
@@ -376,26 +381,45 @@ class _Search:
         return np.where(useful, first, -np.inf), density
 
     def _filled(self, dose: Floats) -> Floats:
-        """Units are bought while money is left, at first by half of it at a time."""
+        """Units are bought while money is left.
+
+        Of many people only the best are looked at again and again, until they need no more.
+        """
         dose = dose.copy()
-        rows = np.arange(dose.shape[0])
-        while True:
-            left, of_group = self._room(dose)
-            gain, cost = self._moves(dose)
-            fits = (gain > 0) & (cost <= np.minimum(left, of_group[self.code])[:, None])
-            if not fits.any():
-                return dose
-            first, density = self._density(dose, np.where(fits, gain, -np.inf), cost)
-            best = np.lexsort((density, first), axis=1)[:, -1]
-            people = np.flatnonzero(fits[rows, best])
-            best = best[people]
-            order = np.lexsort((-density[people, best], -first[people, best]))
-            people, best = people[order], best[order]
-            price = np.maximum(cost[people, best], 0.0)
-            take = np.cumsum(price) <= left / 2
-            take &= self._sums_by_group(price, people) <= of_group[self.code[people]] / 2
-            take[0] = True
-            self._buy(dose, people[take], best[take])
+        everybody = slice(None)
+        while (people := self._buyers(dose, everybody)[0]).size:
+            few = everybody if dose.shape[0] <= MANY else people[:MANY]
+            while self._buy_some(dose, few):
+                pass
+        return dose
+
+    def _buyers(self, dose: Floats, rows: Rows) -> tuple[Integers, Integers, Floats]:
+        """Who could buy, the best first, of these rows; the treatment, and what it costs."""
+        left, of_group = self._room(dose)
+        gain, cost = self._moves(dose, rows)
+        fits = (gain > 0) & (cost <= np.minimum(left, of_group[self.code[rows]])[:, None])
+        some = np.flatnonzero(fits.any(axis=1))
+        if some.size == 0:
+            return some, some, np.zeros(0)
+        rows = np.arange(dose.shape[0])[rows][some]
+        gain, cost = np.where(fits, gain, -np.inf)[some], cost[some]
+        first, density = self._density(dose, rows, gain, cost)
+        best = np.lexsort((density, first), axis=1)[:, -1]
+        at = np.arange(some.size), best
+        order = np.lexsort((-density[at], -first[at]))
+        return rows[order], best[order], np.maximum(cost[at][order], 0.0)
+
+    def _buy_some(self, dose: Floats, rows: Rows) -> bool:
+        """Spend half of the money that is left, or buy one unit; False if nobody can buy."""
+        people, best, price = self._buyers(dose, rows)
+        if people.size == 0:
+            return False
+        left, of_group = self._room(dose)
+        take = np.cumsum(price) <= left / 2
+        take &= self._sums_by_group(price, people) <= of_group[self.code[people]] / 2
+        take[0] = True
+        self._buy(dose, people[take], best[take])
+        return True
 
     def _sums_by_group(self, price: Floats, people: Integers) -> Floats:
         """Running sums of prices inside each group, in this order."""
