@@ -226,7 +226,7 @@ def test_with_caps_too(seed):
 
 @pytest.mark.parametrize("seed", range(20))
 def test_with_what_people_have_already(seed):
-    """More α moves money from above one level to below it; the general bound holds, as the set of u is convex.
+    """More α moves money from above one level to below it, and the set of utilities is convex.
 
     Here each group could reach M alone: what it has, and what all the money (or its cap) makes.
     """
