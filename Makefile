@@ -39,6 +39,7 @@ lint: .venv/installed
 bench: .venv/installed
 	@$(BIN)/python benchmarks/allocate.py
 	@$(BIN)/python benchmarks/capped.py
+	@$(BIN)/python benchmarks/paths.py
 	@$(BIN)/python benchmarks/layer.py
 	@$(BIN)/python benchmarks/frames.py
 	@$(BIN)/python benchmarks/strategic.py

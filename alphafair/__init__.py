@@ -38,7 +38,9 @@ from .frontier import (
 )
 from .groups import Groups
 from .inequality import atkinson, gini, jain, min_max_ratio, theil
+from .paths import BudgetPath, budget_path
 from .problem import Problem, allocate
+from .report import Report, report
 from .utility import equivalent_utility, phi, phi_inverse, phi_normalised, phi_prime, power_mean
 from .utility import welfare as welfare
 from .whole import WholePlan
@@ -47,6 +49,7 @@ __version__ = "0.1.0"
 
 __all__ = [
     "Allocation",
+    "BudgetPath",
     "CurveSegments",
     "DoseCotangent",
     "DoseJacobian",
@@ -56,10 +59,12 @@ __all__ = [
     "Groups",
     "OptimalityGap",
     "Problem",
+    "Report",
     "WelfareGradient",
     "WholePlan",
     "allocate",
     "atkinson",
+    "budget_path",
     "concave_segments",
     "equivalent_utility",
     "frontier",
@@ -75,6 +80,7 @@ __all__ = [
     "power_mean",
     "price_of_fairness",
     "price_of_fairness_bound",
+    "report",
     "theil",
     "welfare",
 ]

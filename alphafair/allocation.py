@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from .problem import Problem
     from .whole import WholePlan
 
+NEGLIGIBLE = 1e-150  # parts of the budget that may vanish in the doses
+
 
 @dataclass(frozen=True, eq=False, repr=False)
 class Allocation:
@@ -76,7 +78,7 @@ class Allocation:
         """Where the groups stand, in the relative units of ``problem.value``."""
         return self.problem.value.at(self.money)
 
-    @property
+    @cached_property
     def money(self) -> Floats:
         """(K,) x in the relative units of ``problem.value``."""
         return self.group_share if self.problem.budget > 0 else 0.0 * self.group_share
@@ -96,6 +98,7 @@ class Allocation:
                 person, treatment, code, share = problem.funded
                 amount = self.group_budget[code] * share / problem.cost[person, treatment]
                 dose[person, treatment] = amount
+                _refuse_lost(person, treatment, self.money[code] * share, amount)
             else:
                 dose = self._dose_by_pieces if problem.ladder is None else self._dose_by_steps
                 index = np.flatnonzero(~np.isfinite(dose))
@@ -105,7 +108,7 @@ class Allocation:
             j = int(np.argmin(np.isfinite(amount)))
             raise ValueError(
                 f"dose of item ({person[j]}, {treatment[j]}) overflows: the budget is too large "
-                f"for its cost; measure cost and budget in a larger unit"
+                f"for its cost; measure this dose in a larger unit, of more benefit and cost"
             )
         return dose
 
@@ -122,6 +125,7 @@ class Allocation:
         if problem.cap is not None:
             amount = np.minimum(amount, problem.cap[moves])
         dose[moves] = amount
+        _refuse_lost(moves[0], moves[1], items.money, amount)
         return dose
 
     @property
@@ -387,9 +391,7 @@ class Allocation:
             begins = np.where(self.point.level == -np.inf, np.inf, value.least)
         inside = rises & (self.money > begins)
         # At ε = ∞ people rise at the lowest level where that is worth nothing to the others, too.
-        by_level = self.problem.within == np.inf and (
-            self.alpha == np.inf or not (inside & useful).any()
-        )
+        by_level = self.problem.within == np.inf and (self.alpha == np.inf or not useful.any())
         inside = inside if by_level else inside & useful
         some = inside if inside.any() else self._has_room & (self.point.log_slope > -np.inf)
         if by_level:
@@ -407,6 +409,8 @@ class Allocation:
     @cached_property
     def worst_off(self) -> NDArray[np.bool_]:
         """(K,) True for the groups of least utility, up to rounding."""
+        if self.alpha == np.inf and isinstance(self.problem.value, Linear):
+            return np.ones(self.group_share.size, bool)  # all, also one whose share underflows
         return _least(self.point.log_utility, np.ones(self.group_share.size, bool))
 
     @cached_property
@@ -436,6 +440,20 @@ class Allocation:
         return (
             f"Allocation(alpha={self.alpha:g}, K={self.group_share.size}, "
             f"price={self.price:.6g}, equivalent_utility={self.equivalent_utility:.6g})"
+        )
+
+
+def _refuse_lost(person: Integers, treatment: Integers, part: Floats, dose: Floats) -> None:
+    """ValueError about a dose below the doubles that takes a part of the budget worth speaking of.
+
+    Where the part is next to nothing itself, as next to α = 0, so may the dose be.
+    """
+    lost = (dose < np.finfo(float).tiny) & (part > NEGLIGIBLE)
+    if lost.any():
+        j = int(np.argmax(lost))
+        raise ValueError(
+            f"dose of item ({person[j]}, {treatment[j]}) underflows: the budget is too small for "
+            f"its cost; measure this dose in a smaller unit, of less benefit and cost"
         )
 
 

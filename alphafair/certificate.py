@@ -49,7 +49,7 @@ from typing import Any, NamedTuple, ParamSpec, TypeVar
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from .checks import Floats, Integers
+from .checks import Floats, Integers, reals
 from .kernels import group_sum
 from .problem import Problem
 from .utility import check_alpha, log_power_mean
@@ -983,7 +983,7 @@ def _worst_off_gap(doses: _Doses, market: _Market) -> tuple[float, float]:
 
 
 def _doses(dose: ArrayLike, problem: Problem) -> Floats:
-    d = np.asarray(dose, float)
+    d = reals("dose", dose)
     if d.ndim == 1:
         d = d[:, None]
     if d.shape != problem.shape:

@@ -2,7 +2,7 @@
 
 Every module checks its arguments with these few functions, so that all messages read alike:
 
-    cost[3, 0] is -1.0: must be > 0; give what is free a small positive cost
+    cost[3, 0] is -1.0: must be > 0; give what is free a realistic cost, …
 """
 
 from __future__ import annotations
@@ -14,6 +14,11 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
+
+BEYOND = "beyond the largest double, 1.8e308: measure it in a larger unit"
+
+# Zero has no ratio b/c, and a tiny number in its place makes one beyond all others.
+FREE = "give what is free a realistic cost, or hand it out up to its cap and count it in baseline"
 
 Floats = NDArray[np.float64]
 Integers = NDArray[np.intp]
@@ -39,9 +44,17 @@ def number(name: str, value: Any, expected: str, accept: Callable[[float], bool]
         >>> number("budget", 3, "finite and ≥ 0", lambda v: 0 <= v < float("inf"))
         3.0
     """
+    _refuse_tensor(name, value)
+    if value is np.ma.masked or np.ma.is_masked(value):
+        raise ValueError(f"{name} is masked: must be {expected}")
+    if isinstance(value, np.ndarray | np.generic) and value.dtype.kind not in "biufO":
+        raise TypeError(f"{name} must be a real number, not {value.dtype}")
     if not isinstance(value, numbers.Real | Decimal) and getattr(value, "shape", None) != ():
         raise TypeError(f"{name} must be a number, not {type(value).__name__}")
-    real = float(value)
+    try:
+        real = float(value)
+    except OverflowError as error:
+        raise ValueError(f"{name} is beyond the largest double: must be {expected}") from error
     if not accept(real):
         raise ValueError(f"{name} is {real}: must be {expected}")
     return real
@@ -78,35 +91,6 @@ def entry(index: Any) -> str:
     return f"[{', '.join(str(int(j)) for j in index)}]" if len(index) else ""
 
 
-def reals(name: str, value: Any) -> Floats:
-    """Float array of any shape; masked, ragged and non-numeric input is refused.
-
-    Args:
-        name: of the argument, for the message.
-        value: what came; copied only where its type has to change.
-
-    Raises:
-        TypeError: entries that are not real numbers.
-        ValueError: masked entries, rows of different lengths.
-
-    Example:
-        >>> reals("cost", np.ma.masked_less([2.0, -1.0], 0))
-        Traceback (most recent call last):
-        ValueError: cost has masked entries: fill them or drop their rows
-    """
-    if np.ma.is_masked(value):
-        raise ValueError(f"{name} has masked entries: fill them or drop their rows")
-    try:
-        array = np.asarray(value)
-    except ValueError as error:
-        raise ValueError(f"{name} is no table: all its rows must have the same length") from error
-    if array.dtype.kind == "O":
-        _refuse_object(name, array)
-    elif array.dtype.kind not in "biuf":
-        raise TypeError(f"{name} must hold real numbers, not {array.dtype}")
-    return array.astype(np.float64, copy=False)
-
-
 def real_table(name: str, value: ArrayLike) -> Floats:
     """Float array of 0, 1 or 2 dimensions; masked, empty and non-numeric input is refused."""
     array = reals(name, value)
@@ -117,11 +101,89 @@ def real_table(name: str, value: ArrayLike) -> Floats:
     return array
 
 
+def reals(name: str, value: ArrayLike) -> Floats:
+    """Float array of any shape; a view where ``value`` is one already.
+
+    Raises:
+        TypeError: entries that are no real numbers, or a tensor that remembers its derivatives.
+        ValueError: masked entries, rows of different lengths, numbers beyond the doubles.
+
+    Example:
+        >>> reals("utility", [1, 2])
+        array([1., 2.])
+        >>> reals("utility", [[1, 2], [3]])
+        Traceback (most recent call last):
+        ValueError: utility[1] has 1 entry and utility[0] has 2: all rows must be of one length
+    """
+    _refuse_mask(name, value)
+    array = as_array(name, value)
+    if array.dtype.kind == "O":
+        _refuse_object(name, array)
+    elif array.dtype.kind not in "biuf":
+        raise TypeError(f"{name} must hold real numbers, not {array.dtype}")
+    try:
+        return array.astype(np.float64, copy=False)
+    except OverflowError as error:
+        index = next(i for i, item in np.ndenumerate(array) if _is_beyond(item))
+        raise ValueError(f"{name}{entry(index)} is {BEYOND}") from error
+
+
+def as_array(name: str, value: Any) -> NDArray[Any]:
+    """`numpy.asarray`; what it would get wrong or refuse without a name is refused with one."""
+    _refuse_tensor(name, value)
+    if isinstance(value, np.ma.MaskedArray):
+        _refuse_mask(name, value)
+    try:
+        return np.asarray(value)
+    except ValueError as error:
+        _refuse_ragged(name, value)
+        raise ValueError(f"{name} cannot be made an array: {error}") from error
+    except RuntimeError as error:  # a list of tensors, for one
+        raise TypeError(f"{name} cannot be made an array: {error}") from error
+
+
+def _refuse_mask(name: str, value: Any) -> None:
+    if np.ma.is_masked(value):  # a masked array, or one of pandas
+        raise ValueError(f"{name} has masked entries: fill them or drop their rows")
+
+
+def _refuse_tensor(name: str, value: Any) -> None:
+    if getattr(value, "requires_grad", False):
+        raise TypeError(
+            f"{name} is a tensor that requires grad, which is lost here: pass {name}.detach(), or "
+            f"use alphafair.layer for derivatives"
+        )
+
+
+def _refuse_ragged(name: str, value: Any) -> None:
+    """ValueError about the first row that is not as long as those before it."""
+    lengths = [len(row) if hasattr(row, "__len__") else None for row in value]
+    for i, length in enumerate(lengths):
+        if length != lengths[0]:
+            came, first = (
+                "is one number" if n is None else f"has {n} entr{'y' if n == 1 else 'ies'}"
+                for n in (length, lengths[0])
+            )
+            first = first.removesuffix(" entries").removesuffix(" entry")
+            raise ValueError(
+                f"{name}[{i}] {came} and {name}[0] {first}: all rows must be of one length"
+            )
+
+
+def _is_beyond(item: Any) -> bool:
+    try:
+        float(item)
+    except OverflowError:
+        return True
+    return False
+
+
 def _refuse_object(name: str, array: NDArray[Any]) -> None:
     for index, item in np.ndenumerate(array):
         if not (item is None or isinstance(item, numbers.Real | Decimal)):
             raise TypeError(
-                f"{name}{list(index)} is {item!r}: must be a real number, not {type(item).__name__}"
+                f"{name}{entry(index)} is {item!r}: must be a real number, not "
+                f"{type(item).__name__}"
             )
 
 

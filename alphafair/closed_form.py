@@ -30,7 +30,7 @@ import numpy as np
 
 from .checks import Floats, Integers
 from .kernels import DEMAND
-from .value import ROUNDING, Knapsack, Levels, begins, money_exponent
+from .value import ENDLESS, ROUNDING, Knapsack, Levels, begins, money_exponent
 
 EPSILON = np.finfo(float).eps
 CLOSE = 1e-12  # spending this near the budget is put right to first order
@@ -306,10 +306,12 @@ def _snap(value: Knapsack | Levels, money: Floats, least: Floats, most: Floats) 
     begins = value.money[piece]
     ends = value.money[np.minimum(piece + 1, value.money.size - 1)]
     ends = np.where(piece + 1 < value.start[1:], ends, np.inf)
-    near = ROUNDING * np.where(np.isfinite(ends), ends, begins)
+    # Of the money, which is a budget at most, however far away the piece ends.
+    at_begin = at_end = ROUNDING * np.minimum(np.where(np.isfinite(ends), ends, begins), ENDLESS)
     if isinstance(value, Levels):  # the rounding of the level counts as well
-        near = near + ROUNDING * value.stretch(piece)
-    money = np.where((piece > value.start[:-1]) & (money - begins <= near), begins, money)
-    money = np.where(money >= ends - near, ends, money)
+        at_begin = at_begin + ROUNDING * value.stretch(piece, piece)
+        at_end = at_end + ROUNDING * value.stretch(piece, piece + 1)
+    money = np.where((piece > value.start[:-1]) & (money - begins <= at_begin), begins, money)
+    money = np.where(money >= ends - at_end, ends, money)
     money = np.where(np.abs(money - least) <= ROUNDING * np.abs(least), least, money)
     return np.where(money >= most * (1 - ROUNDING), np.minimum(money, most), money)

@@ -14,7 +14,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike
 
-from .checks import Floats, Integers, refuse_first
+from .checks import FREE, Floats, Integers, reals, refuse_first
 from .kernels import Kernel
 
 
@@ -70,7 +70,7 @@ def concave_segments(money: ArrayLike, benefit: ArrayLike) -> CurveSegments:
     for i, m in np.argwhere((cost < 0) | ((cost == 0) & (gain > 0)))[:1]:
         raise ValueError(
             f"money[{i}, {m}] is {cost[i, m]} for a benefit of {gain[i, m]}: must be ≥ 0, and > 0 "
-            f"where there is a benefit; give what is free a small positive cost"
+            f"where there is a benefit; {FREE}"
         )
     return CurveSegments(*concave_hulls(cost, gain))
 
@@ -92,7 +92,7 @@ def concave_hulls(cost: Floats, gain: Floats) -> tuple[Floats, Floats, Integers]
 
 def _curve(name: str, value: ArrayLike, shape: tuple[int, ...] | None) -> Floats:
     """(N, M) finite numbers; the shape is checked if given."""
-    table = np.asarray(value, float)
+    table = reals(name, value)
     expected = "(N, M)" if shape is None else f"{shape} or {shape[1:]}, as benefit"
     if table.ndim != 2 and (shape is None or table.ndim != 1):
         raise ValueError(f"{name} has shape {table.shape}: must be {expected}")

@@ -33,7 +33,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike
 
-from .checks import Floats, Integers, refuse_first
+from .checks import Floats, Integers, number, reals, refuse_first
 from .exclusive import Ladder, Steps, Tables
 from .kernels import group_sum
 from .utility import phi
@@ -110,7 +110,8 @@ def welfare_gradient(allocation: Allocation) -> WelfareGradient:
         weight = phi(allocation.group_utility, allocation.alpha)
     if isinstance(allocation.problem.value, Linear):
         items = _FundedItems(allocation)  # in money: exact, and finite where λ is not
-        worth = allocation.money_worth * items.share
+        with np.errstate(invalid="ignore"):  # 0 · ∞, where the dose underflows
+            worth = np.where(items.share == 0, 0.0, allocation.money_worth * items.share)
         benefit, cost = items.table(worth / items.benefit), items.table(-worth / items.cost)
         return WelfareGradient(benefit, cost, allocation.price, weight)
     if allocation.problem.ladder is not None:
@@ -444,8 +445,10 @@ class _LinearRates:
         dlog_w = directions["weight"] / problem.weight
         z = self._tilt * dlog_p + self._of_weight * dlog_w + self._of_alpha * directions["alpha"]
         change = self._centred(z)[items.code] + self._slope * dlog_y - dlog_c
-        change = problem.budget * change + directions["budget"]
-        return items.table(items.share / items.cost * change)
+        with np.errstate(over="ignore", invalid="ignore"):  # next to α = 0 β is 1e300: ∞, or 0 · ∞
+            change = problem.budget * change + directions["budget"]
+            moved = np.where(items.share == 0, 0.0, items.share / items.cost * change)
+        return items.table(moved)
 
     def vjp(self, cotangent: Floats) -> dict[str, Any]:
         """The cotangents of the parameters."""
@@ -460,7 +463,7 @@ class _LinearRates:
             "cost": items.table(-(of_ratio + problem.budget * items.share * value) / items.cost),
             "budget": float((items.share * value).sum()),
             "alpha": problem.budget * float(moved @ (self._of_alpha + 0 * moved)),
-            "weight": problem.budget * self._of_weight * moved / problem.weight,
+            "weight": problem.budget * (self._of_weight * moved / problem.weight),
         }
 
     def dense(self, parameter: str) -> Floats:
@@ -514,9 +517,9 @@ class _LinearRates:
         if not self._has_alpha:
             return 0.0
         problem = self.allocation.problem
-        squared = max(self.allocation.alpha, 1e-150) ** 2  # smaller ones underflow
+        alpha = max(self.allocation.alpha, 1e-150)  # the square of smaller ones underflows
         assert problem.log_productivity is not None
-        return -(problem.log_productivity + problem.log_weight) / squared
+        return -(problem.log_productivity + problem.log_weight) / alpha / alpha
 
     def _centred(self, z: Any) -> Floats:
         """(K,) z − Σ π z, relative to the group of the largest share, so that no digit is lost."""
@@ -592,6 +595,7 @@ class _Rates:
         self.last = np.unravel_index(value.item[piece[group]], self.problem.shape)
         size = self.problem.groups.size[group]
         self.own_utility = allocation.group_utility[group] * size  # the group's, in sum
+        self.rate = np.ones(group.size)  # how the first unit of a group's money is spent
 
     def _level_items(self, value: Levels) -> None:
         """One item of each person who moves, or would in the groups that share the next unit."""
@@ -603,6 +607,10 @@ class _Rates:
         self.unit_of_row = np.arange(self.problem.shape[0])
         self.last = np.unravel_index(chains.item[items], self.problem.shape)
         self.own_utility = self.allocation.person_utility[self.unit]
+        with np.errstate(under="ignore"):
+            first = np.full(self.groups, -np.inf)
+            np.maximum.at(first, self.group, value.pull[items])
+            self.rate = np.exp(value.pull[items] - first[self.group]) / chains.ratio[items]
 
     def _margin(self, value: Knapsack | Levels, within: float) -> None:
         """The coefficients of e and ``own``, and who takes the money that is free."""
@@ -618,13 +626,14 @@ class _Rates:
             slope = slope * bend
             stuck = allocation.point.log_slope == -np.inf  # only the level counts (leximin)
             slope[stuck], self.of_price[stuck] = 1.0, 0.0
-            part = self.kappa / self.total[k]
+            part = self.kappa / np.where(self.total[k] > 0, self.total[k], 1.0)
             self.of_ratio = np.where(stuck[k], 0.0, self.of_slope * part)
         else:
             log_v = allocation.log_utility
             with np.errstate(divide="ignore", over="ignore", under="ignore", invalid="ignore"):
                 log_u = np.log(allocation.person_utility)
-                y = np.exp((1 - within) * (log_u - log_v[self.code]))
+                ahead = np.where(log_u == log_v[self.code], 0.0, log_u - log_v[self.code])
+                y = np.exp((1 - within) * ahead)
                 y = y / problem.groups.size[self.code]
             moves = np.zeros(problem.shape[0], bool)
             moves[self.unit] = True
@@ -650,16 +659,19 @@ class _Rates:
             share = stretch / stretch.sum()
         else:
             share = open_ / max(1, open_.sum())
+        if self.problem.budget == 0:
+            share = self.allocation.group_share
         self.stretch, self.share = stretch, share
         with np.errstate(divide="ignore", over="ignore"):
             self.per_stretch = np.where(stretch > 0, 1 / (self.into_doses * stretch), 0.0)
-            alone = self.total[self.group] == 0
-            part = np.where(alone, 1.0, self.kappa / np.where(alone, 1.0, self.total[self.group]))
+            nothing = self.total[self.group] == 0
+            rate = np.where(nothing, self.rate, self.kappa)
+            part = rate / self._by_group(rate)[self.group]
         self.part = part
         self.beyond = self.kappa * self.inverse - self.money
         self.of_ratio = self.of_ratio + self.beyond * self.per_stretch[self.group]
         log_v = self.allocation.log_utility
-        finite = np.where(open_, log_v, 0.0)
+        finite = np.where(open_ & np.isfinite(log_v), log_v, 0.0)  # at Q = 0 nothing moves
         top = int(np.argmax(share))
         self.log_value = np.where(open_, finite - finite[top], 0.0)
 
@@ -727,7 +739,7 @@ class _Rates:
         if self.pinned.any():
             pins = self.pin[self.pinned]
             of_pin = (of_pinned * self.total)[self.pinned]
-            of_rest[pins] += of_pin / self.allocation.person_utility[pins]
+            of_rest[pins] += of_pin * self._per_utility(pins)
         of_change = cotangent + problem.cost * of_spent[self.code][:, None]
         of_change = of_change + problem.benefit * of_rest[:, None]
         benefit = np.where(self.fixed, self.dose * of_rest[:, None], 0.0)
@@ -753,8 +765,13 @@ class _Rates:
         rate = np.zeros(self.groups)
         if self.pinned.any():
             pins = self.pin[self.pinned]
-            rate[self.pinned] = had[pins] / self.allocation.person_utility[pins]
+            rate[self.pinned] = had[pins] * self._per_utility(pins)
         return rate
+
+    def _per_utility(self, persons: Integers) -> Floats:
+        """1/u of these persons; 0 for those who have nothing, whom no level follows."""
+        utility = self.allocation.person_utility[persons]
+        return np.where(utility > 0, 1 / np.where(utility > 0, utility, 1.0), 0.0)
 
     def _mean(self, value: Floats) -> float:
         """Mean of a value (K,) by ``share``, relative to the group that has most of it."""
@@ -818,18 +835,18 @@ class _StepRates:
 
 def checked_alpha_direction(direction: float | None, alpha: float) -> float:
     """A direction in α, which only 0 < α < ∞ has."""
-    number = finite("alpha", direction)
+    change = finite("alpha", direction)
     if direction is not None and not 0 < alpha < np.inf:
         raise ValueError(
             f"alpha: the doses have no derivative in α at α = {alpha:g}, an end of its range; "
             f"differentiate at 0 < α < ∞"
         )
-    return number
+    return change
 
 
 def checked_direction(name: str, value: ArrayLike | None, shape: tuple[int, ...]) -> Floats:
     """A direction, broadcast to the shape of its parameter and checked."""
-    array = np.zeros(()) if value is None else np.asarray(value, float)
+    array = np.zeros(()) if value is None else reals(name, value)
     if array.ndim == 1 and len(shape) == 2 and array.size == shape[0]:
         array = array[:, None]
     try:
@@ -852,10 +869,12 @@ def refuse_large(shape: tuple[int, int], other: tuple[int, ...]) -> None:
 
 def finite(name: str, value: float | None) -> float:
     """A direction in a scalar; 0 if None."""
-    number = 0.0 if value is None else float(value)
-    if not np.isfinite(number):
-        raise ValueError(f"{name} is {number}: a direction must be finite")
-    return number
+    if value is None:
+        return 0.0
+    change = number(name, value, "a number", lambda v: True)
+    if not np.isfinite(change):
+        raise ValueError(f"{name} is {change}: a direction must be finite")
+    return change
 
 
 def _centring(outer: Floats) -> Floats:

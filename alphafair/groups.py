@@ -6,12 +6,16 @@ arguments, utilities and budgets among the results, is in that order.
 
 from __future__ import annotations
 
+import datetime
+import numbers
 from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from .checks import Floats, Integers, real_table
+from .checks import Floats, Integers, as_array, real_table
+
+EXACT = 2.0**53  # doubles hold all integers up to here
 
 
 class Groups:
@@ -52,10 +56,9 @@ class Groups:
 
 def _label_column(labels: ArrayLike) -> NDArray[Any]:
     """(N,) array of labels, none of them missing."""
-    column = np.asarray(labels)
-    listed = isinstance(labels, list | tuple) and column.dtype.kind in "US"
-    if listed and not all(isinstance(label, str | bytes) for label in labels):  # type: ignore[union-attr]
-        column = np.array(labels, dtype=object)  # numpy has made text of NaN, None or numbers
+    column = as_array("group", labels)
+    if isinstance(labels, list | tuple):
+        column = _unmerged(labels, column)
     if column.ndim == 2 and column.shape[1] == 1:
         column = column[:, 0]
     if column.ndim != 1:
@@ -75,6 +78,23 @@ def _label_column(labels: ArrayLike) -> NDArray[Any]:
             f"group[{i}] is {column[i]}: every person needs a label; "
             f"drop that person or make up a label such as 'unknown'"
         )
+    return column
+
+
+def _unmerged(labels: list[Any] | tuple[Any, ...], column: NDArray[Any]) -> NDArray[Any]:
+    """The same labels as objects where numpy's common type makes one of two that differ."""
+    own = np.array(labels, dtype=object)
+    if own.ndim != column.ndim:
+        return column
+    if column.dtype.kind in "US":  # text of NaN, None or numbers; and trailing zeros are dropped
+        one_kind = all(isinstance(label, str | bytes) for label in own.flat)
+        if not one_kind or any(label[-1:] in ("\0", b"\0") for label in own.flat):
+            return own
+    integer = [isinstance(label, numbers.Integral) for label in own.flat]
+    if column.dtype.kind == "f" and any(integer) and EXACT <= np.abs(column).max() < np.inf:
+        if all(integer) and own.min() >= 0 and own.max() < 2**64:
+            return own.astype(np.uint64)
+        return own
     return column
 
 
@@ -130,15 +150,16 @@ def group_weights(weight: Any, groups: Groups) -> Floats:
 def by_group(name: str, value: Any, groups: Groups) -> Floats:
     """(K,) numbers in the order of the sorted labels, from an array or a mapping by label."""
     labels = groups.label
-    some = f"{labels.tolist()[:5]}{' …' if labels.size > 5 else ''}"
+    some = f"{_readable(labels)[:5]}{' …' if labels.size > 5 else ''}"
     if hasattr(value, "keys"):  # a dict or a pandas Series: matched by label, not by position
-        missing = [label for label in labels.tolist() if label not in value]
-        if missing:
-            raise ValueError(
-                f"{name} has no entry for group {missing[0]!r}: every label needs one; "
-                f"the labels are {some}"
-            )
-        value = [value[label] for label in labels.tolist()]
+        keys = _keys(value, labels)
+        for label, key in zip(_readable(labels), keys, strict=True):
+            if key not in value:
+                raise ValueError(
+                    f"{name} has no entry for group {label!r}: every label needs one; "
+                    f"the labels are {some}"
+                )
+        value = [value[key] for key in keys]
     numbers = real_table(name, value)
     if numbers.shape != labels.shape:
         raise ValueError(
@@ -146,6 +167,36 @@ def by_group(name: str, value: Any, groups: Groups) -> Floats:
             f"labels {some}"
         )
     return np.array(numbers)  # a copy: the caller may go on using the array
+
+
+def _keys(mapping: Any, labels: NDArray[Any]) -> list[Any]:
+    """(K,) the keys under which a mapping has these labels; moments in time in any notation."""
+    if labels.dtype.kind not in "mM":
+        return list(labels.tolist())
+    moments = {_moment(key, labels.dtype): key for key in mapping.keys()}  # noqa: SIM118 (a Series)
+    return [moments.get(label, label) for label in labels]
+
+
+def _moment(key: Any, kind: np.dtype[Any]) -> Any:
+    """A date, a time or a duration as a label of this kind; None where it is not exactly one."""
+    if isinstance(key, datetime.datetime) and key.tzinfo is not None:
+        key = key.astimezone(datetime.UTC).replace(tzinfo=None)
+    of_pandas = getattr(key, "to_numpy", None)  # keeps nanoseconds
+    scalar: Any = np.datetime64 if kind.kind == "M" else np.timedelta64
+    types = (str, datetime.date, datetime.timedelta, np.datetime64, np.timedelta64)
+    if not isinstance(key, types):
+        return None
+    try:
+        moment = of_pandas() if of_pandas is not None else scalar(key)
+        label = moment.astype(kind)
+    except (TypeError, ValueError):
+        return None
+    return label if label == moment else None
+
+
+def _readable(labels: NDArray[Any]) -> list[Any]:
+    """Labels for a message: dates as one writes them, not the nanoseconds since 1970."""
+    return list((labels.astype(str) if labels.dtype.kind in "mM" else labels).tolist())
 
 
 def refuse_group(

@@ -15,7 +15,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import ArrayLike
 
-from .checks import Floats, number, refuse_first
+from .checks import Floats, number, reals, refuse_first
 from .utility import power_mean
 
 
@@ -171,7 +171,7 @@ def _excess(u: Floats, share: Floats) -> Floats:
 
 
 def _vector(name: str, value: ArrayLike) -> Floats:
-    array = np.asarray(value, float)
+    array = reals(name, value)
     if array.ndim != 1 or array.size == 0:
         raise ValueError(f"{name} has shape {array.shape}: must be (K,), one number for each group")
     return array

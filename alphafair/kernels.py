@@ -89,12 +89,16 @@ class Kernel:
         return work >= large and numba() is not None
 
     def compiled(self, *arguments: Any) -> Any:
-        """The results of the compiled loop, compiled in memory where no cache can be written."""
+        """The results of the compiled loop, compiled in memory where the cache is of no use.
+
+        A cache that cannot be written raises OSError or RuntimeError; one that a full disk has cut
+        short, whatever unpickling its pieces meets.  An error of the loop itself comes again.
+        """
         try:
             if self._compiled is None:
                 self._compiled = self._compile()
             return self._compiled(*arguments)
-        except (OSError, RuntimeError):
+        except Exception:
             if not self._cached:
                 raise
             self._cached, self._compiled = False, None

@@ -5,7 +5,7 @@ Needs the extra ``alphafair[plots]``: matplotlib.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -14,13 +14,17 @@ from numpy.typing import ArrayLike
 
 from .allocation import Allocation
 from .checks import Floats, Integers
+from .evaluation import PlanValue, Qini
 from .frontier import Frontier, FrontierBands
+from .paths import BudgetPath
 from .problem import Problem
 
 ALPHA_TICKS = (0, 0.5, 1, 2, 5, np.inf)
 FILLED = ("no dose", "up to half", "over half", "all")  # of the utility that the caps allow
 FILLED_COLOURS = ("#d9d9d9", "#9ecae1", "#4292c6", "#08306b")  # darker is fuller
 STEPS = 400  # of money, along the curve of a group
+COLUMNS = 60  # budgets, along a path, at which doses are counted if there are many people,
+COUNTED = 100_000  # and how many people are counted in all if there are few
 FULL = 1 - 1e-9  # reached, up to the rounding of a group's last dose
 
 
@@ -282,6 +286,203 @@ def who_is_funded(results: Allocation | Sequence[Allocation], ax: Axes | None = 
     else:
         _funded_table(sorted(results, key=lambda result: result.alpha), ax)
     return ax
+
+
+def budget_path(result: BudgetPath, ax: Axes | None = None, *, stacked: bool = False) -> Axes:
+    """What each group gets, as the budget grows.
+
+    Args:
+        result: a `BudgetPath`.
+        ax: where to draw; a new figure by default.
+        stacked: one on top of the other, so that the edge is what is spent in all.
+
+    Returns:
+        The Axes.
+
+    Example:
+        >>> import alphafair as af
+        >>> problem = af.Problem([3.0, 1.0, 2.0], 1.0, ["a", "a", "b"], budget=4.0, cap=2.0)
+        >>> ax = budget_path(af.budget_path(problem, 1, [0, 4, 6, 8]))
+        >>> [line.get_ydata().tolist() for line in ax.lines]
+        [[0.0, 2.0, 4.0, 4.0], [0.0, 2.0, 2.0, 2.0]]
+    """
+    ax = ax or plt.subplots()[1]
+    order = np.argsort(result.budget, kind="stable")
+    budget, money = result.budget[order], result.group_budget[order]
+    labels = [str(label) for label in result.group_labels]
+    if stacked:
+        ax.stackplot(budget, money.T, labels=labels, alpha=0.85)
+    else:
+        ax.plot(budget, money, label=labels)
+    ax.set(xlabel="budget", ylabel="money of the group", title=_title(result.alpha))
+    ax.set_ylim(bottom=0)
+    ax.legend(title="group", reverse=stacked)
+    return ax
+
+
+def price_path(result: BudgetPath, ax: Axes | None = None) -> Axes:
+    """What one more unit of money is worth, as the budget grows: λ(Q), on a logarithmic scale.
+
+    Budgets at which the price is ∞ (nobody has anything yet) or 0 (all caps are reached) are left
+    out.
+
+    Args:
+        result: a `BudgetPath`.
+        ax: where to draw; a new figure by default.
+
+    Returns:
+        The Axes.
+
+    Example:
+        >>> import alphafair as af
+        >>> problem = af.Problem([2.0, 1.0], 1.0, ["near", "far"], budget=3.0)
+        >>> ax = price_path(af.budget_path(problem, 1, [0, 1, 2, 4]))
+        >>> ax.lines[0].get_ydata()
+        array([nan, 2. , 1. , 0.5])
+    """
+    ax = ax or plt.subplots()[1]
+    order = np.argsort(result.budget, kind="stable")
+    price = result.price[order]
+    price = np.where(np.isfinite(price) & (price > 0), price, np.nan)
+    ax.plot(result.budget[order], price)
+    ax.set(yscale="log", xlabel="budget", title=_title(result.alpha))
+    ax.set_ylabel("price, welfare for one more unit of money")
+    return ax
+
+
+def funded_path(result: BudgetPath, ax: Axes | None = None) -> Axes:
+    """Which part of each group's people get a dose, in percent, as the budget grows.
+
+    For more than 1600 people doses are computed at no more than 60 of the budgets, spread evenly
+    from the first to the last.
+
+    Args:
+        result: a `BudgetPath`.
+        ax: where to draw; a new figure by default.
+
+    Returns:
+        The Axes.
+
+    Example:
+        >>> import alphafair as af
+        >>> problem = af.Problem([3.0, 1.0, 2.0], 1.0, ["a", "a", "b"], budget=4.0, cap=2.0)
+        >>> ax = funded_path(af.budget_path(problem, 1, [0, 2, 6]))
+        >>> [line.get_ydata().tolist() for line in ax.lines]
+        [[0.0, 50.0, 100.0], [0.0, 100.0, 100.0]]
+    """
+    ax = ax or plt.subplots()[1]
+    order = np.argsort(result.budget, kind="stable")
+    most = max(COLUMNS, COUNTED // len(result.problem.groups))
+    kept = np.unique(np.linspace(0, order.size - 1, min(order.size, most)).round().astype(int))
+    rows = order[kept].tolist()
+    some = [_people(result[row])[:, 1:].sum(axis=1) for row in rows]
+    percent = 100 * np.array(some) / result.problem.groups.size
+    labels = [str(label) for label in result.group_labels]
+    ax.plot(result.budget[rows], percent, drawstyle="steps-post", label=labels)
+    ax.set(xlabel="budget", ylabel="percent of people who get a dose", ylim=(0, 103))
+    ax.set_title(_title(result.alpha))
+    ax.legend(title="group")
+    return ax
+
+
+def plan_values(
+    values: Mapping[str, PlanValue], ax: Axes | None = None, level: float = 0.95
+) -> Axes:
+    """What an experiment says of plans, or of differences of plans: a point and its interval each.
+
+    With groups there is a row for each group under the row of all people.
+
+    Args:
+        values: what `alphafair.evaluation.plan_value` returns, by the names of the plans.
+        ax: where to draw; a new figure by default.
+        level: of the intervals, in (0, 1).
+
+    Returns:
+        The Axes.
+
+    Example:
+        >>> from alphafair.evaluation import plan_value
+        >>> gain = [1.0, 3.0]
+        >>> ax = plan_values({"all": plan_value(1, gain), "half": plan_value(0.5, gain)})
+        >>> [float(x) for line in ax.containers for x in line[0].get_xdata()]
+        [2.0, 1.0]
+    """
+    ax = ax or plt.subplots()[1]
+    rows = ["everybody"]
+    for shift, (name, value) in zip(_spread(len(values)), values.items(), strict=True):
+        mean, interval = np.array([value.estimate]), value.interval(level)[None]
+        if value.group_estimate is not None and value.group_labels is not None:
+            mean = np.append(mean, value.group_estimate)
+            interval = np.vstack([interval, value.group_interval(level)])
+            rows = ["everybody", *map(str, value.group_labels)]
+        place = np.arange(mean.size) + shift
+        width = abs(interval.T - mean)
+        ax.errorbar(mean, place, xerr=width, fmt="o", capsize=3, label=name)
+    ax.axvline(0, color="grey", linewidth=1)
+    ax.set_yticks(np.arange(len(rows)), rows)
+    ax.set(xlabel=f"gain a person, with its {100 * level:g} % interval")
+    ax.invert_yaxis()
+    if len(values) > 1:
+        ax.legend(loc="lower center", bbox_to_anchor=(0.5, 1), ncols=min(3, len(values)))
+    return ax
+
+
+def _spread(count: int) -> Floats:
+    """Places of ``count`` points next to each other around 0."""
+    middle = (count - 1) / 2
+    return np.linspace(-middle, middle, count) * min(0.2, 0.6 / count)
+
+
+def qini(
+    curves: Qini | Mapping[str, Qini],
+    ax: Axes | None = None,
+    *,
+    group: object = None,
+    level: float = 0.95,
+) -> Axes:
+    """Qini curves: what rules add at each budget, shaded with their pointwise intervals.
+
+    Args:
+        curves: what `alphafair.evaluation.qini` returns, one or several by name.
+        ax: where to draw; a new figure by default.
+        group: a label: then the curves of this group instead of those of all people.
+        level: of the intervals, in (0, 1).
+
+    Returns:
+        The Axes.
+
+    Raises:
+        ValueError: a group that the curves do not have.
+
+    Example:
+        >>> from alphafair import evaluation
+        >>> curve = evaluation.qini(lambda q: q / 2, [0.0, 1.0, 2.0], [1.0, 3.0])
+        >>> qini(curve).lines[0].get_ydata()
+        array([0., 1., 2.])
+    """
+    ax = ax or plt.subplots()[1]
+    several = {"": curves} if isinstance(curves, Qini) else curves
+    for name, curve in several.items():
+        height, interval = curve.estimate, curve.interval(level)
+        if group is not None:
+            k = _group_of(curve, group)
+            assert curve.group_estimate is not None
+            height, interval = curve.group_estimate[:, k], curve.group_interval(level)[:, k]
+        line = ax.plot(curve.budget, height, label=name)[0]
+        ax.fill_between(curve.budget, *interval.T, color=line.get_color(), alpha=0.2, linewidth=0)
+    ax.axhline(0, color="grey", linewidth=1)
+    ax.set(xlabel="budget", ylabel=f"gain a person, with {100 * level:g} % intervals")
+    if isinstance(curves, Mapping):
+        ax.legend()
+    return ax
+
+
+def _group_of(curve: Qini, group: object) -> int:
+    """The position of a group's label."""
+    labels = [] if curve.group_labels is None else curve.group_labels.tolist()
+    if group not in labels:
+        raise ValueError(f"group is {group!r}: must be one of the curve's groups, {labels}")
+    return labels.index(group)
 
 
 def _funded_bars(result: Allocation, ax: Axes) -> None:

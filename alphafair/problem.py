@@ -24,12 +24,14 @@ from numpy.typing import ArrayLike, NDArray
 
 from .allocation import Allocation
 from .checks import (
+    FREE,
     Floats,
     Integers,
     broadcast_table,
     column,
     number,
     real_table,
+    reals,
     refuse_first,
 )
 from .closed_form import budget_shares, price_search
@@ -38,6 +40,7 @@ from .groups import Groups, by_group, group_weights, refuse_group
 from .kernels import SORTED_LARGE, best_ratios, compiles, group_sum
 from .utility import check_alpha
 from .value import (
+    LARGEST_RATIO,  # beyond it, or below its inverse, b/c is computed in other units
     Chains,
     Funded,
     Linear,
@@ -46,10 +49,12 @@ from .value import (
     knapsack,
     levels,
     log_relative,
+    logarithms,
+    refuse_extremes,
     shares_and_means,
 )
 
-LARGEST_RATIO = 1e300  # beyond this (or below its inverse) b/c is computed in other units
+LEAST_WITHIN = 1e-6  # at ε > 0 levels are logarithms of the order of 1/ε, with 16 digits in all
 SLACK = 1e-12  # bounds may contradict the budget by the rounding of a sum
 
 
@@ -134,6 +139,7 @@ class Problem:
     funded: Funded
     log_weight: Floats
     log_productivity: Floats | None
+    _log_p: Floats | None  # (K,) log p itself
     spent_at_floors: Floats  # (K,) Σ c·floor
     base: Floats | None  # (N,) a + Σ b·floor; None for 0
     ratio_unit: float  # the largest b/c
@@ -190,17 +196,26 @@ class Problem:
         if left is not None and shape[1] > 1:  # one treatment alone excludes none
             self._set_ladder(left)
         self._set_group_bounds(group_floor, group_cap)
+        if 0 < within < LEAST_WITHIN and not self.is_linear:
+            raise ValueError(
+                f"within is {within}: with bounds or a baseline it must be 0 or at least "
+                f"{LEAST_WITHIN:g}; below, the shares of people, which go as (b/c)**(1/within), "
+                f"leave the doubles: use 0, which changes no utility by a millionth part"
+            )
         best, best_item = _best_of_groups(ratio, item, self)
         able = np.flatnonzero(item >= 0)
         share, mean = np.ones(item.size), best
+        log_p: tuple[Floats | None, Floats | None] = None, None
         if self.is_linear:
-            share, mean = shares_and_means(ratio, best, groups, within)
+            share, mean, log_mean = shares_and_means(ratio, best, groups, within)
+            log_p = logarithms(mean / groups.size, log_mean - np.log(groups.size))
         productivity = mean / groups.size
         person, treatment = np.divmod(item[able], shape[1])
         fields = {
             "productivity": productivity,
             "log_weight": log_relative(self.weight),
-            "log_productivity": log_relative(productivity) if self.is_linear else None,
+            "log_productivity": log_p[1],
+            "_log_p": log_p[0],
             "best_item": np.where(
                 best_item[:, None] < 0, -1, np.stack(np.divmod(best_item, shape[1]), axis=1)
             ),
@@ -304,9 +319,9 @@ class Problem:
         given = (self.base, self.cap, self.floor, self.group_floor, self.group_cap)
         return all(argument is None for argument in given)
 
-    @property
+    @cached_property
     def money_unit(self) -> float:
-        """The money that is 1 in `alphafair.value`: the budget."""
+        """The money that is 1 in `alphafair.value`: the budget; on a path, the largest of all."""
         return self.budget or 1.0
 
     @property
@@ -337,12 +352,20 @@ class Problem:
         if self.in_steps is not None:
             return self.in_steps._build_value(scale)
         if self.is_linear:
-            return Linear(self.productivity, self.funded)
+            assert self._log_p is not None
+            return Linear(self.productivity, self._log_p, self.funded)
         spent = self.spent_at_floors / scale
         base = None
         if self.base is not None:
             with np.errstate(over="ignore", under="ignore"):
                 base = np.ldexp(self.base, -self.unit) / self.ratio_unit / scale
+            refuse_first(
+                "baseline" if self.floor is None else "utility at the floors, of person ",
+                self.base,
+                (np.abs(base) < LARGEST_RATIO) & ((base != 0) | (self.base == 0)),
+                f"within a factor of {LARGEST_RATIO:g} of what the budget can buy",
+                "set what is negligible to 0",
+            )
         large = compiles(self.benefit.size, SORTED_LARGE)
         if self.within == 0 and self.cap is not None and large:
             floor = np.zeros((1, 1)) if self.floor is None else self.floor
@@ -365,7 +388,8 @@ class Problem:
             item = np.flatnonzero((self.benefit > 0) & open_)
         index = np.unravel_index(item, self.shape)
         person, code = index[0], self.groups.code[index[0]]
-        ratio = self._ratios()[index] / self.ratio_unit
+        with np.errstate(under="ignore"):
+            ratio = self._ratios()[index] / self.ratio_unit
         order = np.lexsort((-ratio, code if self.within == 0 else person))
         length = np.full(item.size, np.inf)
         if self.cap is not None:
@@ -373,6 +397,7 @@ class Problem:
             with np.errstate(over="ignore", under="ignore", invalid="ignore"):
                 length = room * (self.cost[index] / scale)
             length[room == np.inf] = np.inf
+        refuse_extremes(item, code, ratio, length, treatments)
         return Chains(
             item[order],
             person[order],
@@ -393,7 +418,7 @@ class Problem:
 
     def _value_for(self, money: ArrayLike) -> tuple[Value, tuple[Floats, float]]:
         """The value functions, and (K,) money in their unit, with the unit."""
-        x = np.asarray(money, float)
+        x = reals("money", money)
         if x.shape not in ((), self.groups.label.shape):
             raise ValueError(
                 f"money has shape {x.shape}: must be a number or ({self.groups.label.size},), one "
@@ -415,10 +440,18 @@ class Problem:
         return self._build_value(unit), (x / unit, unit)
 
     def _first_shares(self, alpha: float) -> Floats:
-        """(K,) who would share the first unit of money, where the budget is 0."""
-        size = self.groups.label.size
-        first = Allocation(alpha, self, np.zeros(size)).is_open
-        return np.asarray(first / max(1, int(first.sum())))
+        """(K,) how the groups would share the first unit of money, where the budget is 0."""
+        first = Allocation(alpha, self, np.zeros(self.groups.label.size))
+        share = np.zeros(self.groups.label.size)
+        some = np.flatnonzero(first.is_open)
+        if some.size == 0:
+            return share
+        share[some] = 1 / some.size
+        log_value, log_slope = first.point.log_utility[some], first.point.log_slope[some]
+        alike = alpha == np.inf or (alpha > 0 and np.isneginf(log_value).all())
+        if alike and np.isfinite(log_slope).all():  # V = V(0) + V'(0) x near 0: the closed form
+            share[some] = budget_shares(self.log_weight[some], log_slope, alpha)
+        return share
 
     # --- checks that need more than one argument ----------------------------------------------
     def _set_start(self, baseline: ArrayLike | None) -> None:
@@ -647,7 +680,7 @@ def _refuse_entry(benefit: Floats, cost: Floats) -> NoReturn:
     missing = "drop that row or impute the value"
     refuse_first("benefit", benefit, np.isfinite(benefit), "finite", missing)
     refuse_first("cost", cost, np.isfinite(cost), "finite", missing)
-    refuse_first("cost", cost, cost > 0, "> 0", "give what is free a small positive cost")
+    refuse_first("cost", cost, cost > 0, "> 0", FREE)
     raise AssertionError("unreachable: the scan and this function disagree")
 
 

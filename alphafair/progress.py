@@ -6,11 +6,13 @@ for a bar.
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any, TypeVar
 
 PATIENCE = 3.0  # seconds before a bar appears
+STAGES = "{desc} (stage {n} of {total}, {elapsed})"
 Item = TypeVar("Item")
 
 
@@ -58,6 +60,31 @@ def counted(total: int, what: str) -> Iterator[Callable[[int], Any]]:
         return
     with tqdm(total=total, desc=what, delay=PATIENCE, leave=False) as bar:
         yield bar.update
+
+
+@contextmanager
+def staged(total: int, first: str) -> Iterator[Callable[[str], Any]]:
+    """A function that tells which stage of a job begins; the first one has begun.
+
+    A terminal is told at once, other receivers of standard error after some seconds.
+
+    Example:
+        >>> with staged(2, "reading") as stage:
+        ...     stage("writing")
+    """
+    tqdm = _tqdm()
+    if tqdm is None:
+        yield lambda stage: None
+        return
+    options = {"total": total, "bar_format": STAGES, "mininterval": 0, "file": sys.stderr}
+    delay = 0 if sys.stderr.isatty() else PATIENCE
+    with tqdm(desc=first, delay=delay, **options) as bar:
+
+        def begin(stage: str) -> None:
+            bar.set_description_str(stage, refresh=False)
+            bar.update()
+
+        yield begin
 
 
 def _tqdm() -> Any:

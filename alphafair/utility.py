@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
-from .checks import Floats
+from .checks import Floats, number, reals, refuse_first
 
 
 def phi(utility: ArrayLike, alpha: float) -> Floats:
@@ -111,7 +111,7 @@ def phi_inverse(value: ArrayLike, alpha: float) -> Floats:
         >>> phi_inverse(phi(3.0, 5), 5).round(12)
         np.float64(3.0)
     """
-    v, s = np.asarray(value, float), 1 - _finite_alpha(alpha)
+    v, s = reals("value", value), 1 - _finite_alpha(alpha)
     outside = np.isnan(v) | (s * v < 0)
     if outside.any():
         sign = "≥ 0" if s > 0 else "≤ 0"
@@ -144,9 +144,7 @@ def power_mean(value: ArrayLike, exponent: float, weight: ArrayLike | None = Non
     """
     v = _utilities(value)
     w = _positive_weights(weight, v)
-    s = float(exponent)
-    if np.isnan(s):
-        raise ValueError("exponent is nan: must be a number or ±infinity")
+    s = number("exponent", exponent, "a number or ±infinity", lambda v: v == v)
     reference = float(v.max() if s > 0 else v.min())
     if np.isinf(s) or reference == 0 or np.isinf(reference):
         return reference
@@ -247,15 +245,8 @@ def check_alpha(alpha: float) -> float:
             f"alpha must be one number, not {type(alpha).__name__}; "
             f"for several, build a Problem and call allocate for each"
         )
-    try:
-        number = float(alpha)
-    except (TypeError, ValueError) as error:
-        raise TypeError(f"alpha must be a number, not {type(alpha).__name__}") from error
-    if not number >= 0:
-        raise ValueError(
-            f"alpha is {number}: must be between 0 (utilitarian) and infinity (max-min)"
-        )
-    return number
+    expected = "between 0 (utilitarian) and infinity (max-min)"
+    return number("alpha", alpha, expected, lambda v: v >= 0)
 
 
 def _finite_alpha(alpha: float) -> float:
@@ -265,25 +256,16 @@ def _finite_alpha(alpha: float) -> float:
 
 
 def _utilities(utility: ArrayLike) -> Floats:
-    u = np.asarray(utility, float)
-    bad = ~(u >= 0)
-    if bad.any():
-        index = np.unravel_index(int(np.argmax(bad)), u.shape)
-        where = f"[{', '.join(str(int(j)) for j in index)}]" if index else ""
-        raise ValueError(
-            f"utility{where} is {u[index]}: must be ≥ 0 (φ_α is defined for non-negative utilities)"
-        )
+    u = reals("utility", utility)
+    refuse_first("utility", u, u >= 0, "≥ 0 (φ_α is defined for non-negative utilities)")
     return u
 
 
 def _positive_weights(weight: ArrayLike | None, utility: Floats) -> Floats:
     if utility.size == 0:
         raise ValueError("utility is empty: at least one value is needed")
-    w = np.ones(utility.shape) if weight is None else np.asarray(weight, float)
+    w = np.ones(utility.shape) if weight is None else reals("weight", weight)
     if w.shape != utility.shape:
         raise ValueError(f"weight has shape {w.shape}: must be {utility.shape}, that of utility")
-    bad = ~((w > 0) & np.isfinite(w))
-    if bad.any():
-        k = int(np.argmax(bad))
-        raise ValueError(f"weight[{k}] is {w.flat[k]}: must be finite and > 0")
+    refuse_first("weight", w, (w > 0) & np.isfinite(w), "finite and > 0")
     return w

@@ -60,6 +60,7 @@ from .kernels import (
 from .utility import log_power_mean
 
 ROUNDING = 8 * np.finfo(float).eps  # values carry a few roundings: numbers this close are a tie
+LARGEST_RATIO = 1e300  # numbers of one kind that differ by more are not compared
 ENDLESS = 2.0  # in budgets: a longer piece is never filled
 NEAR_LOG = 1 / 64  # |1 − ε| below this: power means by expm1, which is exact at the logarithm
 
@@ -127,21 +128,23 @@ class Linear:
     At ε = 0 (s = ∞) the mean is the maximum and the whole share goes to the best item.
 
     Attributes:
-        productivity: (K,) p.
+        productivity: (K,) p; 0 where it is below the least double, as next to ε = 1 in a group with
+            somebody who cannot benefit.
+        log_productivity: (K,) log p, finite there, too.
         funded: who receives money, and which share of the group's.
     """
 
     productivity: Floats
+    log_productivity: Floats
     funded: Funded
 
     def at(self, money: Floats) -> Point:
         """Where the groups stand with this money (K,)."""
         utility = self.productivity * money
         with np.errstate(divide="ignore"):
-            log_p = np.log(self.productivity)
-            log_utility = log_p + np.log(money)
-        none = np.zeros(money.size, np.intp)
-        return Point(none, np.full(money.size, np.nan), utility, log_utility, log_p)
+            log_utility = self.log_productivity + np.log(money)
+        none, unknown = np.zeros(money.size, np.intp), np.full(money.size, np.nan)
+        return Point(none, unknown, utility, log_utility, self.log_productivity)
 
 
 def money_exponent(aversion: float, largest: float = 1e300) -> float:
@@ -155,10 +158,13 @@ def money_exponent(aversion: float, largest: float = 1e300) -> float:
 
 def shares_and_means(
     ratio: Floats, best: Floats, groups: Groups, within: float
-) -> tuple[Floats, Floats]:
-    """Shares y (M,) and the power mean M_s (K,) of the ratios of each group, s = (1 − ε)/ε."""
+) -> tuple[Floats, Floats, Floats]:
+    """Shares y (M,), the power mean M_s (K,) of the ratios of each group, s = (1 − ε)/ε, its log.
+
+    Next to ε = 1 the mean is below the doubles where somebody has a ratio of 0; its log is not.
+    """
     if within == 0:
-        return np.ones(ratio.size), best
+        return np.ones(ratio.size), best, np.log(best)
     code, size = groups.code, groups.size
     exponent = money_exponent(within)
     reference = best
@@ -172,7 +178,9 @@ def shares_and_means(
         mean_log = group_sum(log_relative, code, size.size) / size if exponent == 0 else 0.0
         excess = group_sum(np.expm1(exponent * log_relative), code, size.size) / size
     log_mean = log_power_mean(exponent, mean_log, excess, total / size)
-    return power / total[code], reference * np.exp(log_mean)
+    with np.errstate(under="ignore"):
+        mean = reference * np.exp(log_mean)
+    return power / total[code], mean, np.log(reference) + log_mean
 
 
 def log_quotient(value: Floats, reference: Floats) -> Floats:
@@ -183,6 +191,13 @@ def log_quotient(value: Floats, reference: Floats) -> Floats:
         far = np.flatnonzero((quotient > 1e300) | (quotient < 1e-300))
         logarithm[far] = np.log(value[far]) - np.log(reference[far])
     return np.asarray(logarithm)
+
+
+def logarithms(value: Floats, log_value: Floats) -> tuple[Floats, Floats]:
+    """log(value) and log(value / max value), from the logarithms only where it underflows."""
+    if value.min() >= np.finfo(float).tiny:
+        return np.log(value), log_relative(value)
+    return log_value, log_value - log_value.max()
 
 
 def log_relative(value: Floats) -> Floats:
@@ -211,6 +226,28 @@ class Chains(NamedTuple):
     length: Floats
     base: Floats
     spent: Floats
+
+
+def refuse_extremes(
+    item: Integers, code: Integers, ratio: Floats, length: Floats, treatments: int
+) -> None:
+    """ValueError about an item that is lost, or a group all of whose items are next to nothing.
+
+    ``ratio`` (M,) is relative to the largest of all, and ``length`` (M,) to the budget.
+    """
+    for size, what, cure in (
+        (ratio, "its benefit for one unit of cost and the largest of all", "benefits"),
+        (length, "the money that takes it to its cap and the budget", "caps"),
+    ):
+        largest = np.zeros(code.max(initial=-1) + 1)
+        np.maximum.at(largest, code, size)
+        lost = (size == 0) | (largest < 1 / LARGEST_RATIO)[code]
+        if lost.any():
+            i, t = divmod(int(item[np.argmax(lost)]), treatments)
+            raise ValueError(
+                f"benefit, cost, cap and budget span too many orders of magnitude at item ({i}, "
+                f"{t}): {what} differ by more than {LARGEST_RATIO:g}; set negligible {cure} to 0"
+            )
 
 
 @dataclass(frozen=True, eq=False)
@@ -387,6 +424,9 @@ def compiled_knapsack(
     if ratio is not None:
         real = item >= 0
         slope[real] = ratio.reshape(-1)[item[real]]
+    real = item >= 0
+    own_code = np.repeat(np.arange(count), np.diff(start))[real]
+    refuse_extremes(item[real], own_code, slope[real] / unit, money[real], shape[1])
     order = np.empty(item.size, np.int32)
     for k in SORT.compiled(slope, order, start, SMALL):
         order[start[k] : start[k + 1] - 1] = falling(slope[start[k] : start[k + 1] - 1])
@@ -456,16 +496,14 @@ class Levels(Pieces):
         with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
             more = np.maximum(money - self.money[piece], 0.0)
             more = np.where(self.money[piece] == np.inf, 0.0, more)  # begins beyond the doubles
-            later = begins + np.log1p(more / np.exp(rate + begins))
-            later = np.where(more == 0, begins, later)
-            return np.where(begins == -np.inf, np.log(more) - rate, later)
+            later = np.logaddexp(begins, np.log(more) - rate)  # e^τ = e^τ_j + Δx/C
+            return np.where(more == 0, begins, later)
 
     def _spent(self, piece: Integers, level: Floats) -> Floats:
         """Money of these pieces at a level: the inverse of `_level_of`."""
         begins, rate = self.level[piece], self.log_rate[piece]
         with np.errstate(over="ignore", invalid="ignore"):
-            more = np.exp(rate + begins) * np.expm1(level - begins)
-            more = np.where(begins == -np.inf, np.exp(rate + level), more)
+            more = -np.exp(rate + level) * np.expm1(begins - level)
         return self.money[piece] + np.where((rate == -np.inf) | (level == begins), 0.0, more)
 
     def _log_value(self, piece: Integers, level: Floats) -> Floats:
@@ -502,12 +540,22 @@ class Levels(Pieces):
             return np.where(stuck, -np.inf, -self.log_rate[piece])
         with np.errstate(invalid="ignore"):
             ahead = self.within * (log_value - level)
-        if self.within > 1:  # from nothing, where all with nothing rise together
-            share = self._log_moving(piece, np.zeros_like(level)) - np.log(self.size[group])
-            ahead = np.where(level == -np.inf, share * self.within / (1 - self.within), ahead)
-        else:
-            ahead = np.where(level == -np.inf, np.inf, ahead)
+        nothing = np.flatnonzero(level == -np.inf)
+        if nothing.size:
+            ahead[nothing] = self.within * self._log_ahead_of_nothing(piece[nothing])
         return self.log_best[group] - np.log(self.size[group]) + ahead
+
+    def _log_ahead_of_nothing(self, piece: Integers) -> Floats:
+        """Log V/θ as θ goes to 0, where all with nothing rise together: at ε < ∞.
+
+        V = V(θ = 1) θ if nobody rests with something; else V goes to 0 as well at ε > 1 alone.
+        """
+        alone = self._log_value(piece, np.zeros(piece.size))
+        beside = np.full(piece.size, np.inf)
+        if self.within > 1:
+            moving = self._log_moving(piece, np.zeros(piece.size))
+            beside = (moving - np.log(self.size[self._group(piece)])) / (1 - self.within)
+        return np.where(self.log_rest[piece] == -np.inf, alone, beside)
 
     def _group(self, piece: Integers) -> Integers:
         return np.searchsorted(self.start, piece, side="right") - 1
@@ -587,9 +635,9 @@ class Levels(Pieces):
         moving, rest = self.moving_part(place, tau)
         return tau, inside, of_value * moving + bend * rest
 
-    def stretch(self, piece: Integers) -> Floats:
-        """Money for one unit of τ, where these pieces end; 0 where they do not end."""
-        ends = self.level[self._next(piece)]
+    def stretch(self, piece: Integers, place: Integers) -> Floats:
+        """Money for one unit of τ on these pieces, where others begin; 0 at the ends of all."""
+        ends = self.level[np.minimum(place, self.level.size - 1)]
         with np.errstate(over="ignore", invalid="ignore"):
             rate = np.exp(self.log_rate[piece] + ends)
         return np.where(np.isfinite(ends) & np.isfinite(rate), rate, 0.0)
@@ -703,12 +751,11 @@ def levels(chains: Chains, groups: Groups, within: float) -> Levels:
     begin, end = rank[: code.size], rank[code.size : 2 * code.size]
     start = np.concatenate([[0], np.cumsum(np.bincount(owner, minlength=count))])
     tau = moment[order]
-    last = _last_of_ties(tau, start)
+    last = last_of_ties(tau, start)
     log_rate = interval_log_sums(pull - log_ratio, begin, end, tau.size)[last]
     # Money: what those who move spend from one breakpoint to the next.
     with np.errstate(over="ignore", invalid="ignore"):
-        step = np.exp(log_rate[:-1] + tau[:-1]) * np.expm1(np.diff(tau))
-        step = np.where(tau[:-1] == -np.inf, np.exp(log_rate[:-1] + tau[1:]), step)
+        step = -np.exp(log_rate[:-1] + tau[1:]) * np.expm1(-np.diff(tau))
     step = np.where((tau[1:] == tau[:-1]) | (log_rate[:-1] == -np.inf), 0.0, step)
     money = np.concatenate([[0.0], step])
     money[start[:-1]] = chains.spent
@@ -727,7 +774,7 @@ def levels(chains: Chains, groups: Groups, within: float) -> Levels:
         log_rest = resting.log_sums(s)[last]
     if abs(s) < NEAR_LOG:
         three = resting.means(s, pull, size)[:, last]
-    return _with_values(
+    return with_values(
         Levels(
             start=start,
             money=money,
@@ -751,7 +798,7 @@ def levels(chains: Chains, groups: Groups, within: float) -> Levels:
     )
 
 
-def _last_of_ties(level: Floats, start: Integers) -> Integers:
+def last_of_ties(level: Floats, start: Integers) -> Integers:
     """(P,) of the pieces of a group that begin at one level the last, the only one with a length.
 
     The others lie between events of one moment, which come in any order.
@@ -763,7 +810,7 @@ def _last_of_ties(level: Floats, start: Integers) -> Integers:
     return np.minimum.accumulate(ends[::-1])[::-1]
 
 
-def _with_values(pieces: Levels) -> Levels:
+def with_values(pieces: Levels) -> Levels:
     """The same with log V and log V' where each piece begins."""
     piece, ends = np.arange(pieces.money.size), pieces.start[1:] - 1
     log_value = pieces._log_value(piece, pieces.level)

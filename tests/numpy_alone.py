@@ -28,6 +28,8 @@ ROOT = Path(__file__).parent.parent
 TOOLS = ("pytest", "hypothesis", "mpmath")  # of the tests, not of the package
 HEAVY = {  # a view, and the library that it shows the core to or through
     "alphafair.__main__": "polars",
+    "alphafair.command": "polars",
+    "alphafair.evaluation": "scipy",
     "alphafair.frames": "narwhals",
     "alphafair.groundtruth": "torch",
     "alphafair.layer": "torch",

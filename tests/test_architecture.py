@@ -23,7 +23,7 @@ CORE = (
         "allocation",
         "problem",
     ),  # from inputs to answers
-    *("inequality", "frontier"),  # after
+    *("inequality", "frontier", "paths"),  # after
 )
 ALLOWED = {
     **{name: set(CORE[:place]) for place, name in enumerate(CORE)},
@@ -32,6 +32,8 @@ ALLOWED = {
     "curves": {"checks", "kernels"},
     "exclusive": {"checks", "curves"},
     "inequality": {"checks", "utility"},
+    # Judges plans that anybody has made: it sees doses, and nothing of how they came about.
+    "evaluation": {"checks", "groups", "curves", "progress"},
     "frontier": {*CORE[: CORE.index("frontier")], "bisection", "progress"},
     # Methods of `Allocation` that are long: they ask the certificate, and are asked for late.
     "allocation": {*CORE[: CORE.index("allocation")], "whole"},
@@ -39,11 +41,14 @@ ALLOWED = {
     # The judges see the inputs of a problem, and nothing of how it is solved.
     "certificate": {"checks", "kernels", "utility", "problem"},
     "reference": {"checks", "kernels", "utility", "problem", "certificate"},
-    "layer": set(CORE),
-    "plots": set(CORE),
+    "layer": {*CORE, "layer_bounds"},
+    "layer_bounds": set(CORE),
+    "plots": {*CORE, "evaluation"},
     "frames": {*CORE, "progress"},
-    "__main__": {*CORE, "frames", "progress"},
-    "__init__": {*CORE, "certificate", "whole"},
+    "command": {*CORE, "frames", "progress", "__version__"},
+    "__main__": {"command"},
+    "report": {*CORE, "certificate"},
+    "__init__": {*CORE, "certificate", "report", "whole"},
 }
 INPUTS = {
     *("benefit", "cost", "cap", "floor", "baseline", "groups", "budget", "within", "weight"),
@@ -66,7 +71,9 @@ def without_type_checking(source):
 
 
 def core_files():
-    return sorted([*PACKAGE.glob("*.py"), *PACKAGE.glob("frames/*.py")])
+    return sorted(
+        [*PACKAGE.glob("*.py"), *PACKAGE.glob("frames/*.py"), *PACKAGE.glob("command/*.py")]
+    )
 
 
 @pytest.mark.parametrize(
@@ -81,7 +88,7 @@ def test_imports(path):
 
 
 def test_the_table_names_what_is_there():
-    rooms = {p.stem for p in PACKAGE.glob("*.py")} | {"frames"}
+    rooms = {p.stem for p in PACKAGE.glob("*.py")} | {"frames", "command"}
     assert rooms == set(ALLOWED)
 
 

@@ -10,7 +10,7 @@ import polars as pl
 import pytest
 
 import alphafair as af
-from alphafair.__main__ import main
+from alphafair.command import main
 
 ROWS = """\
 id,uplift,price,district,most,note
@@ -34,8 +34,15 @@ def names(folder):
     return sorted(path.name for path in folder.iterdir())
 
 
+def options(*arguments):
+    """OPTIONS, but for those that the arguments give."""
+    pairs = zip(OPTIONS[::2], OPTIONS[1::2], strict=True)
+    return [text for pair in pairs if pair[0] not in arguments for text in pair] + [*arguments]
+
+
 def run(*arguments, alpha="2", table="people.csv"):
-    return main([table, *OPTIONS, "--alpha", alpha, *arguments])
+    alphas = [] if "--alpha" in arguments else ["--alpha", alpha]
+    return main([table, *options(*arguments), *alphas])
 
 
 def expected_dose(alpha, **other):
@@ -65,12 +72,12 @@ def test_csv(folder, alpha, stream):
 
 
 def test_other_columns_pass_through(folder):
-    """Ids keep their zeros, text its commas, and NA is a word like others."""
+    """Ids keep their zeros, prices theirs, text its commas, and NA is a word like others."""
     assert run("-o", "out.csv") == 0
     header, first, second, *_ = (folder / "out.csv").read_text().splitlines()
     assert header == "id,uplift,price,district,most,note,dose"
-    assert first.startswith('007,2.0,1.0,2,1,"a, b",4.64')
-    assert second.startswith("008,1.5,1.0,10,1,NA,5.35")
+    assert first.startswith('007,2.0,1,2,1,"a, b",4.64')
+    assert second.startswith("008,1.50,1,10,1,NA,5.35")
 
 
 @pytest.mark.parametrize("stream", ["--stream", "--no-stream"])
@@ -190,8 +197,8 @@ def test_bounds_of_groups(folder, capsys, stream, table):
 def test_long_files_are_streamed_and_say_so(folder, monkeypatch, capsys):
     """Ties show which way was taken: the stream has no first row."""
     (folder / "people.csv").write_text(ROWS.replace("009,3,2", "009,2,1"))
-    monkeypatch.setattr("alphafair.__main__.STREAMED", 10)
-    monkeypatch.setattr("alphafair.__main__.PATIENCE", 1e-9)
+    monkeypatch.setattr("alphafair.command.tables.STREAMED", 10)
+    monkeypatch.setattr("alphafair.progress.PATIENCE", 1e-9)
     assert run(alpha="1") == 0
     assert pl.read_csv("people_doses.csv").sort("id")["dose"].to_list() == [2.5, 5, 2.5, 0]
     err = capsys.readouterr().err
@@ -208,7 +215,14 @@ def test_long_files_are_streamed_and_say_so(folder, monkeypatch, capsys):
         (["--alpha", "two"], "'two' is not a number"),
         (["--within", "-1"], "argument --within"),
         (["--budget", "inf"], "argument --budget: 'inf' is not a finite number ≥ 0"),
-        (["--weight", "big"], "argument --weight: invalid choice"),
+        (["--cost", "0"], "argument --cost: '0' is not a column or a finite number > 0"),
+        (["--cost", "-1"], "argument --cost: '-1' is not a column or a finite number > 0"),
+        (["--cost", "inf"], "argument --cost: 'inf' is not a column or a finite number > 0"),
+        (["--cap", "-1"], "argument --cap: '-1' is not a column or a number ≥ 0"),
+        (["--cap", "nan"], "argument --cap: 'nan' is not a column or a number ≥ 0"),
+        (["--floor", "-1"], "argument --floor: '-1' is not a column or a finite number ≥ 0"),
+        (["--baseline", "inf"], "argument --baseline: 'inf' is not a column or a finite number"),
+        (["--floor", "2", "--cap", "1"], "--floor 2 is above --cap 1"),
         (["-o", "doses.txt"], "doses.txt: unknown kind of file, must end in .csv or .parquet"),
         (["-o", "./people.csv"], "people.csv is the input: choose another output"),
         (["--cap", "1", "--stream"], "--cap needs the table in memory"),
@@ -236,7 +250,6 @@ def test_missing_arguments(capsys):
     [
         (["--benefit", "uplif"], "benefit column 'uplif' is not in the frame"),
         (["--person", "who"], "person column 'who' is not in the frame"),
-        (["--benefit", "id", "--cost", "0"], "cost is 0.0"),
         (["--benefit", "note"], "column 'note'"),
         (["--cap", "0", "--within", "1"], "no item with a positive benefit and cap"),
         (["--group-cap", "3=1"], "--group-cap: there is no group '3'"),
@@ -261,7 +274,8 @@ def test_bad_values(folder, capsys, value, stream):
     (folder / "people.csv").write_text(ROWS.replace("009,3,", f"009,{value},"))
     err = refused(capsys, 1, run(stream))
     assert f"'uplift' has 1 {'infinite' if value == 'inf' else 'missing'} value (" in err
-    assert ("in group 2" if stream == "--stream" else "row 2") in err
+    assert "(first: line 4" in err
+    assert ("in group 2" in err) == (stream == "--stream")
     assert names(folder) == ["people.csv"]
 
 
@@ -291,11 +305,11 @@ def test_nothing_is_overwritten_unless_forced(folder, capsys):
 
 
 def test_failure_while_writing_leaves_nothing(folder, monkeypatch, capsys):
-    def full_disk(pl, frame, path, stream):
+    def full_disk(pl, frame, path, what, **options):
         path.write_text("half of it")
         raise OSError(28, "No space left on device", str(path))
 
-    monkeypatch.setattr("alphafair.__main__._write", full_disk)
+    monkeypatch.setattr("alphafair.command.tables._write", full_disk)
     assert "No space left" in refused(capsys, 1, run())
     assert names(folder) == ["people.csv"]
 
@@ -340,7 +354,7 @@ def test_a_report_that_nobody_can_read_is_no_failure(folder):
 
 
 def test_process_fails_with_its_code(folder):
-    done = process("people.csv", *OPTIONS, "--alpha", "2", "--group", "none", cwd=folder)
+    done = process("people.csv", *options("--alpha", "2", "--group", "none"), cwd=folder)
     assert (done.returncode, done.stdout) == (1, "")
     assert done.stderr.startswith("alphafair: error: group column 'none' is not in the frame")
     assert process("people.csv", cwd=folder).returncode == 2

@@ -74,7 +74,7 @@ def test_a_large_input_is_compiled(monkeypatch):
     ("money", "benefit", "message"),
     [
         ([1.0, -2.0], [[1.0, 1.0]], r"money\[0, 1\] is -2.0 for a benefit of 1.0: must be ≥ 0"),
-        ([1.0, 0.0], [[1.0, 1.0]], r"money\[0, 1\] is 0.0 for a benefit of 1.0.*small positive"),
+        ([1.0, 0.0], [[1.0, 1.0]], r"money\[0, 1\] is 0.0 for a benefit of 1.0.*realistic cost"),
         ([1.0, 2.0], [[1.0, np.nan]], r"benefit\[0, 1\] is nan: must be finite"),
         ([1.0, np.inf], [[1.0, 1.0]], r"money\[0, 1\] is inf: must be finite"),
         ([1.0, 2.0, 3.0], [[1.0, 1.0]], r"money has shape \(3,\): must be \(1, 2\) or \(2,\)"),

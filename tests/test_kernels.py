@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+import types
 
 import numpy as np
 import pytest
@@ -229,3 +230,38 @@ def test_whole_allocations_of_20_000_items_do_not_depend_on_numba(tmp_path):
         assert run.stdout.split() == [str(wanted == "1")]
         found[wanted] = np.load(path)
     np.testing.assert_allclose(found["1"], found["0"], rtol=1e-14, atol=1e-15 * 5000)
+
+
+CACHED = """
+import numpy as np
+from alphafair import kernels
+total = kernels._sum_kernel.compiled(np.ones(3), np.zeros(3, np.intp), 1)
+print(total, kernels._sum_kernel._cached)
+"""
+
+
+@compiled
+def test_a_cache_that_a_full_disk_has_cut_short_is_done_without(tmp_path):
+    for cached in (True, False):
+        run = subprocess.run(
+            [sys.executable, "-c", CACHED], check=True, capture_output=True, text=True,
+            env=os.environ | {"NUMBA_CACHE_DIR": str(tmp_path)},
+        )  # fmt: skip
+        assert run.stdout == f"[3.] {cached}\n"
+        for path in tmp_path.rglob("*.nbi"):
+            path.write_bytes(path.read_bytes()[:-20])
+
+
+@pytest.mark.parametrize("error", [OSError, RuntimeError, EOFError])
+def test_a_cache_that_cannot_be_used_is_done_without(error, monkeypatch):
+    """It raises while it decorates, or at the first call."""
+
+    def njit(signature, cache):
+        if cache:
+            raise error("no cache")
+        return lambda function: function
+
+    monkeypatch.setattr(kernels, "numba", lambda: types.SimpleNamespace(njit=njit))
+    assert kernels.Kernel(lambda x: x + 1).compiled(1) == 2
+    with pytest.raises(ZeroDivisionError):  # an error of the loop itself is not lost
+        kernels.Kernel(lambda x: 1 / x).compiled(0)

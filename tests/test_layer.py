@@ -1,5 +1,7 @@
 """The torch layer: the doses of the core, and derivatives of every order, however it is called."""
 
+import warnings
+
 import numpy as np
 import pytest
 import torch
@@ -199,6 +201,16 @@ def test_the_forward_pass_never_waits_for_another_device(monkeypatch):
         ({"benefit": torch.ones(3, 1)}, ValueError, r"benefit has shape \(3, 1\).*2 group labels"),
         ({"benefit": torch.tensor([1.0, -1.0])}, ValueError, r"group b has no item"),
         (
+            {"benefit": torch.tensor([[[1.0], [1.0]], [[1.0], [-1.0]]])},
+            ValueError,
+            r"group b has no item with a positive benefit in batch element \[1\]: .*skip=True",
+        ),
+        ({"mask": [1, 0]}, TypeError, r"mask must be boolean .*not torch.int64"),
+        ({"mask": [True]}, ValueError, r"mask has shape \(1,\): must be \(\.\.\., 2\) with"),
+        ({"budget": torch.ones(2), "alpha": torch.ones(3)}, ValueError, "shapes must fit together"),
+        ({"weight": torch.ones(3)}, ValueError, r"weight has shape \(3,\): must be broadcastable"),
+        ({"weight": torch.tensor([1.0, 0.0])}, ValueError, r"weight\[1\] is 0\.0: must be.*> 0"),
+        (
             {"benefit": torch.tensor([1.0, -1.0]), "group": ["a", "a"], "within": 1.0},
             ValueError,
             r"benefit\[1\] is -1\.0: must be > 0 for all if within ≥ 1",
@@ -233,3 +245,283 @@ def test_infinity_is_refused_in_every_precision(dtype, name, message):
     b, c, q = (torch.tensor(x, dtype=dtype) for x in arguments.values())
     with pytest.raises(ValueError, match=message):
         layer.allocate(b, c, ["a", "b"], q[0], 2.0)
+
+
+# --- where Python cannot look at values -----------------------------------------------------
+BAD = {
+    "nan": (((3, 2, 1), np.nan), r"^benefit\[3, 2, 1\] is nan: must be finite"),
+    "infinite": (((3, 2, 1), np.inf), r"^benefit\[3, 2, 1\] is inf: must be finite"),
+    "worthless": (((3, slice(2, 4)), -1.0), r"^group 1 has no item .* in batch element \[3\]"),
+}
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.float32, torch.float64])
+@pytest.mark.parametrize("within", [0, 0.5, 1])
+@pytest.mark.parametrize("kind", BAD)
+def test_vmap_names_the_element(kind, within, dtype):
+    (index, value), message = BAD[kind]
+    b, groups = torch.ones(5, 4, 2, dtype=dtype), af.Groups([0, 0, 1, 1])
+    b[index] = value
+
+    def doses(b):
+        return layer.allocate(b, 1.0, groups, 3.0, 2.0, within=within)
+
+    calls = (doses, torch.vmap(doses), torch.vmap(torch.func.jacrev(doses)))
+    for call in calls:
+        with pytest.raises(ValueError, match=message):
+            call(b)
+    with pytest.raises(ValueError, match=message):
+        torch.vmap(doses, in_dims=1)(b.movedim(0, 1))
+
+
+def test_vmap_names_the_person_without_benefit():
+    b = torch.ones(5, 4, 2)
+    b[2, 1] = -1.0
+    groups = af.Groups([0, 0, 1, 1])
+    doses = torch.vmap(lambda b: layer.allocate(b, 1.0, groups, 3.0, 2.0, within=1.0))
+    torch._dynamo.reset()
+    for call in (doses, torch.compile(doses, fullgraph=True, backend="aot_eager")):
+        with pytest.raises(ValueError, match=r"^benefit\[2, 1\] is -1\.0: must be > 0 for all"):
+            call(b)
+
+
+@pytest.mark.parametrize(
+    ("alpha", "within"), [(2, 0), (0, 0.5), (torch.tensor(2.0, dtype=torch.float64), 1)]
+)
+def test_compiled_without_a_graph_break(alpha, within):
+    generator = torch.Generator().manual_seed(0)
+    b = 1 + torch.rand(5, 4, 2, generator=generator, dtype=torch.float64)
+    there = torch.ones(5, 4, dtype=torch.bool)
+    there[1, 0] = False
+    groups = af.Groups(["a", "a", "b", "b"])
+
+    def doses(b, mask=None, weight=None):
+        skip = mask is None and weight is None
+        fixed = {"within": within, "mask": mask, "weight": weight, "skip": skip}
+        return layer.allocate(b, 1.0, groups, 3.0, alpha, **fixed)
+
+    torch._dynamo.reset()
+    compiled = torch.compile(doses, fullgraph=True, backend="aot_eager")
+    for options in ({}, {"mask": there}, {"weight": "size"}, {"weight": torch.tensor([1.0, 2.0])}):
+        found = []
+        for call in (doses, compiled):
+            x = b.clone().requires_grad_()
+            dose = call(x, **options)
+            dose.square().sum().backward()
+            found.append((dose.detach(), x.grad))
+        torch.testing.assert_close(*found, rtol=1e-14, atol=1e-15)
+
+
+def test_compiled_code_follows_its_groups():
+    """The codes are those of the groups of the call, also after others have come and gone."""
+    b = torch.tensor([1.0, 2.0, 3.0, 4.0])
+    torch._dynamo.reset()
+    compiled = torch.compile(layer.allocate, fullgraph=True, backend="aot_eager")
+    for labels in ([0, 0, 1, 1], [0, 1, 0, 1], [0, 1, 1, 1]):
+        groups = af.Groups(labels)
+        expected = layer.allocate(b, 1.0, groups, 3.0, 2.0)
+        assert torch.equal(compiled(b, 1.0, groups, 3.0, 2.0), expected)
+
+
+@pytest.mark.parametrize("within", [0, 1])
+@pytest.mark.parametrize("kind", BAD)
+def test_compiled_code_checks(kind, within):
+    (index, value), message = BAD[kind]
+    b = torch.ones(5, 4, 2, dtype=torch.float64)
+    torch._dynamo.reset()
+    module = layer.AlphaFairLayer(list("0011"), 2.0, within, weight=[1.0, 2.0])
+    compiled = torch.compile(module, fullgraph=True, backend="aot_eager")
+    assert torch.equal(compiled(b, 1.0, 3.0), module(b, 1.0, 3.0))
+    b[index] = value
+    with pytest.raises(ValueError, match=message):
+        compiled(b, 1.0, 3.0)
+
+
+def test_what_nobody_looks_at_is_nan(monkeypatch):
+    """On other devices a group that no money can help must not pass for one that gets 0."""
+    monkeypatch.setattr(layer, "checked", lambda name, value, groups: value.clone())
+    b = torch.ones(3, 4, 2)
+    b[1, :2], b[2, 3, 1] = -1.0, torch.nan
+    for within in (0.0, 0.5, 1.0):
+        dose = layer.allocate(b, 1.0, [0, 0, 1, 1], 3.0, 2.0, within=within)
+        assert torch.isfinite(dose[0]).all()
+        assert dose[1].isnan().any()
+        assert dose[2].isnan().any()
+        dose = layer.allocate(b, 1.0, [0, 0, 1, 1], 3.0, 2.0, within=within, skip=True)
+        assert torch.isfinite(dose[:2]).all()
+        assert dose[2].isnan().any()
+
+
+# --- who takes part -------------------------------------------------------------------------
+@pytest.mark.parametrize("alpha", [0, 0.5, 1, 2, np.inf])
+@pytest.mark.parametrize("within", [0, 0.5, 1, 2, np.inf])
+@pytest.mark.parametrize("weight", [None, "size", "numbers"])
+def test_masked_people_are_not_there(alpha, within, weight):
+    """The doses and gradients of the problem without them, whatever stands in their rows."""
+    rng = np.random.default_rng(3)
+    b, c = torch.tensor(rng.lognormal(size=(2, 4, 7, 2)))
+    codes = np.array([0, 0, 0, 1, 1, 2, 2])
+    there = torch.ones(4, 7, dtype=torch.bool)
+    there[1, [0, 4]] = there[2, [1, 5, 6]] = there[3] = False  # the third has no group 2
+    b[~there], c[~there] = torch.nan, 0.0
+    numbers = np.array([1.0, 2.0, 3.0])
+    v = torch.tensor(rng.normal(size=b.shape))
+
+    def doses(b, c, there, w):
+        return layer.allocate(b, c, codes, 5.0, alpha, within=within, weight=w, mask=there)
+
+    w = numbers if weight == "numbers" else weight
+    b, c = b.requires_grad_(), c.requires_grad_()
+    dose = doses(b, c, there, w)
+    slope_b, slope_c = torch.autograd.grad((v * dose).sum(), (b, c), materialize_grads=True)
+    mapped = torch.vmap(lambda b, c, m: doses(b, c, m, w))(b.detach(), c.detach(), there)
+    assert torch.equal(mapped, dose.detach())
+    for i in range(4):
+        rows = np.flatnonzero(there[i])
+        assert (dose[i][~there[i]] == 0).all()
+        assert (slope_b[i][~there[i]] == 0).all()
+        assert (slope_c[i][~there[i]] == 0).all()
+        if rows.size == 0:
+            continue
+        part = numbers[np.unique(codes[rows])] if weight == "numbers" else weight
+        tables = (x.detach()[i][rows].numpy() for x in (b, c))
+        exact = af.allocate(*tables, codes[rows], 5.0, alpha, within=within, weight=part)
+        np.testing.assert_allclose(dose.detach()[i][rows], exact.dose, rtol=1e-12, atol=0)
+        pulled = exact.jacobian().vjp(v[i][rows].numpy())
+        np.testing.assert_allclose(slope_b[i][rows], pulled.benefit, rtol=1e-11, atol=1e-11)
+        np.testing.assert_allclose(slope_c[i][rows], pulled.cost, rtol=1e-11, atol=1e-11)
+
+
+@pytest.mark.parametrize("within", [0, 0.5, 1, 3])
+def test_second_derivatives_beside_a_mask(within):
+    case = random_case(4, persons=5, treatments=2, groups=2)
+    b, c = (x.abs().requires_grad_() for x in tensors(case))
+    there = torch.tensor([True, True, False, True, True])
+
+    def doses(b, c):
+        return layer.allocate(b, c, case.group, 10.0, 2.0, within=within, mask=there)
+
+    assert gradcheck(doses, (b, c))
+    assert gradgradcheck(doses, (b, c))
+
+
+def test_shapes_of_a_mask():
+    b = 1 + torch.rand(3, 4, 2, generator=torch.Generator().manual_seed(0))
+
+    def doses(mask, b=b):
+        return layer.allocate(b, 1.0, [0, 0, 1, 1], 3.0, 2.0, mask=mask)
+
+    people = torch.tensor([True, False, True, True])
+    expected = doses(people.expand(3, 4))
+    assert torch.equal(doses(people), expected)
+    assert torch.equal(doses(people.tolist()), expected)
+    assert torch.equal(doses(people[None, :, None]), expected)
+    assert torch.equal(doses(people[:, None].expand(3, 4, 2)), expected)
+    assert torch.equal(doses(people, b[0]), expected[0])
+    assert torch.equal(doses(people, b[0, :, 0])[:, 0], doses(people, b[0, :, :1])[:, 0])
+    items = b < b.amax(-1, keepdim=True)  # all but the best
+    assert torch.equal(doses(items), doses(None, b.where(items, -1.0)))
+    assert not torch.equal(doses(items), doses(None))
+
+
+@pytest.mark.parametrize("alpha", [0, 2, np.inf])
+@pytest.mark.parametrize("within", [0, 0.5, 1, 2])
+def test_skip_leaves_out_whom_no_money_can_help(alpha, within):
+    b = torch.tensor([[2.0, 1.0], [-1.0, 0.0], [1.0, 3.0], [-1.0, -2.0], [0.0, -1.0]])
+    b = torch.stack([b, -b.abs()]).requires_grad_()  # the second has nobody
+    groups = [0, 0, 0, 1, 1]
+    dose = layer.allocate(b, 1.0, groups, 3.0, alpha, within=within, skip=True)
+    left = torch.tensor([True, within < 1, True, False, False])
+    assert torch.equal(
+        dose[0], layer.allocate(b[0], 1.0, groups, 3.0, alpha, within=within, mask=left)
+    )
+    assert dose[0].sum().item() == pytest.approx(3)
+    assert (dose[1] == 0).all()
+    if alpha > 0 or within > 0:  # else budgets do not move
+        dose.square().sum().backward()
+        assert torch.isfinite(b.grad).all()
+        assert (b.grad[0, 3:] == 0).all()
+        assert (b.grad[1] == 0).all()
+
+
+def test_a_few_of_many_are_masked():
+    """The log-mean through expm1, where that is near 1, counts who is there."""
+    b = torch.linspace(1.0, 1.2, 40, dtype=torch.float64)
+    there, groups = torch.arange(40) % 10 > 0, np.arange(40) % 3
+    dose = layer.allocate(b, 1.0, groups, 5.0, 3.0, within=0.5, mask=there)
+    exact = af.allocate(b[there].numpy(), 1.0, groups[there.numpy()], 5.0, 3.0, within=0.5)
+    np.testing.assert_allclose(dose[there], exact.dose, rtol=1e-13)
+
+
+def test_skipped_groups_touch_nobody():
+    """A group without a winner points at the last person, who may be somebody's winner."""
+    b = torch.tensor([-1.0, -2.0, 2.0])
+    dose = layer.allocate(b, 1.0, ["x", "x", "a"], 3.0, 2.0, skip=True)
+    assert dose[:, 0].tolist() == [0, 0, 3]
+
+
+def test_nobody_at_all():
+    assert layer.allocate(torch.ones(0, 2, 1), 1.0, [0, 1], 3.0, 2.0).shape == (0, 2, 1)
+    b = torch.ones(2, requires_grad=True)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # that detection is slow
+        anomalies = torch.autograd.detect_anomaly(check_nan=True)
+    with anomalies:
+        dose = layer.allocate(b, 1.0, [0, 1], 3.0, 2.0, mask=[False, False])
+        dose.sum().backward()
+    assert (dose == 0).all()
+    assert (b.grad == 0).all()
+
+
+# --- precision ------------------------------------------------------------------------------
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+@pytest.mark.parametrize("alpha", [0, 0.01, 0.1, 0.5, 2, np.inf])
+@pytest.mark.parametrize("within", [0, 0.1, 0.5, 2])
+def test_half_precision_rounds_once(dtype, alpha, within):
+    case = random_case(12, persons=50)
+    b, c = (t.to(dtype) for t in tensors(case))
+    dose = layer.allocate(b, c, case.group, 30.0, alpha, within=within)
+    tables = (b.double().numpy(), c.double().numpy())
+    exact = af.allocate(*tables, case.group, 30.0, alpha, within=within).dose
+    assert dose.dtype == dtype
+    assert np.abs(dose.double().numpy() - exact).max() <= torch.finfo(dtype).eps * exact.max()
+
+
+@pytest.mark.parametrize(
+    ("dtype", "tiny"),
+    [
+        (torch.float16, 1e-5),
+        (torch.float32, 1e-39),
+        (torch.float32, 1e-30),
+        (torch.float64, 1e-310),
+    ],
+)
+def test_a_tensor_alpha_next_to_zero(dtype, tiny):
+    alpha = torch.tensor(tiny, dtype=dtype, requires_grad=True)
+    b = torch.tensor([1.0, 2.0, 1.5], dtype=dtype, requires_grad=True)
+    dose = layer.allocate(b, 1.0, [0, 1, 2], 3.0, alpha)
+    assert dose[:, 0].tolist() == [0, 3, 0]
+    slopes = torch.autograd.grad(dose[1, 0], (b, alpha), create_graph=True)
+    assert all((slope == 0).all() for slope in slopes)
+    curvatures = torch.autograd.grad(sum(s.sum() for s in slopes), (b, alpha))
+    assert all((curvature == 0).all() for curvature in curvatures)
+
+
+@pytest.mark.parametrize("within", [0, 0.5])
+@pytest.mark.parametrize("alpha", [0.5, 2, np.inf])
+def test_weights_as_a_tensor(alpha, within):
+    case = random_case(5, persons=6, treatments=2, groups=3)
+    b, c = tensors(case)
+    w = torch.tensor(case.weight, requires_grad=True)
+
+    def doses(w):
+        return layer.allocate(b, c, case.group, 10.0, alpha, within=within, weight=w)
+
+    core = af.allocate(*case[:3], 10.0, alpha, within=within, weight=case.weight)
+    np.testing.assert_allclose(doses(w).detach(), core.dose, rtol=1e-12)
+    assert gradcheck(doses, w)
+    assert gradgradcheck(doses, w)
+    found = torch.func.jacrev(doses)(w.detach())
+    np.testing.assert_allclose(found, core.jacobian().dense("weight"), rtol=1e-10, atol=1e-12)
+    both = torch.stack([w.detach(), 2 * w.detach().flip(0)])
+    assert torch.equal(doses(both)[1], doses(both[1]))

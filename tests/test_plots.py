@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 import alphafair as af
-from alphafair import plots
+from alphafair import evaluation, plots
 from alphafair.frontier import DEFAULT_ALPHAS
 
 PROBLEM = af.Problem([4.0, 1.0, 2.0], 1.0, ["far", "near", "town"], budget=30.0)
@@ -92,6 +92,8 @@ def test_draws_where_it_is_told():
     assert plots.frontier(FRONTIER, ax=ax) is ax
     assert plots.trade_off(FRONTIER, ax) is ax
     assert plots.who_is_funded(PROBLEM.allocate(1), ax) is ax
+    assert plots.plan_values({"all": evaluation.plan_value(1, [1.0, 2.0])}, ax) is ax
+    assert plots.qini(evaluation.qini(lambda q: q, [0, 1], [1.0, 2.0]), ax) is ax
     assert len(plt.get_fignums()) == 1
 
 
@@ -169,3 +171,101 @@ def test_who_is_funded_for_several_alpha():
     many = plots.who_is_funded([CAPPED.allocate(a) for a in DEFAULT_ALPHAS])
     assert len(many.texts) == 0
     assert [t.get_text() for t in many.get_xticklabels()][-1] == "∞"
+
+
+SCORES = np.array([3.0, 1.0, 0.0, 2.0, 4.0, -1.0])
+PLACES = ["near", "far", "near", "far", "near", "far"]
+
+
+def test_plan_values_are_points_with_their_intervals():
+    alone = evaluation.plan_value(0.5, SCORES)
+    assert plots.plan_values({"flat": alone}).get_legend() is None
+    values = {
+        "list": evaluation.plan_value(SCORES > 1, SCORES, group=PLACES),
+        "lead": evaluation.plan_value(SCORES > 1, SCORES, group=PLACES, against=0.5),
+    }
+    ax = plots.plan_values(values, level=0.8)
+    assert [t.get_text() for t in ax.get_yticklabels()] == ["everybody", "far", "near"]
+    for box, value in zip(ax.containers, values.values(), strict=True):
+        points, _, (bars,) = box
+        assert points.get_xdata() == pytest.approx([value.estimate, *value.group_estimate])
+        drawn = np.array([line[:, 0] for line in bars.get_segments()])
+        both = [value.interval(0.8), *value.group_interval(0.8)]
+        assert drawn == pytest.approx(np.array(both))
+    assert [t.get_text() for t in ax.get_legend().get_texts()] == ["list", "lead"]
+    assert ax.get_ylim()[0] > ax.get_ylim()[1]  # everybody on top
+    assert "80 %" in ax.get_xlabel()
+
+
+def test_qini_curves_for_all_and_for_a_group():
+    rank = np.argsort(np.argsort(-SCORES))
+    how = {"group": PLACES}
+    curves = {
+        "best first": evaluation.qini(lambda q: rank < q, [0, 2, 6], SCORES, **how),
+        "blind": evaluation.qini(lambda q: q / 6, [0, 2, 6], SCORES, **how),
+    }
+    ax = plots.qini(curves)
+    for line, shade, curve in zip(ax.lines, ax.collections, curves.values(), strict=False):
+        assert line.get_ydata() == pytest.approx(curve.estimate)
+        corners = shade.get_paths()[0].vertices
+        assert set(curve.interval().ravel().round(9)) <= set(corners[:, 1].round(9))
+    assert [t.get_text() for t in ax.get_legend().get_texts()] == list(curves)
+    near = plots.qini(curves["best first"], group="near")
+    assert near.lines[0].get_ydata() == pytest.approx(curves["best first"].group_estimate[:, 1])
+    assert near.get_legend() is None
+    with pytest.raises(ValueError, match=r"group is 'town': must be one of .*\['far', 'near'\]"):
+        plots.qini(curves, group="town")
+
+
+# --- as the budget grows ----------------------------------------------------------------------
+PATH = af.budget_path(CAPPED, 1, [8, 0, 2, 4, 6, 9])  # all caps take 8: far 6, near 2
+
+
+def test_budget_path_by_hand():
+    ax = plots.budget_path(PATH)
+    far, near = (line.get_data() for line in ax.lines)
+    assert far[0] == pytest.approx([0, 2, 4, 6, 8, 9])
+    assert far[1] == pytest.approx([0, 1, 2, 4, 6, 6])
+    assert near[1] == pytest.approx([0, 1, 2, 2, 2, 2])
+    assert [t.get_text() for t in ax.get_legend().get_texts()] == ["far", "near"]
+    assert (ax.get_title(), ax.get_xlabel()) == ("α = 1", "budget")
+
+
+def test_budget_path_stacked_reaches_what_is_spent():
+    ax = plots.budget_path(PATH, stacked=True)
+    outline = ax.collections[-1].get_paths()[0].vertices
+    assert outline[outline[:, 0] == 6, 1].max() == pytest.approx(6)
+    assert outline[outline[:, 0] == 9, 1].max() == pytest.approx(8)  # 1 is left
+
+
+def test_price_path_leaves_out_what_has_no_place():
+    ax = plots.price_path(PATH)
+    x, y = ax.lines[0].get_data()
+    assert x == pytest.approx([0, 2, 4, 6, 8, 9])
+    # at 4 and 6 far stands at a kink: its next slopes are 1 and 2/3, its utilities 8/3 and 14/3
+    assert y == pytest.approx([np.nan, 1, 3 / 8, 1 / 7, np.nan, np.nan], nan_ok=True)
+    assert ax.get_yscale() == "log"
+
+
+def test_funded_path_counts_people():
+    ax = plots.funded_path(PATH)
+    assert ax.lines[0].get_ydata() == pytest.approx([0, 100 / 3, 100 / 3, 200 / 3, 100, 100])
+    assert ax.lines[1].get_ydata() == pytest.approx([0, 100, 100, 100, 100, 100])
+
+
+def test_funded_path_counts_at_some_of_many_budgets(monkeypatch):
+    path = af.budget_path(CAPPED, 1, np.linspace(0, 8, 500))
+    assert plots.funded_path(path).lines[0].get_xdata().size == 500
+    monkeypatch.setattr(plots, "COUNTED", 300)
+    x = plots.funded_path(path).lines[0].get_xdata()
+    assert (x.size, x[0], x[-1]) == (75, 0, 8)  # 75 budgets, 4 people each
+    monkeypatch.setattr(plots, "COUNTED", 0)
+    assert plots.funded_path(path).lines[0].get_xdata().size == 60
+
+
+def test_paths_draw_where_they_are_told():
+    drawings = (plots.budget_path, plots.price_path, plots.funded_path)
+    _, axes = plt.subplots(1, 3)
+    for draw, ax in zip(drawings, axes, strict=True):
+        assert draw(PATH, ax) is ax
+    assert len(plt.get_fignums()) == 1

@@ -172,7 +172,7 @@ def changed(array, index, value):
         ({"benefit": [1, 2, None, 4]}, ValueError, r"benefit\[2\] is nan"),
         ({"cost": changed(C, (3, 0), NAN)}, ValueError, r"cost\[3, 0\] is nan.*finite"),
         ({"cost": changed(C, (3, 0), INF)}, ValueError, r"cost\[3, 0\] is inf.*finite"),
-        ({"cost": changed(C, (1, 1), 0)}, ValueError, r"cost\[1, 1\] is 0\.0.*> 0.*small positive"),
+        ({"cost": changed(C, (1, 1), 0)}, ValueError, r"cost\[1, 1\] is 0\.0.*> 0.*realistic cost"),
         ({"cost": changed(C, (1, 1), -2)}, ValueError, r"cost\[1, 1\] is -2\.0.*> 0"),
         ({"cost": 0}, ValueError, r"cost is 0\.0: must be > 0"),
         ({"cost": [1, 1, -1, -1]}, ValueError, r"cost\[2\] is -1\.0"),

@@ -8,8 +8,8 @@ from typing import Any, NamedTuple, NoReturn
 import narwhals as nw
 import numpy as np
 
-from ..checks import number
-from ..problem import LARGEST_RATIO
+from ..checks import FREE, number
+from ..value import LARGEST_RATIO
 from . import engine
 from .engine import (
     BASELINE,
@@ -19,7 +19,6 @@ from .engine import (
     DOSE,
     FAULT,
     FLOOR,
-    HIDDEN,
     RATIO,
     ROW,
     SIZE,
@@ -28,6 +27,7 @@ from .engine import (
 
 # The arguments that are numbers of a row, and the columns that hold them as floats.
 NUMBERS = {"benefit": BENEFIT, "cost": COST, "cap": CAP, "floor": FLOOR, "baseline": BASELINE}
+# Zero has no ratio b/c, and a tiny number in its place makes one beyond all others.
 SCALARS = {
     "cost": ("a column or a finite number > 0", lambda v: 0 < v < np.inf),
     "cap": ("a column or a number ≥ 0", lambda v: v >= 0),
@@ -46,15 +46,24 @@ class Columns(NamedTuple):
     baseline: str | float | None = None
     floor: str | float | None = None
     cap: str | float | None = None
+    treatment: str | None = None
+    exclusive: bool = False
+    own: dict[str, str] = {}  # noqa: RUF012 (never written to); alias → the user's name
+
+    def said(self, column: str) -> str:
+        """The name of a column as the user knows it."""
+        return self.own.get(column, column)
 
     def named(self) -> dict[str, str]:
         """Argument → column, of the arguments that name one."""
-        return {k: v for k, v in self._asdict().items() if isinstance(v, str)}
+        given = self._asdict()
+        return {name: v for name, v in given.items() if isinstance(v, str) and name != "exclusive"}
 
     @property
     def in_memory(self) -> list[str]:
         """The arguments given that ask for all rows at once."""
-        return [name for name in ("cap", "floor", "baseline") if getattr(self, name) is not None]
+        bent = [name for name in ("cap", "floor", "baseline") if getattr(self, name) is not None]
+        return [*bent, "exclusive"] if self.exclusive else bent
 
 
 def known_frame(frame: Any) -> Frame:
@@ -71,13 +80,10 @@ def known_frame(frame: Any) -> Frame:
 def marked_rows(native: Frame, columns: Columns) -> Frame:
     """The frame with COST, RATIO = b/c (0 where b ≤ 0), FAULT, and CAP, FLOOR, BASELINE if given.
 
-    Eager frames are cut down to what is needed and number their ROWs; lazy ones keep all columns.
+    Eager frames number their ROWs.
     """
     schema = native.collect_schema()
-    _check_columns(native, schema, columns)
-    rows = native
-    if engine.is_eager(native):
-        rows = native.select(*dict.fromkeys(columns.named().values())).with_row_index(ROW)
+    rows = native.with_row_index(ROW) if engine.is_eager(native) else native
     given = {name: getattr(columns, name) for name in NUMBERS}
     numbers = [
         _amount(value).alias(NUMBERS[name]) for name, value in given.items() if value is not None
@@ -96,33 +102,53 @@ def _amount(value: str | float) -> Any:
     return nw.lit(float(value))
 
 
-def _check_columns(native: Frame, schema: Any, columns: Columns) -> None:
+def check_columns(native: Frame, columns: Columns) -> None:
+    """The arguments fit the frame, as far as its schema tells."""
+    schema = native.collect_schema()
     for argument, column in columns._asdict().items():
+        if argument in ("exclusive", "own"):
+            continue
         if isinstance(column, str):
             _check_column(argument, column, schema)
         elif argument in SCALARS and (column is not None or argument == "cost"):
             number(argument, column, *SCALARS[argument])
         elif column is not None or argument in ("benefit", "group"):
-            raise TypeError(f"{argument} must be a column name, not {type(column).__name__}")
+            raise TypeError(
+                f"{argument} must be a column name, not {type(column).__name__}; names are text"
+            )
     if columns.person == columns.group:
         raise ValueError(
             f"person and group are both the column {columns.group!r}: leave person out if each row "
             f"is a person of its own"
         )
+    if columns.treatment is not None and columns.person is None:
+        raise ValueError(
+            "treatment is given and person is not: name the column that says whose row it is"
+        )
+    if columns.treatment is not None and columns.treatment in (columns.person, columns.group):
+        raise ValueError(
+            f"treatment is the column {columns.treatment!r}, as person or group is: must be the "
+            f"column that tells the rows of a person apart"
+        )
     floor, cap = columns.floor, columns.cap
     if not (floor is None or cap is None or isinstance(floor, str) or isinstance(cap, str)):
         number("floor", floor, f"at most the cap, {float(cap)}", lambda v: v <= float(cap))
-    if columns.in_memory and not engine.is_eager(native):
-        raise TypeError(
-            f"{columns.in_memory[0]} needs an eager frame, because caps are filled in the order of "
-            f"the rows' ratios: collect the frame first (.collect(), .df(), .compute(), "
-            f".toPandas())"
-        )
-    _check_names(native, schema, columns)
+    if not isinstance(columns.exclusive, bool | np.bool_):
+        raise TypeError(f"exclusive must be True or False, not {type(columns.exclusive).__name__}")
+    if columns.exclusive:
+        _check_exclusive(columns)
+    _check_dose(native, schema)
 
 
-def _check_names(native: Frame, schema: Any, columns: Columns) -> None:
-    """The names of the columns that are written, for good or for a while, must be free."""
+def _check_exclusive(columns: Columns) -> None:
+    cure = "exclusive = True needs finite caps, because a part of an offer is dose/cap"
+    if columns.cap is None:
+        raise ValueError(f"cap is not given: {cure}; give the dose of a whole offer")
+    if not isinstance(columns.cap, str) and float(columns.cap) == np.inf:
+        raise ValueError(f"cap is inf: {cure}; give the dose of a whole offer")
+
+
+def _check_dose(native: Frame, schema: Any) -> None:
     # DuckDB and Spark do not tell Dose from dose.
     taken = [name for name in schema if str(name).lower() == DOSE]
     if DOSE in taken or (taken and not engine.is_eager(native)):
@@ -130,19 +156,15 @@ def _check_names(native: Frame, schema: Any, columns: Columns) -> None:
             f"the frame has a column {taken[0]!r} already: rename or drop it, "
             f"the doses are written into {DOSE!r}"
         )
-    kept = columns.named().values() if engine.is_eager(native) else schema
-    hidden = [name for name in kept if str(name).startswith(HIDDEN)]
-    if hidden:
-        raise ValueError(
-            f"the frame has a column {hidden[0]!r}: rename it, names that begin with {HIDDEN!r} "
-            f"are needed on the way"
-        )
 
 
 def _check_column(argument: str, column: str, schema: Any) -> None:
     if column not in schema:
-        near = difflib.get_close_matches(column, [str(name) for name in schema], 1, 0.5)
+        words = [name for name in schema if isinstance(name, str)]
+        near = difflib.get_close_matches(column, words, 1, 0.5)
         hint = f"; did you mean {near[0]!r}?" if near else ""
+        if any(str(name) == column for name in schema):
+            hint = "; names must be text: rename them first, frame.rename(columns=str)"
         raise ValueError(
             f"{argument} column {column!r} is not in the frame, "
             f"whose columns are {list(schema)}{hint}"
@@ -176,11 +198,16 @@ def _faults(columns: Columns, schema: Any) -> list[_Fault]:
         if argument in NUMBERS or schema[column].is_float():
             missing = missing | value.is_nan()
         found.append(_Fault(argument, column, missing, "missing values", _CURES[argument]))
-        if argument in NUMBERS and argument != "cap":
+        if argument in NUMBERS and (argument != "cap" or columns.exclusive):
             infinite = ~value.is_finite()
-            found.append(_Fault(argument, column, infinite, "infinite values", _CURES[argument]))
+            cure = _CURES[argument]
+            if argument == "cap":
+                cure = (
+                    "exclusive = True needs the dose of a whole offer, because a part is dose/cap"
+                )
+            found.append(_Fault(argument, column, infinite, "infinite values", cure))
     if isinstance(columns.cost, str):
-        cure = "give what is free a small positive cost"
+        cure = FREE
         found.append(_Fault("cost", columns.cost, nw.col(COST) <= 0, "values ≤ 0", cure))
     for argument, cure in _CURES_OF_NEGATIVES.items():
         if argument in named:
@@ -208,6 +235,7 @@ def _out_of_range(columns: Columns) -> _Fault:
 _CURES = {  # of missing and infinite values, in the order in which faults are told
     "group": "drop those rows or make up a label such as 'unknown'",
     "person": "drop those rows, or leave person out if each row is a person of its own",
+    "treatment": "drop those rows or make up a label such as 'unknown'",
     "benefit": "drop those rows or impute the values",
     "cost": "drop those rows or impute the values",
     "cap": "drop those rows or write infinity where there is no bound",
@@ -243,5 +271,6 @@ def refuse(rows: Frame, columns: Columns, code: int) -> NoReturn:
         where = f"one of them in group {label!s}"
     complaint = fault.complaint if count > 1 else fault.complaint.replace("values", "value", 1)
     raise ValueError(
-        f"{fault.argument} column {fault.column!r} has {count} {complaint} ({where}): {fault.cure}"
+        f"{fault.argument} column {columns.said(fault.column)!r} has {count} {complaint} "
+        f"({where}): {fault.cure}"
     )

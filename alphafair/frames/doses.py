@@ -8,10 +8,11 @@ import narwhals as nw
 import numpy as np
 
 from ..checks import Floats
-from . import engine
+from . import engine, partitions
 from .checks import Columns
 from .engine import AMOUNT, BEST, COST, DOSE, FIRST, POWER, RATIO, REFERENCE, ROW, TIES, Frame
-from .stages import Census, Stage, with_powers
+from .names import given_back
+from .stages import Census, Stage, second_look, with_powers
 
 
 def doses_of_rows(
@@ -22,17 +23,21 @@ def doses_of_rows(
     Eager frames fund the first of tied rows, lazy ones, which have no first, all in equal parts.
     """
     inner = stage.exponent < np.inf
-    owner = [columns.group, columns.person] if inner else [columns.group]
+    values = {AMOUNT: money / stage.total, REFERENCE: stage.reference}
     funded, count = nw.col(RATIO) > 0, nw.lit(1.0)
-    if columns.person is not None or not inner:
-        rows = rows.join(_winners(rows, owner), on=owner, how="left")
+    ties = None if engine.is_eager(rows) else second_look(rows, census, columns)
+    if ties is not None and not inner:
+        values |= {BEST: census.best, TIES: ties}
+    elif columns.person is not None or not inner:
+        owner = [columns.group, *([columns.person] if columns.person and inner else [])]
+        rows = engine.join(rows, _winners(rows, owner), owner)
+    rows = engine.spread(rows, columns.group, census.key, values)
+    if BEST in rows.columns:
         funded = funded & (nw.col(RATIO) == nw.col(BEST))
         if engine.is_eager(rows):
             funded = funded & (nw.col(ROW) == nw.col(FIRST))
         else:
             count = nw.col(TIES)
-    values = {AMOUNT: money / stage.total, REFERENCE: stage.reference}
-    rows = engine.spread(rows, columns.group, census.key, values)
     spent = nw.col(AMOUNT)
     if inner:
         rows, spent = with_powers(rows, stage.exponent), spent * nw.col(POWER)
@@ -43,7 +48,7 @@ def doses_of_rows(
 def _winners(rows: Frame, owner: list[Any]) -> Frame:
     """One row an owner: BEST ratio, how many rows have it (TIES), the FIRST of them if eager."""
     best = rows.group_by(*owner).agg(nw.col(RATIO).max().alias(BEST))
-    tied = rows.join(best, on=owner, how="left").filter(nw.col(RATIO) == nw.col(BEST))
+    tied = engine.join(rows, best, owner).filter(nw.col(RATIO) == nw.col(BEST))
     found = [nw.col(BEST).max(), nw.len().alias(TIES)]
     if engine.is_eager(rows):
         found.append(nw.col(ROW).min().alias(FIRST))
@@ -62,11 +67,13 @@ def refuse_overflow(money: Floats, census: Census) -> None:
         )
 
 
-def with_dose(native: Frame, doses: Frame) -> Any:
+def with_dose(native: Frame, doses: Frame, columns: Columns) -> Any:
     """The native frame as it was, and the doses as its last column."""
     if engine.is_eager(native):
         return native.with_columns(doses.sort(ROW)[DOSE]).to_native()
-    return doses.select(*native.columns, DOSE).to_native()
+    if partitions.is_dask(native):
+        return partitions.with_column(native, doses, DOSE)
+    return given_back(doses, columns, DOSE).to_native()
 
 
 def with_series(native: Frame, dose: Floats) -> Any:

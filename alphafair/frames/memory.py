@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..checks import Floats, Integers
+from ..exclusive import SLACK
 from ..groups import Groups
 from ..problem import Problem
 from .checks import Columns
@@ -40,8 +41,9 @@ class Table(NamedTuple):
     most: int
 
     @classmethod
-    def of(cls, rows: Frame, person: str | None) -> Table:
+    def of(cls, rows: Frame, columns: Columns) -> Table:
         """The table of an eager frame with ROW."""
+        person = columns.person
         if person is None:
             row = np.arange(len(rows))
             return cls(row, np.zeros(row.size, np.intp), row, 1)
@@ -54,7 +56,7 @@ class Table(NamedTuple):
             raise ValueError(
                 f"person {rows[person][int(first[count.argmax()])]!s} has {most} rows, far more "
                 f"than others: a table of {first.size} people × {most} treatments would not fit "
-                f"the memory; check the column {person!r}"
+                f"the memory; check the column {columns.said(person)!r}"
             )
         order = np.argsort(code, kind="stable")
         place = np.empty(code.size, np.intp)
@@ -92,6 +94,8 @@ class Table(NamedTuple):
         }
         benefit, cost = self.fill(_floats(rows, BENEFIT), 0.0), self.fill(_floats(rows, COST), 1.0)
         groups = Groups(rows[columns.group][self.first].to_list())
+        if columns.exclusive and "floor" in bounds:
+            self._refuse_full(rows, columns, bounds["floor"], bounds["cap"])
         baseline = self._baseline(rows, columns)
         have = np.zeros(1) if baseline is None else baseline
         if "floor" in bounds:
@@ -110,6 +114,7 @@ class Table(NamedTuple):
             within=within,
             weight=weight,
             baseline=baseline,
+            exclusive=columns.exclusive,
             **bounds,
             group_floor=group_floor,
             group_cap=group_cap,
@@ -125,8 +130,8 @@ class Table(NamedTuple):
             row = int(np.argmax(baseline != own))
             first = self.first[self.person[row]]
             raise ValueError(
-                f"baseline column {columns.baseline!r} differs between the rows of "
-                f"{self._name(rows, columns, self.person[row])}: {own[row]} in row {first} and "
+                f"baseline column {columns.said(str(columns.baseline))!r} differs between the rows "
+                f"of {self._name(rows, columns, self.person[row])}: {own[row]} in row {first} and "
                 f"{baseline[row]} in row {row}; it must be the same in all of them, as what the "
                 f"person has without any dose"
             )
@@ -137,6 +142,15 @@ class Table(NamedTuple):
         row = int(self.first[i])
         person = f"row {row}" if columns.person is None else f"person {rows[columns.person][row]!s}"
         return f"{person} (group {rows[columns.group][row]!s})"
+
+    def _refuse_full(self, rows: Frame, columns: Columns, floor: Floats, cap: Floats) -> None:
+        taken = np.divide(floor, cap, out=np.zeros_like(cap), where=cap > 0).sum(axis=1)
+        if (taken > 1 + SLACK).any():
+            i = int(np.argmax(taken > 1 + SLACK))
+            raise ValueError(
+                f"the floors of {self._name(rows, columns, i)} take {taken[i]:g} whole offers "
+                f"(Σ floor/cap), where exclusive = True leaves room for one: lower them"
+            )
 
     def _refuse_negative(
         self, rows: Frame, columns: Columns, groups: Groups, have: Floats, within: float

@@ -8,7 +8,7 @@ With ``r_i = max b/c`` over the rows of person i, G people in the group and s = 
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, NoReturn
 
 import narwhals as nw
 import numpy as np
@@ -32,29 +32,42 @@ from .engine import (
     QUOTIENT,
     RATIO,
     REFERENCE,
+    ROOT,
     ROW,
+    ROWS,
     SIZE,
+    TIES,
     Frame,
 )
+
+SAME_SUM = 1e-9  # engines add the same rows in another order each time
 
 
 class Census(NamedTuple):
     """What the first pass says of each group, (K,), in the order of the sorted labels."""
 
     label: Any
-    key: list[Any]  # the labels as the engine looks them up
+    own: list[Any]  # the labels as the engine gives them
+    key: list[Any]  # and as it looks them up
     size: Integers  # G, the number of people
     best: Floats  # largest ratio r_i
     least: Floats  # least ratio r_i
     cheapest: Floats  # least cost
+    rows: Integers  # the number of rows
+    root: Floats  # Σ sqrt(b/c) over the rows; with the others it tells the same rows from others
 
 
 def by_person(rows: Frame, columns: Columns) -> Frame:
-    """One row a person: RATIO r_i = max b/c, worst FAULT, least COST."""
+    """One row a person: RATIO r_i = max b/c, worst FAULT, least COST; how many ROWS, Σ ROOT."""
+    rows = rows.with_columns(nw.col(RATIO).sqrt().alias(ROOT), nw.lit(1).alias(ROWS))
     if columns.person is None:
         return rows
     return rows.group_by(columns.group, columns.person).agg(
-        nw.col(RATIO).max(), nw.col(FAULT).max(), nw.col(COST).min()
+        nw.col(RATIO).max(),
+        nw.col(FAULT).max(),
+        nw.col(COST).min(),
+        nw.col(ROOT).sum(),
+        nw.col(ROWS).sum(),
     )
 
 
@@ -66,6 +79,8 @@ def take_census(rows: Frame, people: Frame, columns: Columns) -> Census:
         nw.col(RATIO).min().alias(LEAST),
         nw.col(COST).min(),
         nw.col(FAULT).max(),
+        nw.col(ROOT).sum(),
+        nw.col(ROWS).sum(),
     )
     found = engine.collect(table.with_columns(engine.key(table, columns.group).alias(KEY)))
     if not found[SIZE]:
@@ -74,14 +89,53 @@ def take_census(rows: Frame, people: Frame, columns: Columns) -> Census:
         refuse(rows, columns, max(found[FAULT]))
     if columns.person is not None:
         _check_one_group_each(people, columns.person)
-    found = _in_label_order(found, columns.group)
-    size = np.array(found[SIZE], np.intp)
-    best, least, cheapest = (np.array(found[name], float) for name in (BEST, LEAST, COST))
+    found = in_label_order(found, columns.group)
+    size, count = (np.array(found[name], np.intp) for name in (SIZE, ROWS))
+    best, least, cheapest, root = (
+        np.array(found[name], float) for name in (BEST, LEAST, COST, ROOT)
+    )
     label = Groups(found[columns.group]).label
-    return Census(label, found[KEY], size, best, least, cheapest)
+    return Census(label, found[columns.group], found[KEY], size, best, least, cheapest, count, root)
 
 
-def _in_label_order(found: dict[str, list[Any]], group: str) -> dict[str, list[Any]]:
+def second_look(rows: Frame, census: Census, columns: Columns) -> Floats:
+    """(K,) how many rows have the best ratio of their group, as lazy rows are read once more.
+
+    Lazy frames are read several times, and again for the result.  If they are a sample, or have
+    random numbers in them, each time brings other rows, and doses that fit together would break
+    the budget: a ValueError says so, if a group's rows are not those of the census.
+    """
+    rows = engine.spread(rows, columns.group, census.key, {BEST: census.best})
+    tied = nw.when(nw.col(RATIO) == nw.col(BEST)).then(nw.lit(1)).otherwise(nw.lit(0))
+    table = (
+        rows.with_columns(tied.alias(TIES), nw.col(RATIO).sqrt().alias(ROOT))
+        .group_by(columns.group)
+        .agg(nw.len().alias(ROWS), nw.col(ROOT).sum(), nw.col(TIES).sum(), nw.col(COST).min())
+    )
+    found = in_label_order(engine.collect(table), columns.group)
+    if found[columns.group] != census.own:
+        _refuse_changed("other groups came")
+    count, root, ties, cheapest = (np.array(found[name]) for name in (ROWS, ROOT, TIES, COST))
+    same = (count == census.rows) & np.isclose(root, census.root, SAME_SUM, 0)
+    same &= (ties > 0) & (cheapest == census.cheapest)
+    if not same.all():
+        k = int(np.argmin(same))
+        rows_then = f"{census.rows[k]} rows and then {count[k]}"
+        _refuse_changed(
+            f"group {census.label[k]!s} had "
+            + (rows_then if count[k] != census.rows[k] else "the same number of rows, but others")
+        )
+    return np.asarray(ties, float)
+
+
+def _refuse_changed(how: str) -> NoReturn:
+    raise ValueError(
+        f"the frame is not the same each time it is read: {how}; a sample, or random numbers, must "
+        f"be drawn once before (.collect(), .persist(), .cache(), or a table of its own)"
+    )
+
+
+def in_label_order(found: dict[str, list[Any]], group: str) -> dict[str, list[Any]]:
     """The same columns, with one row a group, in the order of the sorted labels."""
     order = np.argsort(Groups(found[group]).code)
     return {name: [column[k] for k in order] for name, column in found.items()}
@@ -120,7 +174,7 @@ def within_groups(people: Frame, census: Census, columns: Columns, within: float
         .group_by(columns.group)
         .agg(nw.col(POWER).sum(), nw.col(EXCESS).sum())
     )
-    found = _in_label_order(engine.collect(table), columns.group)
+    found = in_label_order(engine.collect(table), columns.group)
     total, mean = np.array(found[POWER], float), np.array(found[EXCESS], float) / size
     mean_ratio = reference * np.exp(log_power_mean(s, mean, mean, total / size))
     return Stage(mean_ratio / size, s, reference, total)
