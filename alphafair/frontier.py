@@ -35,9 +35,10 @@ TINY = 1e-300  # in the place of 0 where only the sign of a logarithm counts
 def price_of_fairness(problem: Problem, alpha: float) -> float:
     """The part of the largest total that the α-fair allocation gives up, 1 − Σ w u(α)/Σ w u(0).
 
-    Without caps ``Σ w u(α) = Q Σ w q^{1/α} / Σ w q^{1/α − 1}`` with q = w p: a mean of q, weighted
-    towards small q.  It increases in α, with caps as well: one more α takes money from the groups
-    above some level of utility, and those are the groups in which it buys most.
+    Without caps and baselines ``Σ w u(α) = Q Σ w q^{1/α} / Σ w q^{1/α − 1}`` with q = w p: a mean
+    of q, weighted towards small q.  It increases in α, with caps and baselines as well: one more α
+    takes money from the groups above some level of utility, and those are the groups in which it
+    buys most.  With a baseline u is what people have in the end, so the price is a part of that.
 
     Args:
         problem: a `Problem` with a positive budget.
@@ -74,8 +75,10 @@ def price_of_fairness_bound(
     is the bound of Bertsimas, Farias and Trichakis: 1 − (2√n − 1)/n at α = 1, ((n − 1)/(n + 1))² at
     α = ∞.  It is attained if the maximising s is an integer.
 
-    Where one budget Q makes p_k Q for whoever gets it (no caps), the set is a simplex, s = 1, and
-    the bound is attained: by one player of productivity 1 and n − 1 of productivity 1/z.
+    Where one budget Q makes p_k Q for whoever gets it (no caps, no baselines, no bounds of groups'
+    budgets), the set is a simplex, s = 1, and the bound is attained: by one player of productivity
+    1 and n − 1 of productivity 1/z.  With a baseline the set is still convex, so the general bound
+    holds, for what each has in the end; the bound of the simplex need not.
 
     With weights the same holds for masses: ρ is the ratio of the w_k M_k, where M_k is what k
     could reach alone, and n is Σ w · max M / max(w M); in the simplex Σ w / (w of the best group).
@@ -84,7 +87,7 @@ def price_of_fairness_bound(
         alpha: α in [0, ∞].
         players: n ≥ 1, any real number.
         spread: ρ ≥ 1, may be infinite.
-        simplex: True for allocations of one budget without caps.
+        simplex: True for allocations of one budget without caps, baselines or bounds of groups.
 
     Returns:
         A number in [0, 1]: 0 at α = 0, for one player, and for a simplex of spread 1.
@@ -240,8 +243,8 @@ def frontier(problem: Problem, alphas: Iterable[float] = DEFAULT_ALPHAS) -> Fron
     """Equity against efficiency: the optimum of one problem at many α.
 
     The mean falls with α and the least utility rises; the equivalent utility falls as well, because
-    a harsher judge values every allocation less.  Without caps all ratios u_j/u_k move towards 1,
-    so the Gini index falls.
+    a harsher judge values every allocation less.  Without caps and baselines all ratios u_j/u_k
+    move towards 1, so the Gini index falls.
 
     Args:
         problem: a `Problem` with a positive budget; built once, then O(K) for each α without caps.

@@ -224,6 +224,34 @@ def test_with_caps_too(seed):
     assert table.group_budget.sum(axis=1) == pytest.approx(problem.budget, rel=BALANCE)
 
 
+@pytest.mark.parametrize("seed", range(20))
+def test_with_what_people_have_already(seed):
+    """More α moves money from above one level to below it, and the set of utilities is convex.
+
+    Here each group could reach M alone: what it has, and what all the money (or its cap) makes.
+    """
+    rng = np.random.default_rng(seed)
+    p, has = rng.lognormal(size=(2, 4))
+    cap = rng.uniform(0.2, 3, size=4) if seed % 2 else np.full(4, np.inf)
+    problem = af.Problem(p, 1.0, range(4), 2.0, cap=cap, baseline=has)
+    table = af.frontier(problem, GROWING)
+    scale = table.mean_utility[0]
+    assert (np.diff(table.mean_utility) <= BALANCE * scale).all()
+    assert (np.diff(table.min_utility) >= -BALANCE * scale).all()
+    alone = has + p * np.minimum(cap, 2.0)
+    bound = [af.price_of_fairness_bound(a, 4, alone.max() / alone.min()) for a in GROWING]
+    assert (table.price_of_fairness <= np.array(bound) + BALANCE).all()
+
+
+def test_with_a_baseline_the_set_is_no_simplex():
+    """By hand: far has 15 already, each could reach 20 alone; totals 35 and 16 + 16."""
+    problem = af.Problem([4.0, 1.0], 1.0, [0, 1], 5.0, baseline=[0.0, 15.0])
+    price = af.price_of_fairness(problem, np.inf)
+    assert price == pytest.approx(3 / 35, rel=EXACT)
+    assert af.price_of_fairness_bound(np.inf, 2, 1.0, simplex=True) < price
+    assert price < af.price_of_fairness_bound(np.inf, 2, 1.0) == pytest.approx(1 / 9, rel=EXACT)
+
+
 def test_the_table_is_what_the_allocations_say():
     case = random_case(3)
     problem = af.Problem(case.benefit, case.cost, case.group, case.budget, weight=case.weight)
