@@ -108,7 +108,7 @@ class BudgetPath:
 
 
 def budget_path(problem: Problem, alpha: float, budgets: ArrayLike | None = None) -> BudgetPath:
-    """The optimum at each of many budgets, for little more than the cost of one.
+    """The optimum at each of many budgets; on large tables for one to three times the cost of one.
 
     Each row is what `Problem.allocate` gives for a problem with that budget, up to rounding.
 

@@ -20,14 +20,15 @@ The groups stand by their dearest part, and rise and fall in turn.  So the row h
 and what is spent in all is near the budget, too: within one item where no group has two parts.
 
 **A plan.**  With u = 0 in each group and h falling no E_j is positive: the draw costs no more than
-the optimum.  From there, and from the doses rounded down, the money that is left goes to the units that add
-most welfare for it, then single units change hands as long as that helps.  How far the better one
-of the two can be from the best whole plan is proven, not guessed: the best whole plan cannot beat
-the fractional optimum, and how far a plan is from that is what `alphafair.optimality_gap` bounds.
+the optimum.  From there, and from the doses rounded down, the money that is left goes to the units
+that add most welfare for it; in small problems single units then change hands as long as that
+helps.  How far the better one of the two can be from the best whole plan is proven, not guessed: the
+best whole plan cannot beat the fractional optimum, and how far a plan is from that is what
+`alphafair.optimality_gap` bounds.
 
 References:
     Madow and Madow, "On the theory of systematic sampling", Annals of Mathematical Statistics 15,
-    1944.  Gandhi, Khuller, Parthasarathy and Srinivasan, "Dependent rounding and its applications
+    1944; Madow, the same, II, 20, 1949 (unequal chances).  Gandhi, Khuller, Parthasarathy and Srinivasan, "Dependent rounding and its applications
     to approximation algorithms", Journal of the ACM 53, 2006.
 """
 
