@@ -176,7 +176,7 @@ def _segments_of_offers(problem: Problem) -> tuple[Floats, Floats, Integers]:
     """Slope, length in money and person of the segments of the hull of each person's offers.
 
     An offer is a corner of the hull if every line from the left climbs to it more steeply than any
-    line climbs on from it; its segment is the flattest of those from the left.
+    line climbs on from it.
     """
     assert problem.cap is not None
     left = np.ones((1, 1))
@@ -185,20 +185,26 @@ def _segments_of_offers(problem: Problem) -> tuple[Floats, Floats, Integers]:
         left = np.where(taken < 1 - 1e-12, 1 - taken, 0.0)
     span = left * problem.cap
     money, gain = problem.cost * span, _benefit(problem) * span
-    climb, longest = np.where(gain > 0, gain / money, -np.inf), money.copy()
+    climb = np.where(gain > 0, gain / money, -np.inf)
     onward = np.zeros(problem.shape)
     for other in range(problem.shape[1]):
         x, y = money[:, [other]], gain[:, [other]]
         rise, run = gain - y, money - x
         slope = rise / np.where(run == 0, 1.0, run)
-        before = (run > 0) & (y > 0)
-        flatter = before & ((slope < climb) | ((slope == climb) & (run > longest)))
-        climb, longest = np.where(flatter, slope, climb), np.where(flatter, run, longest)
+        climb = np.where((run > 0) & (y > 0), np.minimum(climb, slope), climb)
         onward = np.where((run < 0) & (rise < 0), np.maximum(onward, slope), onward)
         twin = (run == 0) & ((rise < 0) | ((rise == 0) & (other < np.arange(problem.shape[1]))))
         onward[twin] = np.inf
+    # From corner to corner, so that the segments add up to the offers, whatever was rounded.
     person, treatment = np.nonzero(climb > onward)
-    return climb[person, treatment], longest[person, treatment], person
+    order = np.lexsort((money[person, treatment], person))
+    person, treatment = person[order], treatment[order]
+    x, y = money[person, treatment], gain[person, treatment]
+    again = np.append(False, person[1:] == person[:-1])[: person.size]
+    length = np.where(again, np.diff(x, prepend=0.0), x)
+    rise = np.where(again, np.diff(y, prepend=0.0), y)
+    some = (length > 0) & (rise > 0)
+    return rise[some] / length[some], length[some], person[some]
 
 
 def _person_utility(dose: Floats, problem: Problem) -> Floats:
@@ -683,7 +689,8 @@ class _Market:
         )
         last_of_all = np.flatnonzero(~np.append(same, False))  # of those at one level
         run = np.searchsorted(last_of_all, np.arange(rates.size))
-        self.log_rate = np.log(np.maximum(rates[last_of_all][run], 1e-300))
+        rates = rates[last_of_all][run] if rates.size else rates
+        self.log_rate = np.log(np.maximum(rates, 1e-300))
         bend = self.alpha * self.piece_level if self.alpha > 0 else 0.0
         self.step = (bend + self.log_rate) / self.scale
         self.step[self.piece_level >= self.stuck[self.piece_code]] = np.inf

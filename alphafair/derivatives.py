@@ -191,8 +191,11 @@ def worth_of_utility(allocation: Allocation) -> Floats:
     with np.errstate(divide="ignore", over="ignore", under="ignore", invalid="ignore"):
         if within < np.inf:
             ahead = within * (log_u[code] - np.log(person))
+            ahead = np.where(log_u[code] == np.log(person), 0.0, ahead)  # all have nothing, too
             worth = of_group[code] / size[code] * np.exp(ahead)
-            return np.asarray(np.where(of_group[code] == 0, 0.0, worth))
+            # Where others have nothing U stays 0, whatever somebody gains who has something.
+            idle = (of_group[code] == 0) | (ahead == -np.inf)
+            return np.asarray(np.where(idle, 0.0, worth))
     value, point = problem.value, allocation.point
     assert isinstance(value, Levels)
     # ε = ∞: who moves has μ = λ/r; what is left of the group's weight goes to who would join next.

@@ -93,6 +93,12 @@ def _quotient(value: Floats, cap: Floats) -> Floats:
     return np.asarray(np.divide(value, cap, out=np.zeros(cap.shape), where=cap > 0))
 
 
+def _product(value: Floats, of_value: Floats) -> Floats:
+    """The product, where 0 · ∞ is 0: what is not there has no share in an infinite worth."""
+    with np.errstate(invalid="ignore", over="ignore"):
+        return np.where((value == 0) | (of_value == 0), 0.0, value * of_value)
+
+
 @dataclass(frozen=True, eq=False)
 class Ladder:
     """The ladders of all persons, and the way to and fro.
@@ -158,10 +164,7 @@ class Ladder:
         span, of_span = self.left * self.cap, self.left * change.cap
         utility = money = np.zeros(len(span))
         if self.floor is not None:
-            of_left = -_quotient(
-                change.floor - _quotient(self.floor, self.cap) * change.cap, self.cap
-            )
-            of_span = of_span + self.cap * of_left.sum(axis=1, keepdims=True)
+            of_span = of_span + self.cap * self._change_of_left(change)
             utility = (change.benefit * self.floor + self.benefit * change.floor).sum(axis=1)
             money = (change.cost * self.floor + self.cost * change.floor).sum(axis=1)
         rise = self._steps(change.benefit * span + self.benefit * of_span)
@@ -173,18 +176,14 @@ class Ladder:
         span = self.left * self.cap
         of_rise = self._by_length(change.slope)
         rise = self._ends(of_rise)
-        length = self._ends(change.length - self.slope * of_rise)
-        of_span = self.benefit * rise + self.cost * length
-        benefit, cost, cap = span * rise, span * length, self.left * of_span
-        floor = np.zeros(span.shape)
+        length = self._ends(change.length - _product(self.slope, of_rise))
+        cap, floor = self._of_bounds(_product(self.benefit, rise) + _product(self.cost, length))
+        benefit, cost = _product(span, rise), _product(span, length)
         if self.floor is not None:
-            taken = _quotient((self.cap * of_span).sum(axis=1, keepdims=True) + floor, self.cap)
-            cap = cap + taken * _quotient(self.floor, self.cap)
-            floor = (
-                self.benefit * change.utility[:, None] + self.cost * change.money[:, None] - taken
-            )
-            benefit = benefit + self.floor * change.utility[:, None]
-            cost = cost + self.floor * change.money[:, None]
+            utility, money = change.utility[:, None], change.money[:, None]
+            floor = floor + _product(self.benefit, utility) + self.cost * money
+            benefit = benefit + _product(self.floor, utility)
+            cost = cost + _product(self.floor, money)
         return Tables(benefit, cost, cap, floor)
 
     def push_doses(self, money: Floats, of_money: Floats, change: Tables) -> Floats:

@@ -62,6 +62,7 @@ from .utility import log_power_mean
 ROUNDING = 8 * np.finfo(float).eps  # values carry a few roundings: numbers this close are a tie
 LARGEST_RATIO = 1e300  # numbers of one kind that differ by more are not compared
 ENDLESS = 2.0  # in budgets: a longer piece is never filled
+SLIGHT = 1e-6  # an item that adds less than this to what somebody has
 NEAR_LOG = 1 / 64  # |1 − ε| below this: power means by expm1, which is exact at the logarithm
 
 
@@ -448,6 +449,7 @@ class Levels(Pieces):
         chains: the items.
         pull: (M,).
         lower, upper: (M,) utility of the person before and after the item.
+        ends: (M,) the piece that begins where the item ends.
         size: (K,) G.
         log_best: (K,) log R.
         level: (P,) τ where the piece begins.
@@ -466,6 +468,7 @@ class Levels(Pieces):
     pull: Floats
     lower: Floats
     upper: Floats
+    ends: Integers
     size: Integers
     log_best: Floats
     level: Floats
@@ -696,6 +699,9 @@ class Levels(Pieces):
         """Everybody is brought to the level of her group, as far as her items go."""
         code, ratio, reach = self.chains.code, self.chains.ratio, self._reach(point)
         full = reach >= self.upper * (1 - ROUNDING)
+        # Of an item that adds next to nothing the utility does not tell, but the piece does.
+        slight = self.upper - self.lower < SLIGHT * self.upper
+        full &= ~slight | (self.ends <= point.piece[code])
         begun = np.flatnonzero((reach > self.lower) & ~full)
         paid = np.where(full, self.chains.length, 0.0)
         paid[begun] = (reach[begun] - self.lower[begun]) / ratio[begun]
@@ -727,7 +733,8 @@ def levels(chains: Chains, groups: Groups, within: float) -> Levels:
     """`Levels` from chains that are sorted by person and falling ratio."""
     size, count = groups.size, groups.size.size
     lower, upper = _ladder(chains)
-    kept = np.flatnonzero(lower < np.inf)  # nobody gets past an item without a cap
+    # Nobody gets past an item without a cap, nor anything from one that is lost in what she has.
+    kept = np.flatnonzero((lower < np.inf) & (upper > lower * (1 + 2 * ROUNDING)))
     chains = chains._replace(
         **{
             name: getattr(chains, name)[kept]
@@ -764,6 +771,7 @@ def levels(chains: Chains, groups: Groups, within: float) -> Levels:
     grows = np.append(True, step > 0)
     grows[start[:-1]] = True
     money = money[np.maximum.accumulate(np.where(grows, np.arange(money.size), 0))]
+    money = _anchored(money, chains, end, start, log_rate, last)
     resting = _Resting(chains, begin, end, start, lower, upper, groups)
     s = 1 - within
     log_rest, three = np.full(tau.size, -np.inf), np.zeros((3, tau.size))
@@ -783,6 +791,7 @@ def levels(chains: Chains, groups: Groups, within: float) -> Levels:
             pull=pull,
             lower=lower,
             upper=upper,
+            ends=end,
             size=size,
             log_best=log_best,
             level=tau,
@@ -796,6 +805,36 @@ def levels(chains: Chains, groups: Groups, within: float) -> Levels:
             log_slope=tau,
         )
     )
+
+
+def _anchored(
+    money: Floats,
+    chains: Chains,
+    end: Integers,
+    start: Integers,
+    log_rate: Floats,
+    last: Integers,
+) -> Floats:
+    """Money where pieces begin, made exact where nobody moves: whole items have been paid there.
+
+    Levels that lie close together tell the money of an item only up to their rounding.
+    """
+    paid = prefix_sums(np.bincount(end, chains.length, money.size).astype(float), start)[last]
+    exact = np.repeat(chains.spent, np.diff(start)) + paid
+    place = np.arange(money.size)
+    fixed = (log_rate == -np.inf) & np.isfinite(money) & np.isfinite(exact)
+    first = np.zeros(money.size, bool)
+    first[start[:-1]] = True
+    exact[first & ~fixed] = money[first & ~fixed]
+    before = np.maximum.accumulate(np.where(fixed | first, place, 0))
+    after = np.minimum.accumulate(np.where(fixed, place, money.size)[::-1])[::-1]
+    ends = np.repeat(start[1:], np.diff(start))
+    known = after < ends
+    after = np.where(known, after, before)
+    span = money[after] - money[before]
+    with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
+        stretch = np.where(span > 0, (exact[after] - exact[before]) / span, 1.0)
+        return np.where(money == np.inf, np.inf, exact[before] + (money - money[before]) * stretch)
 
 
 def last_of_ties(level: Floats, start: Integers) -> Integers:

@@ -22,14 +22,15 @@ and what is spent in all is near the budget, too: within one item where no group
 **A plan.**  With u = 0 in each group and h falling no E_j is positive: the draw costs no more than
 the optimum.  From there, and from the doses rounded down, the money that is left goes to the units
 that add most welfare for it; in small problems single units then change hands as long as that
-helps.  How far the better one of the two can be from the best whole plan is proven, not guessed: the
-best whole plan cannot beat the fractional optimum, and how far a plan is from that is what
+helps.  How far the better one of the two can be from the best whole plan is proven, not guessed:
+the best whole plan cannot beat the fractional optimum, and how far a plan is from that is what
 `alphafair.optimality_gap` bounds.
 
 References:
     Madow and Madow, "On the theory of systematic sampling", Annals of Mathematical Statistics 15,
-    1944; Madow, the same, II, 20, 1949 (unequal chances).  Gandhi, Khuller, Parthasarathy and Srinivasan, "Dependent rounding and its applications
-    to approximation algorithms", Journal of the ACM 53, 2006.
+    1944; Madow, the same, II, 20, 1949 (unequal chances).
+    Gandhi, Khuller, Parthasarathy and Srinivasan, "Dependent rounding and its applications to
+    approximation algorithms", Journal of the ACM 53, 2006.
 """
 
 from __future__ import annotations
@@ -49,10 +50,12 @@ if TYPE_CHECKING:
     from .allocation import Allocation
     from .problem import Problem
 
+ROUNDING = 1e-15  # of a quotient: a bound this near to a multiple of the unit is one
 WHOLE = 1e-9  # a dose this near to a multiple of its unit, in units, is whole
 SLACK = 1e-12  # a sum of costs may pass the budget by its rounding
 STEEPEST = 200.0  # an aversion of ∞, where gains are compared
 MOST_SWAPS = 300  # items; up to here single units are exchanged
+MOST_UNITS = 2.0**50  # a dose of so many; of more, one unit is less than its rounding
 MANY = 10_000  # people; of more only the best are looked at again
 
 Rows = Any  # people: their positions, or a slice
@@ -187,9 +190,12 @@ class Parts:
 def _parts_of_items(allocation: Allocation, unit: Floats) -> Any:
     """Each item on its own: multiples of the unit, within floor and cap."""
     problem, dose = allocation.problem, allocation.dose
-    low = unit * np.floor(dose / unit + WHOLE)
-    low = low if problem.floor is None else np.maximum(low, problem.floor)
-    high = low + unit if problem.cap is None else np.minimum(low + unit, problem.cap)
+    count = np.floor(dose / unit + WHOLE)
+    low, high = unit * count, unit * (count + 1)
+    if problem.floor is not None:
+        low = np.maximum(low, problem.floor)
+    if problem.cap is not None:
+        low, high = np.minimum(low, problem.cap), np.minimum(high, problem.cap)
     room = high - low
     part = np.divide(dose - low, room, out=np.zeros(dose.shape), where=room > 0)
     person, treatment = np.nonzero(part > WHOLE)
@@ -235,6 +241,13 @@ def units(problem: Problem, unit: ArrayLike | None) -> Floats:
     table = broadcast_table("unit", unit, problem.shape)
     given = np.asarray(unit, float)
     refuse_first("unit", given, np.isfinite(given) & (given > 0), "finite and > 0")
+    with np.errstate(over="ignore"):
+        number = problem.budget / problem.cost.min() / table.min()
+    if not number < MOST_UNITS:
+        raise ValueError(
+            f"unit is {table.min():g}: the budget pays for {number:g} of them, and beyond "
+            f"{MOST_UNITS:g} one more is lost in the rounding of a dose; give a larger unit"
+        )
     return table
 
 
@@ -242,7 +255,12 @@ def lottery(
     allocation: Allocation, seed: int | np.random.Generator | None, unit: ArrayLike | None
 ) -> WholePlan:
     """`Allocation.lottery`."""
-    rng = np.random.default_rng(seed)
+    try:
+        rng = np.random.default_rng(seed)
+    except (TypeError, ValueError) as error:
+        raise type(error)(
+            f"seed is {seed!r}: must be a whole number ≥ 0, a numpy generator, or None"
+        ) from error
     parts = Parts(allocation, units(allocation.problem, unit))
     return WholePlan(parts.drawn(rng.random()), allocation)
 
@@ -265,9 +283,9 @@ class _Search:
         problem = self.problem
         self.code, self.size = problem.groups.code, problem.groups.size
         floor = np.zeros(problem.shape) if problem.floor is None else problem.floor
-        self.least = unit * np.ceil(floor / unit - WHOLE)
         most = np.full(problem.shape, np.inf) if problem.cap is None else problem.cap
-        self.most = unit * np.floor(most / unit + WHOLE)
+        self.least = unit * np.ceil(floor / unit * (1 - ROUNDING))
+        self.most = np.minimum(unit * np.floor(most / unit * (1 + ROUNDING)), most)
         self.have = np.zeros(problem.shape[0]) if problem.baseline is None else problem.baseline
         self._refuse()
 
@@ -289,6 +307,15 @@ class _Search:
                 f"{problem.budget:g}: raise the budget or lower the floors"
             )
 
+        cap = problem.group_cap
+        if cap is not None and (over_cap := self._money(self.least) > cap * (1 + SLACK)).any():
+            k = int(np.argmax(over_cap))
+            raise ValueError(
+                f"floor costs {self._money(self.least)[k]:g} in whole doses in group "
+                f"{problem.groups.label[k]!s}, more than its group_cap of {cap[k]:g}: raise it or "
+                f"lower the floors"
+            )
+
     def better(self, start: Floats) -> Floats:
         """Doses that keep all bounds, from these."""
         dose = np.clip(self.unit * np.floor(start / self.unit + WHOLE), self.least, self.most)
@@ -297,13 +324,16 @@ class _Search:
         dose = self._filled(dose)
         if dose.size <= MOST_SWAPS:
             dose = self._exchanged(dose)
-        self._refuse_short_groups(dose)
         return dose + 0.0  # no −0
 
     def worth(self, plan: WholePlan) -> tuple[float, ...]:
-        """What is compared: the welfare, and where it is −∞ or a minimum what the others have."""
+        """What is compared: what groups lack of their floors, the welfare, what the others have."""
         alpha, utility = self.allocation.alpha, np.sort(plan.group_utility)
-        return (plan.welfare, *(utility if alpha >= 1 else ()), plan.money_left)
+        floor, missing = self.problem.group_floor, 0.0
+        if floor is not None:
+            lacking = np.where(self._short(plan.dose), floor - plan.group_budget, 0.0)
+            missing = float(lacking.sum())
+        return (-missing, plan.welfare, *(utility if alpha >= 1 else ()), plan.money_left)
 
     # --- money ---
     def _money(self, dose: Floats) -> Floats:
@@ -327,7 +357,7 @@ class _Search:
         none = np.zeros(self.size.size, bool)
         return none if floor is None else self._money(dose) < floor * (1 - SLACK)
 
-    def _refuse_short_groups(self, dose: Floats) -> None:
+    def refuse_short_groups(self, dose: Floats) -> None:
         short = self._short(dose)
         if short.any():
             k = int(np.argmax(short))
@@ -419,7 +449,13 @@ class _Search:
         take = np.cumsum(price) <= left / 2
         take &= self._sums_by_group(price, people) <= of_group[self.code[people]] / 2
         take[0] = True
-        self._buy(dose, people[take], best[take])
+        several = 1.0
+        if take.all():  # all of them, and more than once as long as half of the money lasts
+            several = float(left / 2 / max(price.sum(), 1e-300))
+            if self.problem.group_cap is not None:
+                total = group_sum(price, self.code[people], of_group.size)
+                several = min(several, float((of_group[total > 0] / 2 / total[total > 0]).min()))
+        self._buy(dose, people[take], best[take], max(1.0, np.floor(several)))
         return True
 
     def _sums_by_group(self, price: Floats, people: Integers) -> Floats:
@@ -435,12 +471,14 @@ class _Search:
         sums[order] = total - before[code]
         return sums
 
-    def _buy(self, dose: Floats, people: Integers, treatment: Integers) -> None:
+    def _buy(self, dose: Floats, people: Integers, treatment: Integers, several: float) -> None:
         if self.problem.exclusive:
             dose[people] = 0.0
             dose[people, treatment] = self.most[people, treatment]
         else:
-            dose[people, treatment] += self.unit[people, treatment]
+            at = people, treatment
+            room = np.floor((self.most[at] - dose[at]) / self.unit[at] * (1 + ROUNDING))
+            dose[at] += self.unit[at] * np.clip(several, 1.0, np.maximum(room, 1.0))
 
     # --- exchanges ------------------------------------------------------------------------------
     def _exchanged(self, dose: Floats) -> Floats:
@@ -455,7 +493,7 @@ class _Search:
                 trial[i, t] = max(trial[i, t] - step, self.least[i, t])
                 trial = self._filled_without(trial, i, t)
                 found = self.worth(WholePlan(trial, self.allocation))
-                if found > worth and not self._short(trial).any():
+                if found > worth:
                     best, worth, improves = trial, found, True
         return best
 

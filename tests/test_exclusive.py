@@ -260,6 +260,71 @@ def test_floors_that_fill_the_place_leave_nothing_to_give():
     assert problem.allocate(1).dose.tolist() == [[0.4, 0.6], [0.0, 1.0]]
 
 
+# --- ties up to rounding ------------------------------------------------------------------------
+@pytest.mark.parametrize("within", [0, 1e-3, 0.5, 1, 2, np.inf])
+def test_offers_that_are_as_good_up_to_a_rounding(within):
+    """.1 + .2 is more than .3, by less than any utility can tell: 10 was spent of 5."""
+    offers = [[0.3, 0.1 + 0.2]], [[1.0, 10.0]]
+    problem = af.Problem(*offers, ["a"], 5.0, within, cap=1.0, exclusive=True)
+    for alpha in ALPHAS:
+        a = problem.allocate(alpha)
+        assert (problem.cost * a.dose).sum() <= 5.0 * (1 + 1e-12)
+        assert (problem.cost * a.dose).sum() + a.money_left == pytest.approx(5.0, rel=1e-12)
+        assert af.optimality_gap(a.dose, problem, alpha).gap < 1e-14
+
+
+@pytest.mark.parametrize("more", [1e-14, 1e-13, 1e-12, 1e-11, 1e-9, 1e-6])
+@pytest.mark.parametrize("exclusive", [False, True])
+def test_money_of_an_item_that_adds_next_to_nothing(more, exclusive):
+    """Its levels lie so close together that they do not tell its money."""
+    second = 1 + more if exclusive else more
+    for budget, spent in ((5.0, 5.0), (20.0, 10.0 + (not exclusive))):
+        problem = af.Problem(
+            [[1.0, second]], [[1.0, 10.0]], ["a"], budget, 1.0, cap=1.0, exclusive=exclusive
+        )
+        a = problem.allocate(1)
+        assert (problem.cost * a.dose).sum() == pytest.approx(spent, rel=1e-12)
+        assert a.group_budget[0] == pytest.approx(spent, rel=1e-12)
+
+
+def test_the_certificate_of_offers_on_one_line():
+    """Corners of the hull and their segments were told by separate roundings."""
+    line = af.Problem([[0.7, 0.7]], [[0.3, 0.3]], ["a"], 15.6, cap=[[11, 52]], exclusive=True)
+    assert af.optimality_gap([[0.0, 41.0]], line, 0).gap == pytest.approx(36.4 - 28.7)
+    rng = np.random.default_rng(12)
+    for _ in range(500):
+        b, c = rng.integers(1, 40, 2) / 10
+        cap = rng.integers(1, 60, (1, int(rng.integers(2, 5)))).astype(float)
+        budget = float(cap.max() * c * rng.uniform(0.1, 1.2))
+        line = af.Problem(np.full_like(cap, b), c, ["a"], budget, cap=cap, exclusive=True)
+        a = line.allocate(0)
+        most = min(budget / c, cap.max()) * b
+        assert a.group_utility[0] == pytest.approx(most, rel=1e-12)
+        assert af.optimality_gap(a.dose, line, 0).relative_gap < 1e-12
+        half = af.optimality_gap(a.dose / 2, line, 0).gap
+        assert half >= most / 2 * (1 - 1e-12)
+
+
+def test_where_everything_is_at_its_floor():
+    problem = af.Problem([1.0, 0.0], 1.0, ["a", "a"], 5.0, np.inf, cap=1.0, floor=1.0, baseline=2.0)
+    assert af.optimality_gap(problem.allocate(1).dose, problem, 1).gap == 0
+
+
+def test_gradients_where_somebody_has_nothing():
+    alone = af.Problem(
+        [1.0, 1.0, 1.0], 1.0, ["a", "b", "b"], 3.0, 2.0, cap=1.0, baseline=[0.0, 1.0, 1.0],
+        group_cap=[0.0, 9.0],
+    )  # fmt: skip
+    assert alone.allocate(1).gradient().baseline.tolist() == [np.inf, 0.25, 0.25]
+    floors = [[1.0, 0.0], [0.0, 0.0], [0.0, 0.0]]
+    for exclusive in (False, True):
+        problem = af.Problem(
+            [[1.0, 2.0]] * 3, [[1.0, 3.0]], ["a"] * 3, 1.0, 2.0, cap=1.0, floor=floors,
+            exclusive=exclusive,
+        )  # fmt: skip
+        assert (problem.allocate(1).gradient().benefit == 0).all()
+
+
 # --- what these problems found in the rooms behind ------------------------------------------------
 def test_people_as_groups_whose_labels_are_not_in_order():
     """The certificate took the second person's prices for the first group."""

@@ -108,6 +108,16 @@ def test_by_hand():
     a = af.allocate([3.0, 2.0, 2.9], 1.0, ["a", "b", "c"], 2.0, 0, cap=1.0)
     assert a.whole().dose[:, 0].tolist() == [1.0, 0.0, 1.0]
     assert a.whole().gap == pytest.approx(0.0, abs=1e-12)
+    for budget, unit in ((1e17, 1.0), (1.0, 1e-300)):
+        with pytest.raises(ValueError, match="one more is lost in the rounding of a dose; give a"):
+            af.allocate([3.0, 2.0], 1.0, ["a", "b"], budget, 1).whole(unit=unit)
+    with pytest.raises(ValueError, match="seed is -1: must be a whole number ≥ 0"):
+        a.lottery(-1, unit=1.0)
+    with pytest.raises(TypeError, match="seed is 'x': must be a whole number ≥ 0"):
+        a.lottery("x", unit=1.0)
+    held = af.allocate([3.0, 2.0], 1.0, ["a", "b"], 5.0, 1, floor=[0.5, 0], group_cap=[0.7, 9])
+    with pytest.raises(ValueError, match="floor costs 1 in whole doses in group a, more than its"):
+        held.whole(unit=1.0)
     dear = af.allocate([3.0, 2.0], [2.0, 1.0], ["a", "a"], 2.0, 0, cap=1.0)
     assert dear.dose[:, 0].tolist() == [0.5, 1.0]
     plan = dear.whole()  # 3/2 for 2, the other has 2/2 for 1: the optimum 1.75 is out of reach
@@ -184,6 +194,35 @@ def test_floors_and_units():
     assert set(np.unique(capped.lottery(0).dose)) <= {0.5, 2.0}  # the floor is kept as it is
 
 
+def test_many_cheap_units_are_bought_at_once():
+    """What a dear item leaves buys 500 million of the cheap one, in some thirty steps."""
+    a = af.allocate([3e6, 1e-3], [1e6, 1e-3], ["a", "a"], 1.5e6, 0)
+    assert a.whole(unit=1.0).dose[:, 0].tolist() == [1.0, 5e8]
+
+
+def test_a_part_above_a_floor_ends_at_the_next_whole_dose():
+    a = af.allocate([1.0, 2.0], 1.0, ["a", "b"], 1.6, 1, floor=[0.5, 0.5])
+    drawn = {float(d) for seed in range(30) for d in a.lottery(seed, unit=1.0).dose[:, 0]}
+    assert drawn == {0.5, 1.0}
+
+
+def test_bounds_are_kept_to_the_last_digit():
+    small = af.allocate([3.0, 0.1], 1.0, ["a", "a"], 3e9, 0, floor=[0.0, 0.5])
+    assert small.whole(unit=1e9).dose[:, 0].tolist() == [2e9, 1e9]
+    below = af.allocate([3.0, 2.0], 1.0, ["a", "b"], 5.0, 1, cap=1 - 5e-10)
+    assert (below.whole(unit=1.0).dose == 0).all()
+
+
+def test_floors_of_groups_are_kept_where_a_plan_can():
+    """The greedy plan cannot, the exchanged one does."""
+    problem = af.Problem(
+        [4.0, 2.0, 1.0, 3.0], [1.0, 2.0, 4.0, 4.0], [0, 1, 0, 1], 6.0, cap=1.0,
+        group_floor=[2.0, 1.0],
+    )  # fmt: skip
+    plan = problem.allocate(1).whole()
+    assert (plan.group_budget >= problem.group_floor).all()
+
+
 def test_refusals():
     a = af.allocate([3.0, 2.0], 1.0, ["a", "b"], 5.0, 1)
     for call in (a.whole, a.lottery):
@@ -197,6 +236,16 @@ def test_refusals():
     narrow = af.allocate([3.0, 2.0], 1.0, ["a", "b"], 5.0, 1, floor=0.5, cap=0.9)
     with pytest.raises(ValueError, match=r"floor\[0, 0\] leaves no whole dose"):
         narrow.whole(unit=1.0)
+    for budget, unit in ((1e17, 1.0), (1.0, 1e-300)):
+        with pytest.raises(ValueError, match="one more is lost in the rounding of a dose; give a"):
+            af.allocate([3.0, 2.0], 1.0, ["a", "b"], budget, 1).whole(unit=unit)
+    with pytest.raises(ValueError, match="seed is -1: must be a whole number ≥ 0"):
+        a.lottery(-1, unit=1.0)
+    with pytest.raises(TypeError, match="seed is 'x': must be a whole number ≥ 0"):
+        a.lottery("x", unit=1.0)
+    held = af.allocate([3.0, 2.0], 1.0, ["a", "b"], 5.0, 1, floor=[0.5, 0], group_cap=[0.7, 9])
+    with pytest.raises(ValueError, match="floor costs 1 in whole doses in group a, more than its"):
+        held.whole(unit=1.0)
     dear = af.allocate([3.0, 2.0], 1.0, ["a", "b"], 1.5, 1, floor=0.5, cap=1.0)
     with pytest.raises(ValueError, match="floor costs 2 in whole doses, more than the budget of"):
         dear.whole()

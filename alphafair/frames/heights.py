@@ -476,9 +476,10 @@ class Heights(Search[Levels]):
         value = with_values(
             Levels(
                 start=start, money=money, within=self.within, chains=chains, pull=pull,
-                lower=pull, upper=pull, size=size, log_best=np.log(best), level=tau,
-                log_rate=log_rate, log_rest=log_rest, mean_rest=three[0], mean_move=three[1],
-                part=three[2], log_top=self.log_top, log_value=tau, log_slope=tau,
+                lower=pull, upper=pull, ends=np.zeros(pull.size, np.intp), size=size,
+                log_best=np.log(best), level=tau, log_rate=log_rate, log_rest=log_rest,
+                mean_rest=three[0], mean_move=three[1], part=three[2], log_top=self.log_top,
+                log_value=tau, log_slope=tau,
             )
         )  # fmt: skip
         # The last piece here is no end, unless all are through: V goes on from the one before.
