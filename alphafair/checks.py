@@ -45,9 +45,10 @@ def number(name: str, value: Any, expected: str, accept: Callable[[float], bool]
         3.0
     """
     _refuse_tensor(name, value)
-    if value is np.ma.masked or np.ma.is_masked(value):
+    plain = isinstance(value, float | int)  # compiled code passes here, and knows no masks
+    if not plain and (value is np.ma.masked or np.ma.is_masked(value)):
         raise ValueError(f"{name} is masked: must be {expected}")
-    if isinstance(value, np.ndarray | np.generic) and value.dtype.kind not in "biufO":
+    if not plain and isinstance(value, np.ndarray | np.generic) and value.dtype.kind not in "biufO":
         raise TypeError(f"{name} must be a real number, not {value.dtype}")
     if not isinstance(value, numbers.Real | Decimal) and getattr(value, "shape", None) != ():
         raise TypeError(f"{name} must be a number, not {type(value).__name__}")

@@ -271,8 +271,10 @@ def whole(allocation: Allocation, unit: ArrayLike | None) -> WholePlan:
     table = units(allocation.problem, unit)
     parts = Parts(allocation, table)
     search = _Search(allocation, table)
-    plans = [WholePlan(search.better(start), allocation) for start in (parts.low, parts.rounded())]
-    return max(plans, key=search.worth)
+    starts = (parts.low, parts.rounded())
+    plan = max((WholePlan(search.better(s), allocation) for s in starts), key=search.worth)
+    search.refuse_short_groups(plan.dose)
+    return plan
 
 
 class _Search:
@@ -454,7 +456,9 @@ class _Search:
             several = float(left / 2 / max(price.sum(), 1e-300))
             if self.problem.group_cap is not None:
                 total = group_sum(price, self.code[people], of_group.size)
-                several = min(several, float((of_group[total > 0] / 2 / total[total > 0]).min()))
+                some = total > 0
+                room = of_group[some] / 2 / total[some]
+                several = min(several, float(room.min(initial=np.inf)))
         self._buy(dose, people[take], best[take], max(1.0, np.floor(several)))
         return True
 
