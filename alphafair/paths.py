@@ -138,6 +138,11 @@ def budget_path(problem: Problem, alpha: float, budgets: ArrayLike | None = None
         >>> path.price, path.money_left      # at 4 both are at a cap, and only a can go on
         (array([       inf, 1.        , 0.16666667, 0.        ]), array([0., 0., 0., 2.]))
     """
+    if not isinstance(problem, Problem):
+        raise TypeError(
+            f"problem must be an alphafair.Problem, not {type(problem).__name__}: of an allocation "
+            f"it is allocation.problem"
+        )
     alpha = check_alpha(alpha)
     budget = _default_budgets(problem) if budgets is None else _checked(problem, budgets)
     largest = float(budget.max())

@@ -151,6 +151,14 @@ def report(
         | Ben | 1 of 1 | 90 | 50.0 | 90 |
         >>> page.save("plan.html")      # doctest: +SKIP
     """
+    if not isinstance(allocation, Allocation):
+        raise TypeError(
+            f"allocation must be what Problem.allocate returns, not {type(allocation).__name__}; a "
+            f"whole plan has its own numbers, and the optimum that it comes from in .allocation"
+        )
+    for name, word in (("title", title), ("money", money), ("utility", utility)):
+        if not isinstance(word, str | None):
+            raise TypeError(f"{name} must be text, not {word!r}")
     number("small", small, "≥ 0", lambda v: v >= 0)
     words = _Words(allocation, money, utility)
     if title is None:

@@ -275,3 +275,9 @@ def test_the_price_is_the_slope_of_welfare_where_groups_stand_at_their_caps(with
             )
             slope = (there.welfare - here.welfare) / step
             assert here.price == pytest.approx(slope, rel=1e-3)
+
+
+def test_a_path_of_an_allocation_is_refused():
+    a = af.allocate([1.0], 1.0, ["a"], 1.0, 1)
+    with pytest.raises(TypeError, match=r"problem must be an alphafair\.Problem, not Alloc"):
+        af.budget_path(a, 1)

@@ -215,3 +215,12 @@ def test_one_of_a_kind():
     assert text.startswith("# 3 units of money for 1 person in 1 group\n")
     assert "One group has fewer than 10 people: a." in text
     assert "One person has a dose between the bounds." in text
+
+
+def test_a_report_on_something_else_is_refused():
+    a = af.allocate([1.0], 1.0, ["a"], 1.0, 1, cap=1.0)
+    for wrong in (a.problem, a.whole()):
+        with pytest.raises(TypeError, match=r"allocation must be what Problem\.allocate"):
+            af.report(wrong)
+    with pytest.raises(TypeError, match="money must be text, not 5"):
+        af.report(a, money=5)
