@@ -10,7 +10,7 @@ import numpy as np
 from ..allocation import Allocation
 from ..checks import Floats, number
 from ..groups import Groups, group_weights
-from ..problem import Problem
+from ..problem import Problem, refuse_tiny_within
 from ..value import Knapsack, Levels, log_relative
 from . import engine
 from .chains import (
@@ -138,6 +138,7 @@ def solve_lazy(
 ) -> tuple[Frame, Allocation]:
     """The rows with DOSE, and the `Allocation` across groups."""
     budget = number("budget", budget, "finite and ≥ 0", lambda v: 0 <= v < np.inf)
+    refuse_tiny_within(within)
     scale = budget or 1.0
     best = float(census.best.max())
     unit = best if best > 0 else 1.0
