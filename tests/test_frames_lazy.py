@@ -5,14 +5,16 @@ The oracle is the array problem on the same rows.  Where few items are collected
 """
 
 import duckdb
+import narwhals as nw
 import numpy as np
+import pandas as pd
 import polars as pl
 import pytest
 from test_frames import collected, dask_cluster, engine, on, spark  # noqa: F401 (fixtures)
 
 import alphafair as af
 from alphafair import frames
-from alphafair.frames import chains, heights, search
+from alphafair.frames import chains, heights, partitions, search
 from alphafair.frames import engine as engine_room
 
 pytestmark = pytest.mark.filterwarnings("ignore:Dask support is moving out:FutureWarning")
@@ -142,6 +144,30 @@ def test_passes_of_duckdb(engine, within, few):  # noqa: F811
 @pytest.mark.parametrize("within", [0, 0.5])
 def test_on_workers(engine, within):  # noqa: F811
     check(engine, 81, 2, within)
+
+
+@on("dask", "pyspark")
+@pytest.mark.parametrize("within", [0, 0.5])
+def test_exclusive_offers_on_workers(engine, within):  # noqa: F811
+    check(engine, 82, 2, within, exclusive=True)
+
+
+def test_columns_of_partitions_may_come_in_any_order():
+    """Dask's optimiser moves columns when it merges assignments, whatever the plan says."""
+    dask_frames = pytest.importorskip("dask.dataframe")
+    native = dask_frames.from_pandas(pd.DataFrame({"g": [0, 1], "a": [1.0, 2.0]}), npartitions=2)
+    native = native.map_partitions(
+        lambda part: part[part.columns[::-1]], meta=native._meta, enforce_metadata=False
+    )
+    rows = nw.from_native(native)
+    for added in (
+        partitions.spread(rows, "g", [0, 1], {"x": np.array([5.0, 6.0])}),
+        partitions.numbered(rows),
+        nw.from_native(partitions.with_column(rows, rows, "a")),
+    ):
+        found = added.to_native().compute(scheduler="synchronous")
+        assert list(found.columns) == added.columns
+        assert found["a"].to_list() == [1.0, 2.0]
 
 
 # --- ties, ends, bounds ---------------------------------------------------------------------------
@@ -312,6 +338,16 @@ def test_bounds_that_are_refused(engine, table, bounds, message):  # noqa: F811
     call = {**COLUMNS, "person": "person", "budget": 5.0, "alpha": 1}
     with pytest.raises(ValueError, match=message):
         frames.allocate(engine.make(table), **(call | bounds))
+
+
+@on("polars", *LAZY)
+@pytest.mark.parametrize("bounds", [{"cap": 1.0}, {"floor": 0.1}, {"baseline": 1.0}])
+def test_tiny_within_is_refused_with_bounds(engine, bounds):  # noqa: F811
+    call = {**COLUMNS, "budget": 5.0, "alpha": 1}
+    with pytest.raises(ValueError, match=r"within is 1e-07: with bounds or a baseline it must be"):
+        frames.allocate(engine.make(TIES), **call, **bounds, within=1e-7)
+    frames.allocate(engine.make(TIES), **call, **bounds, within=1e-6)
+    frames.allocate(engine.make(TIES), **call, within=1e-7)
 
 
 # --- the parts ------------------------------------------------------------------------------------
