@@ -147,9 +147,8 @@ def test_on_workers(engine, within):  # noqa: F811
 
 
 @on("dask", "pyspark")
-@pytest.mark.parametrize("within", [0, 0.5])
-def test_exclusive_offers_on_workers(engine, within):  # noqa: F811
-    check(engine, 82, 2, within, exclusive=True)
+def test_exclusive_offers_on_workers(engine):  # noqa: F811
+    check(engine, 82, 2, 0.5, exclusive=True)
 
 
 def test_columns_of_partitions_may_come_in_any_order():
@@ -239,6 +238,21 @@ def test_what_needs_the_rows_is_refused():
     groups = frames.solve(TIES.lazy(), **COLUMNS, budget=1, alpha=1, cap=1.0, within=2).groups
     with pytest.raises(TypeError, match="productivity is not known at within > 0"):
         groups.productivity  # noqa: B018
+
+
+@pytest.mark.parametrize("within", [0, 2])
+def test_what_needs_the_rest_of_v_is_refused(within, few):
+    """The pieces are those around the optimum: elsewhere they would answer wrongly."""
+    call = {**COLUMNS, "budget": 3, "cap": 1.0, "within": within}
+    lazy = frames.solve(TIES.lazy(), **call, alpha=1).groups.problem
+    for ask in (
+        lambda: lazy.allocate(0),
+        lambda: lazy.group_utility([0, 1]),
+        lambda: lazy.marginal_utility([0, 1]),
+        lambda: af.frontier(lazy),
+    ):
+        with pytest.raises(TypeError, match="only the pieces of V around the optimum are known"):
+            ask()
 
 
 # --- what comes to Python -------------------------------------------------------------------------

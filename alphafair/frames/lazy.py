@@ -44,13 +44,18 @@ IN_THE_ENGINE = (
     "the rows of a lazy frame stay in its engine: the doses are the column 'dose' of the frame; "
     "collect the frame first for derivatives and other results by person"
 )
+AROUND_THE_OPTIMUM = (
+    "of a lazy frame with bounds or a baseline only the pieces of V around the optimum are known: "
+    "for another α call solve with the frame again, or collect the frame first"
+)
 
 
 class Summary(Problem):
     """A problem of which only sums by group are here: the rows are in an engine.
 
     It has what an `Allocation` needs to tell of the groups.  ``value`` covers the stretch of V
-    around the optimum; what needs the rows, such as the doses or a gradient, is refused.
+    around the optimum; what needs the rows, such as the doses or a gradient, is refused, and so is
+    what needs the rest of V.
     """
 
     def __init__(
@@ -105,6 +110,18 @@ class Summary(Problem):
     def shape(self) -> NoReturn:
         """Refused: there is no table."""
         raise TypeError(IN_THE_ENGINE)
+
+    def allocate(self, alpha: float) -> NoReturn:
+        """Refused: at another α the groups may stand elsewhere."""
+        raise TypeError(f"allocate({alpha:g}) has no answer here: {AROUND_THE_OPTIMUM}")
+
+    def group_utility(self, money: Any) -> NoReturn:
+        """Refused: V is known around the optimum only."""
+        raise TypeError(f"group_utility has no answer here: {AROUND_THE_OPTIMUM}")
+
+    def marginal_utility(self, money: Any) -> NoReturn:
+        """Refused: V is known around the optimum only."""
+        raise TypeError(f"marginal_utility has no answer here: {AROUND_THE_OPTIMUM}")
 
     def __getattr__(self, name: str) -> NoReturn:
         raise AttributeError(f"{name!r} is not here: {IN_THE_ENGINE}")
