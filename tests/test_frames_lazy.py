@@ -282,6 +282,45 @@ def test_few_items_come_to_python(within, monkeypatch):
     assert len(heights_) < 12
 
 
+def many_rows():
+    rng = np.random.default_rng(5)
+    columns = {name: rng.lognormal(0, 0.7, 20_000) for name in ("uplift", "price", "most")}
+    return pl.DataFrame({**columns, "district": rng.integers(0, 4, 20_000)})
+
+
+def budgets_and_places(monkeypatch, within):
+    """The groups' budgets, and how many places the passes took to find them."""
+    places, measure = [], heights.Heights.measure
+    with monkeypatch.context() as patch:
+        patch.setattr(search, "LIMIT", 300)
+        patch.setattr(
+            heights.Heights,
+            "measure",
+            lambda self, grid: (places.append(grid.part.size), measure(self, grid))[1],
+        )
+        call = {**COLUMNS, "budget": 4000, "alpha": 2, "cap": "most", "within": within}
+        solution = frames.solve(many_rows().lazy(), **call)
+    return solution.groups.group_budget, sum(places)
+
+
+@pytest.mark.parametrize("within", [0.5, 1, 2])
+def test_aimed_places_are_fewer(within, monkeypatch):
+    expected, few = budgets_and_places(monkeypatch, within)
+    monkeypatch.setattr(heights.Heights, "aimed", lambda self, low, high: None)
+    got, many = budgets_and_places(monkeypatch, within)
+    np.testing.assert_allclose(got, expected, rtol=1e-12)
+    assert few < 0.8 * many
+
+
+def test_a_missed_target_costs_a_pass_and_no_more(monkeypatch):
+    """Who aims at the wrong end looks at equally spaced places the next time."""
+    expected, few = budgets_and_places(monkeypatch, 0.5)
+    monkeypatch.setattr(heights, "bisect", lambda holds, low, high: (low, low))
+    got, many = budgets_and_places(monkeypatch, 0.5)
+    np.testing.assert_allclose(got, expected, rtol=1e-12)
+    assert few < many
+
+
 def test_passes_are_logged(caplog):
     with caplog.at_level("INFO", logger="alphafair.frames"):
         frames.allocate(TIES.lazy(), **COLUMNS, budget=1, alpha=1, cap=1.0)
