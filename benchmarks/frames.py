@@ -34,7 +34,7 @@ CALLS = {
     "allocate, cap, within = 0.5": {"cap": "cap", "within": 0.5},
 }
 LIMIT = 2e9  # bytes
-BUDGET = 1e6  # less than what all caps take
+BUDGET = 0.05  # money a row; all caps together take some ten times that
 
 
 class Passes(logging.Handler):
@@ -65,7 +65,7 @@ def write_rows(path: Path, rows: int, groups: int, chunk: int = 10**6) -> None:
             writer.write_table(pa.table([person, district, uplift, cost, cap], schema=schema))
 
 
-def run_here(name: str, source: str, target: str) -> None:
+def run_here(name: str, source: str, target: str, budget: float) -> None:
     """One call; prints its wall time, the peak memory of the process, and the money spent."""
     import duckdb
 
@@ -79,7 +79,7 @@ def run_here(name: str, source: str, target: str) -> None:
             rows.select("*, 1.0::double as dose").write_parquet(target)
         else:
             columns = {"benefit": "uplift", "cost": "cost", "group": "district"}
-            result = frames.allocate(rows, **columns, budget=BUDGET, alpha=2, **CALLS[name])
+            result = frames.allocate(rows, **columns, budget=budget, alpha=2, **CALLS[name])
             result.write_parquet(target)
 
     logger = logging.getLogger("alphafair.frames")
@@ -100,11 +100,12 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--rows", type=int, default=2 * 10**7)
     parser.add_argument("--groups", type=int, default=50)
-    parser.add_argument("--run", nargs=3, help=argparse.SUPPRESS)
+    parser.add_argument("--run", nargs=4, help=argparse.SUPPRESS)
     size = parser.parse_args()
     if size.run:
-        run_here(*size.run)
+        run_here(*size.run[:3], float(size.run[3]))
         return
+    budget = BUDGET * size.rows
     with tempfile.TemporaryDirectory() as folder:
         source, target = Path(folder, "rows.parquet"), Path(folder, "doses.parquet")
         write_rows(source, size.rows, size.groups)
@@ -114,6 +115,7 @@ def main() -> None:
         found = {}
         for name in CALLS:
             command = [sys.executable, __file__, "--run", name, str(source), str(target)]
+            command.append(str(budget))
             done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True)
             spent_time, peak, spent, passes = json.loads(done.stdout)
             found[name] = spent_time
@@ -123,7 +125,7 @@ def main() -> None:
                 f"{spent_time / copy:6.1f} × copy {peak / 1e9:7.2f} GB"
                 f"{f'{passes:4d} passes' if passes else ''}"
             )
-            if spent is not None and (spent[1] != size.rows or abs(spent[0] / BUDGET - 1) > 1e-9):
+            if spent is not None and (spent[1] != size.rows or abs(spent[0] / budget - 1) > 1e-9):
                 raise SystemExit(f"{name}: wrote {spent[1]} rows that cost {spent[0]}")
             if peak > LIMIT:
                 raise SystemExit(f"{name}: more than {LIMIT / 1e9:g} GB")
