@@ -14,7 +14,7 @@ from test_frames import collected, dask_cluster, engine, on, spark  # noqa: F401
 
 import alphafair as af
 from alphafair import frames
-from alphafair.frames import chains, heights, partitions, search
+from alphafair.frames import chains, heights, lazy, partitions, search
 from alphafair.frames import engine as engine_room
 
 pytestmark = pytest.mark.filterwarnings("ignore:Dask support is moving out:FutureWarning")
@@ -244,12 +244,12 @@ def test_what_needs_the_rows_is_refused():
 def test_what_needs_the_rest_of_v_is_refused(within, few):
     """The pieces are those around the optimum: elsewhere they would answer wrongly."""
     call = {**COLUMNS, "budget": 3, "cap": 1.0, "within": within}
-    lazy = frames.solve(TIES.lazy(), **call, alpha=1).groups.problem
+    problem = frames.solve(TIES.lazy(), **call, alpha=1).groups.problem
     for ask in (
-        lambda: lazy.allocate(0),
-        lambda: lazy.group_utility([0, 1]),
-        lambda: lazy.marginal_utility([0, 1]),
-        lambda: af.frontier(lazy),
+        lambda: problem.allocate(0),
+        lambda: problem.group_utility([0, 1]),
+        lambda: problem.marginal_utility([0, 1]),
+        lambda: af.frontier(problem),
     ):
         with pytest.raises(TypeError, match="only the pieces of V around the optimum are known"):
             ask()
@@ -280,6 +280,21 @@ def test_few_items_come_to_python(within, monkeypatch):
     assert sum(height > 3 for height in heights_) == 1
     assert 3 < max(heights_) <= 100 + 3
     assert len(heights_) < 12
+
+
+def test_anonymous_rows_are_not_gathered_by_person(monkeypatch):
+    """At within = 0 caps alone ask nothing of people: no table of all of them is made."""
+    gathered, take_start = [], lazy.take_start
+
+    def spy(people, *others):
+        gathered.append(len(people.collect()))
+        return take_start(people, *others)
+
+    monkeypatch.setattr(lazy, "take_start", spy)
+    call = {**COLUMNS, "person": "person", "budget": 2.0, "alpha": 1, "cap": "most"}
+    for more in ({}, {"within": 1}, {"floor": 0.1}, {"baseline": 1.0}, {"exclusive": True}):
+        frames.allocate(TIES.lazy(), **call, **more)
+    assert gathered == [5, 4, 4, 4, 4]
 
 
 def many_rows():

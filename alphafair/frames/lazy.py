@@ -161,7 +161,7 @@ def solve_lazy(
     unit = best if best > 0 else 1.0
     source = rows.select(columns.group)
     rows = movable_rows(rows, columns, unit, scale, within)
-    people, items = people_of(rows, columns), rows
+    people, items = people_of(rows, columns, within), rows
     if in_steps(columns):
         items = steps(rows, columns)
         people = people_of_steps(people, items, columns)
