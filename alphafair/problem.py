@@ -196,12 +196,8 @@ class Problem:
         if left is not None and shape[1] > 1:  # one treatment alone excludes none
             self._set_ladder(left)
         self._set_group_bounds(group_floor, group_cap)
-        if 0 < within < LEAST_WITHIN and not self.is_linear:
-            raise ValueError(
-                f"within is {within}: with bounds or a baseline it must be 0 or at least "
-                f"{LEAST_WITHIN:g}; below, the shares of people, which go as (b/c)**(1/within), "
-                f"leave the doubles: use 0, which changes no utility by a millionth part"
-            )
+        if not self.is_linear:
+            refuse_tiny_within(within)
         best, best_item = _best_of_groups(ratio, item, self)
         able = np.flatnonzero(item >= 0)
         share, mean = np.ones(item.size), best
@@ -645,6 +641,16 @@ def allocate(
 
 
 # --- checks ---
+def refuse_tiny_within(within: float) -> None:
+    """ValueError about ε > 0 below `LEAST_WITHIN`, for problems in which V is not linear."""
+    if 0 < within < LEAST_WITHIN:
+        raise ValueError(
+            f"within is {within}: with bounds or a baseline it must be 0 or at least "
+            f"{LEAST_WITHIN:g}; below, the shares of people, which go as (b/c)**(1/within), "
+            f"leave the doubles: use 0, which changes no utility by a millionth part"
+        )
+
+
 def _best_ratios(
     benefit: Floats, cost: Floats, shape: tuple[int, int], owner: Integers, owners: int
 ) -> tuple[Floats, Integers, int]:

@@ -3,12 +3,25 @@
     python benchmarks/frames.py [--rows 20000000] [--groups 50]
 
 Claims: `alphafair.frames.allocate` never holds the rows in Python, so that reading the file,
-allocating and writing the file with the doses stays below 2 GB of memory; and without ``person`` it
-takes a small multiple of copying the file.  Every call runs in a process of its own, with DuckDB as
+allocating and writing the file with the doses stays below 2 GB of memory; without ``person`` and
+without caps it takes a small multiple of copying the file, and with caps, where passes over all
+items search for the margin, a larger one.  Every call runs in a process of its own, with DuckDB as
 it comes (no limit of memory or threads); its peak is the largest resident set of that process, its
 time runs from opening the file to closing the result.  The two units: ``read`` is
 ``select max(uplift / cost) … group by district``, ``copy`` writes the same rows with a constant
 column ``dose``.
+
+Found on two cores that others used as well, with DuckDB 2.0 (passes are those over the items; a few
+more take the census and write the doses):
+
+    copy the file with a dose           4 s   1.2 GB
+    allocate                            5 s   0.4 GB
+    allocate, person                   13 s   1.5 GB
+    allocate, within = 0.5             14 s   0.5 GB
+    allocate, person, within = 0.5     53 s   1.6 GB
+    allocate, cap                      39 s   0.6 GB   5 passes
+    allocate, cap, within = 0.5       172 s   0.5 GB   5 passes; 60 s of processor time
+    allocate, cap, person              38 s   1.6 GB   5 passes
 """
 
 import argparse
@@ -32,9 +45,10 @@ CALLS = {
     "allocate, person, within = 0.5": {"person": "person", "within": 0.5},
     "allocate, cap": {"cap": "cap"},
     "allocate, cap, within = 0.5": {"cap": "cap", "within": 0.5},
+    "allocate, cap, person": {"cap": "cap", "person": "person"},
 }
 LIMIT = 2e9  # bytes
-BUDGET = 1e6  # less than what all caps take
+BUDGET = 0.05  # money a row; all caps together take some ten times that
 
 
 class Passes(logging.Handler):
@@ -65,7 +79,7 @@ def write_rows(path: Path, rows: int, groups: int, chunk: int = 10**6) -> None:
             writer.write_table(pa.table([person, district, uplift, cost, cap], schema=schema))
 
 
-def run_here(name: str, source: str, target: str) -> None:
+def run_here(name: str, source: str, target: str, budget: float) -> None:
     """One call; prints its wall time, the peak memory of the process, and the money spent."""
     import duckdb
 
@@ -79,7 +93,7 @@ def run_here(name: str, source: str, target: str) -> None:
             rows.select("*, 1.0::double as dose").write_parquet(target)
         else:
             columns = {"benefit": "uplift", "cost": "cost", "group": "district"}
-            result = frames.allocate(rows, **columns, budget=BUDGET, alpha=2, **CALLS[name])
+            result = frames.allocate(rows, **columns, budget=budget, alpha=2, **CALLS[name])
             result.write_parquet(target)
 
     logger = logging.getLogger("alphafair.frames")
@@ -100,20 +114,23 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--rows", type=int, default=2 * 10**7)
     parser.add_argument("--groups", type=int, default=50)
-    parser.add_argument("--run", nargs=3, help=argparse.SUPPRESS)
+    parser.add_argument("--run", nargs=4, help=argparse.SUPPRESS)
     size = parser.parse_args()
     if size.run:
-        run_here(*size.run)
+        run_here(*size.run[:3], float(size.run[3]))
         return
+    budget = BUDGET * size.rows
     with tempfile.TemporaryDirectory() as folder:
         source, target = Path(folder, "rows.parquet"), Path(folder, "doses.parquet")
         write_rows(source, size.rows, size.groups)
         megabytes = source.stat().st_size / 1e6
         print(machine(["duckdb", "narwhals"]))
         print(f"{size.rows} rows, {size.groups} groups, {megabytes:.0f} MB of Parquet; DuckDB")
-        found = {}
+        found: dict[str, float] = {}
+        too_much: list[str] = []
         for name in CALLS:
             command = [sys.executable, __file__, "--run", name, str(source), str(target)]
+            command.append(str(budget))
             done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True)
             spent_time, peak, spent, passes = json.loads(done.stdout)
             found[name] = spent_time
@@ -121,12 +138,15 @@ def main() -> None:
             print(
                 f"{name:32s}{spent_time:7.1f} s {spent_time / read:7.1f} × read "
                 f"{spent_time / copy:6.1f} × copy {peak / 1e9:7.2f} GB"
-                f"{f'{passes:4d} passes' if passes else ''}"
+                f"{f'{passes:4d} passes over the items' if passes else ''}",
+                flush=True,
             )
-            if spent is not None and (spent[1] != size.rows or abs(spent[0] / BUDGET - 1) > 1e-9):
+            if spent is not None and (spent[1] != size.rows or abs(spent[0] / budget - 1) > 1e-9):
                 raise SystemExit(f"{name}: wrote {spent[1]} rows that cost {spent[0]}")
             if peak > LIMIT:
-                raise SystemExit(f"{name}: more than {LIMIT / 1e9:g} GB")
+                too_much.append(name)
+        if too_much:
+            raise SystemExit(f"more than {LIMIT / 1e9:g} GB: {'; '.join(too_much)}")
 
 
 if __name__ == "__main__":

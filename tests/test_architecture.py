@@ -44,7 +44,7 @@ ALLOWED = {
     "layer": {*CORE, "layer_bounds"},
     "layer_bounds": set(CORE),
     "plots": {*CORE, "evaluation"},
-    "frames": {*CORE, "progress"},
+    "frames": {*CORE, "bisection", "progress"},
     "command": {*CORE, "frames", "progress", "__version__"},
     "__main__": {"command"},
     "report": {*CORE, "certificate"},

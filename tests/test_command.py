@@ -225,9 +225,15 @@ def test_long_files_are_streamed_and_say_so(folder, monkeypatch, capsys):
         (["--floor", "2", "--cap", "1"], "--floor 2 is above --cap 1"),
         (["-o", "doses.txt"], "doses.txt: unknown kind of file, must end in .csv or .parquet"),
         (["-o", "./people.csv"], "people.csv is the input: choose another output"),
-        (["--cap", "1", "--stream"], "--cap needs the table in memory"),
-        (["--floor", "1", "--stream"], "--floor needs the table in memory"),
-        (["--baseline", "most", "--stream"], "--baseline needs the table in memory"),
+        (["--cap", "1", "--whole", "--stream"], "--whole needs the table in memory"),
+        (
+            ["--floor", "1", "--stream", "--alpha", "1", "--alpha", "2"],
+            "several --alpha with --floor needs the table in memory",
+        ),
+        (
+            ["--baseline", "most", "--stream", "--frontier"],
+            "--frontier with --baseline needs the table in memory",
+        ),
         (["--group-floor", "north"], "--group-floor: 'north' is not of the form GROUP=MONEY"),
         (["--group-floor", "2=inf"], "--group-floor: 'inf' is not a finite number ≥ 0"),
         (["--group-cap", "2=-1"], "--group-cap: '-1' is not a number ≥ 0"),
@@ -263,7 +269,7 @@ def test_missing_arguments(capsys):
 @pytest.mark.parametrize("stream", ["--stream", "--no-stream"])
 def test_bad_data_and_files(folder, capsys, arguments, message, stream):
     if "--cap" in arguments and stream == "--stream":
-        stream = "--no-stream"
+        message = "no row with a positive benefit and cap"
     assert message in refused(capsys, 1, run(*arguments, stream))
     assert names(folder) == ["people.csv"]
 

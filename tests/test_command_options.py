@@ -164,6 +164,34 @@ def test_wrong_calls_of_columns(folder, capsys, options, message):
     assert message in refused(capsys, 2, wide(*options))
 
 
+# --- streams ------------------------------------------------------------------------------------
+@pytest.mark.parametrize("within", ["0", "0.5", "2", "inf"])
+@pytest.mark.parametrize(
+    "bounds",
+    [
+        ["--cap", "room"],
+        ["--cap", "2", "--floor", "0.25"],
+        ["--baseline", "have"],
+        ["--cap", "room", "--baseline", "have", "--group-cap", "north=3"],
+        ["--person", "size", "--group", "place", "--cap", "room", "--exclusive"],
+        ["--person", "size", "--group", "place", "--treatment", "id", "--cap", "1"],
+    ],
+)
+def test_bounds_are_the_same_in_streams(folder, capsys, within, bounds):
+    text = PEOPLE.replace("\n", ",a\n").replace("size,a", "size,place")
+    (folder / "people.csv").write_text(text)
+    budget = ["--budget", "4", "--within", within]
+    assert long(*budget, *bounds, "--report", "held.json", "--no-stream") == 0
+    expected, held = doses("dose"), json.loads((folder / "held.json").read_text())
+    assert long(*budget, *bounds, "--report", "streamed.json", "--stream") == 0
+    streamed = json.loads((folder / "streamed.json").read_text())
+    np.testing.assert_allclose(doses("dose"), expected, rtol=1e-11, atol=1e-11)
+    assert (held["in_memory"], streamed["in_memory"]) == (True, False)
+    for name in ("price", "welfare", "spent"):
+        one, other = (found["results"][0][name] for found in (held, streamed))
+        assert one == pytest.approx(other, rel=1e-10), name
+
+
 # --- several α ----------------------------------------------------------------------------------
 @pytest.mark.parametrize("stream", ["--stream", "--no-stream"])
 @pytest.mark.parametrize("within", ["0", "0.5"])

@@ -15,7 +15,7 @@ from test_frames import collected, spark  # noqa: F401 (a fixture)
 
 import alphafair as af
 from alphafair import frames
-from alphafair.frames import partitions
+from alphafair.frames import partitions, repeats
 
 pytestmark = pytest.mark.filterwarnings("ignore:Dask support is moving out:FutureWarning")
 
@@ -435,6 +435,26 @@ def test_rows_that_are_the_same_are_not_capped_apart(engine, bound):
         frames.allocate(engine(twice()), **CALL, budget=3, alpha=1, **bound)
     told_apart = twice().assign(note=range(25))
     frames.allocate(engine(told_apart), **CALL, budget=3, alpha=1, **bound)
+
+
+@on("polars lazy", "duckdb")
+def test_rows_that_are_the_same_are_refused_in_engines(engine, monkeypatch):
+    """All columns are compared only where a person has rows of one benefit and cost."""
+    person, keys, repeat = twice()["person"][3], [], repeats._repeat
+
+    def spy(rows, key):
+        keys.append(key)
+        return repeat(rows, key)
+
+    monkeypatch.setattr(repeats, "_repeat", spy)
+    call = CALL | {"budget": 3, "alpha": 1, "cap": "most"}
+    with pytest.raises(ValueError, match=rf"person {person} has 2 rows that are the same in every"):
+        frames.allocate(engine(twice()), **call)
+    assert [len(key) for key in keys] == [3, len(twice().columns)]
+    frames.allocate(engine(twice().assign(note=range(25))), **call)
+    keys.clear()
+    frames.allocate(engine(table()), **call)
+    assert [len(key) for key in keys] == [3]
 
 
 @on(*EAGER)

@@ -5,14 +5,16 @@ The oracle is the array problem on the same rows.  Where few items are collected
 """
 
 import duckdb
+import narwhals as nw
 import numpy as np
+import pandas as pd
 import polars as pl
 import pytest
 from test_frames import collected, dask_cluster, engine, on, spark  # noqa: F401 (fixtures)
 
 import alphafair as af
 from alphafair import frames
-from alphafair.frames import chains, heights, search
+from alphafair.frames import chains, heights, lazy, partitions, search
 from alphafair.frames import engine as engine_room
 
 pytestmark = pytest.mark.filterwarnings("ignore:Dask support is moving out:FutureWarning")
@@ -144,6 +146,29 @@ def test_on_workers(engine, within):  # noqa: F811
     check(engine, 81, 2, within)
 
 
+@on("dask", "pyspark")
+def test_exclusive_offers_on_workers(engine):  # noqa: F811
+    check(engine, 82, 2, 0.5, exclusive=True)
+
+
+def test_columns_of_partitions_may_come_in_any_order():
+    """Dask's optimiser moves columns when it merges assignments, whatever the plan says."""
+    dask_frames = pytest.importorskip("dask.dataframe")
+    native = dask_frames.from_pandas(pd.DataFrame({"g": [0, 1], "a": [1.0, 2.0]}), npartitions=2)
+    native = native.map_partitions(
+        lambda part: part[part.columns[::-1]], meta=native._meta, enforce_metadata=False
+    )
+    rows = nw.from_native(native)
+    for added in (
+        partitions.spread(rows, "g", [0, 1], {"x": np.array([5.0, 6.0])}),
+        partitions.numbered(rows),
+        nw.from_native(partitions.with_column(rows, rows, "a")),
+    ):
+        found = added.to_native().compute(scheduler="synchronous")
+        assert list(found.columns) == added.columns
+        assert found["a"].to_list() == [1.0, 2.0]
+
+
 # --- ties, ends, bounds ---------------------------------------------------------------------------
 TIES = pl.DataFrame(
     {
@@ -215,6 +240,21 @@ def test_what_needs_the_rows_is_refused():
         groups.productivity  # noqa: B018
 
 
+@pytest.mark.parametrize("within", [0, 2])
+def test_what_needs_the_rest_of_v_is_refused(within, few):
+    """The pieces are those around the optimum: elsewhere they would answer wrongly."""
+    call = {**COLUMNS, "budget": 3, "cap": 1.0, "within": within}
+    problem = frames.solve(TIES.lazy(), **call, alpha=1).groups.problem
+    for ask in (
+        lambda: problem.allocate(0),
+        lambda: problem.group_utility([0, 1]),
+        lambda: problem.marginal_utility([0, 1]),
+        lambda: af.frontier(problem),
+    ):
+        with pytest.raises(TypeError, match="only the pieces of V around the optimum are known"):
+            ask()
+
+
 # --- what comes to Python -------------------------------------------------------------------------
 @pytest.mark.parametrize("within", [0, 2])
 def test_few_items_come_to_python(within, monkeypatch):
@@ -240,6 +280,60 @@ def test_few_items_come_to_python(within, monkeypatch):
     assert sum(height > 3 for height in heights_) == 1
     assert 3 < max(heights_) <= 100 + 3
     assert len(heights_) < 12
+
+
+def test_anonymous_rows_are_not_gathered_by_person(monkeypatch):
+    """At within = 0 caps alone ask nothing of people: no table of all of them is made."""
+    gathered, take_start = [], lazy.take_start
+
+    def spy(people, *others):
+        gathered.append(len(people.collect()))
+        return take_start(people, *others)
+
+    monkeypatch.setattr(lazy, "take_start", spy)
+    call = {**COLUMNS, "person": "person", "budget": 2.0, "alpha": 1, "cap": "most"}
+    for more in ({}, {"within": 1}, {"floor": 0.1}, {"baseline": 1.0}, {"exclusive": True}):
+        frames.allocate(TIES.lazy(), **call, **more)
+    assert gathered == [5, 4, 4, 4, 4]
+
+
+def many_rows():
+    rng = np.random.default_rng(5)
+    columns = {name: rng.lognormal(0, 0.7, 20_000) for name in ("uplift", "price", "most")}
+    return pl.DataFrame({**columns, "district": rng.integers(0, 4, 20_000)})
+
+
+def budgets_and_places(monkeypatch, within):
+    """The groups' budgets, and how many places the passes took to find them."""
+    places, measure = [], heights.Heights.measure
+    with monkeypatch.context() as patch:
+        patch.setattr(search, "LIMIT", 300)
+        patch.setattr(
+            heights.Heights,
+            "measure",
+            lambda self, grid: (places.append(grid.part.size), measure(self, grid))[1],
+        )
+        call = {**COLUMNS, "budget": 4000, "alpha": 2, "cap": "most", "within": within}
+        solution = frames.solve(many_rows().lazy(), **call)
+    return solution.groups.group_budget, sum(places)
+
+
+@pytest.mark.parametrize("within", [0.5, 1, 2])
+def test_aimed_places_are_fewer(within, monkeypatch):
+    expected, few = budgets_and_places(monkeypatch, within)
+    monkeypatch.setattr(heights.Heights, "aimed", lambda self, low, high: None)
+    got, many = budgets_and_places(monkeypatch, within)
+    np.testing.assert_allclose(got, expected, rtol=1e-12)
+    assert few < 0.8 * many
+
+
+def test_a_missed_target_costs_a_pass_and_no_more(monkeypatch):
+    """Who aims at the wrong end looks at equally spaced places the next time."""
+    expected, few = budgets_and_places(monkeypatch, 0.5)
+    monkeypatch.setattr(heights, "bisect", lambda holds, low, high: (low, low))
+    got, many = budgets_and_places(monkeypatch, 0.5)
+    np.testing.assert_allclose(got, expected, rtol=1e-12)
+    assert few < many
 
 
 def test_passes_are_logged(caplog):
@@ -312,6 +406,16 @@ def test_bounds_that_are_refused(engine, table, bounds, message):  # noqa: F811
     call = {**COLUMNS, "person": "person", "budget": 5.0, "alpha": 1}
     with pytest.raises(ValueError, match=message):
         frames.allocate(engine.make(table), **(call | bounds))
+
+
+@on("polars", *LAZY)
+@pytest.mark.parametrize("bounds", [{"cap": 1.0}, {"floor": 0.1}, {"baseline": 1.0}])
+def test_tiny_within_is_refused_with_bounds(engine, bounds):  # noqa: F811
+    call = {**COLUMNS, "budget": 5.0, "alpha": 1}
+    with pytest.raises(ValueError, match=r"within is 1e-07: with bounds or a baseline it must be"):
+        frames.allocate(engine.make(TIES), **call, **bounds, within=1e-7)
+    frames.allocate(engine.make(TIES), **call, **bounds, within=1e-6)
+    frames.allocate(engine.make(TIES), **call, within=1e-7)
 
 
 # --- the parts ------------------------------------------------------------------------------------

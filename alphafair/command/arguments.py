@@ -22,7 +22,7 @@ KINDS = {  # suffix → what the file holds
     ".tsv.gz": "csv",
 }
 SEPARATORS = {"tab": "\t", "\\t": "\t", "comma": ",", "semicolon": ";", "space": " "}
-IN_MEMORY = ("cap", "floor", "baseline")  # columns of a table that must be in memory
+BOUNDS = ("cap", "floor", "baseline")  # with one of them the split inside a group depends on α
 LABELS = ("group", "person", "treatment")  # columns that are no numbers
 GROUP_BOUNDS = {"group_floor": 0.0, "group_cap": math.inf}  # and what groups have without
 
@@ -56,7 +56,9 @@ tables:
   Other columns pass through as they are.  The doses are new columns: "dose"; "dose_loan" if there
   are several benefits; "dose_alpha_2" if there are several α.
   Files of 256 MB and more are streamed, which needs little memory.  Streaming may change the order
-  of the rows, and tied best rows share their money instead of giving it to the first of them.
+  of the rows, and rows that tie share their money instead of giving it to the first of them.
+  Several --benefit, --whole, and with --cap, --floor or --baseline several --alpha or --frontier
+  need the table in memory, however long it is.
   A column whose name is a number, as 2020: for --cost, --baseline, --floor and --cap write
   column:2020.
 
@@ -134,9 +136,11 @@ def flag(option: str) -> str:
 
 def in_memory(request: argparse.Namespace) -> list[str]:
     """The options given that a stream cannot serve, as they are typed."""
-    given = [flag(name) for name in IN_MEMORY if getattr(request, name) is not None]
-    given += [flag(name) for name in ("exclusive", "whole") if getattr(request, name)]
-    return [*given, "several --benefit"] if request.wide else given
+    found = ["--whole"] if request.whole else []
+    for name in [name for name in BOUNDS if getattr(request, name) is not None][:1]:
+        found += [f"several --alpha with {flag(name)}"] if len(request.alpha) > 1 else []
+        found += [f"--frontier with {flag(name)}"] if request.frontier else []
+    return [*found, "several --benefit"] if request.wide else found
 
 
 def columns(request: argparse.Namespace) -> list[str]:
@@ -204,7 +208,8 @@ def _check_groups(request: argparse.Namespace) -> None:
 
 def _check_memory(request: argparse.Namespace) -> None:
     if request.stream and in_memory(request):
-        raise Refused(f"{in_memory(request)[0]} needs the table in memory: leave --stream out", 2)
+        message = f"{in_memory(request)[0]} needs the table in memory: leave --stream out"
+        raise Refused(message, USAGE)
 
 
 def _check_wholes(request: argparse.Namespace) -> None:

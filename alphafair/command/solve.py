@@ -325,8 +325,8 @@ def _streamed(
 ) -> Doses:
     """Read a few times, never held.
 
-    The split inside a group does not depend on α, so that of α = 1, where every group has
-    something, is scaled to what each of them has at the others.
+    Without bounds the split inside a group does not depend on α, so that of α = 1, where every
+    group has something, is scaled to what each of them has at the others.
     """
     from .. import frames
 

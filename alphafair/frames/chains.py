@@ -123,8 +123,17 @@ def _with_places(rows: Frame, columns: Columns) -> Frame:
     return rows.with_columns((nw.col(LEFT) * nw.col(CAP)).alias(SPAN))
 
 
-def people_of(rows: Frame, columns: Columns) -> Frame:
-    """One row a person: BASE and SPENT at the floors, BEST and LEAST ratio, sums of the items."""
+def is_anonymous(columns: Columns, within: float) -> bool:
+    """Whether nothing depends on whose rows they are: at ε = 0, where nobody has anything."""
+    given = columns.floor is not None or columns.baseline is not None or in_steps(columns)
+    return within == 0 and not given
+
+
+def people_of(rows: Frame, columns: Columns, within: float) -> Frame:
+    """One row a person: BASE and SPENT at the floors, BEST and LEAST ratio, sums of the items.
+
+    Where rows are anonymous (`is_anonymous`) each stays alone, which spares a table of all people.
+    """
     positive = nw.col(RATIO) > 0
     rows = rows.with_columns(
         nw.when(positive).then(nw.lit(1.0)).otherwise(nw.lit(0.0)).alias(MOVABLE),
@@ -132,7 +141,7 @@ def people_of(rows: Frame, columns: Columns) -> Frame:
         nw.col(RATIO).alias(BEST),
         nw.col(HAVE).alias(DIFFERS),
     )
-    if columns.person is not None:
+    if columns.person is not None and not is_anonymous(columns, within):
         sums = [BASE, SPENT, MOVABLE] + ([] if in_steps(columns) else [LENGTH, GAIN])
         rows = rows.group_by(columns.group, columns.person).agg(
             *(nw.col(name).sum() for name in sums),
@@ -165,7 +174,7 @@ def take_start(
         nw.col(LEAST).min(),
     )
     found = in_label_order(engine.collect(table), columns.group)
-    same_rows(found[SIZE], census.size)
+    same_rows(found[SIZE], census.rows if is_anonymous(columns, within) else census.size)
     value = {name: np.array(found[name], float) for name in (*sums, BEST, LEAST)}
     _refuse_people(people, census, columns, within, value, utility_unit)
     least = np.where(np.isfinite(value[LEAST]), value[LEAST], 0.0)

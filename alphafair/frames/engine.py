@@ -78,7 +78,8 @@ def spread(
     """
     if partitions.is_dask(rows):
         return partitions.spread(rows, group, keys, values)
-    table = (rows if source is None else source).select(group).unique()
+    # Not `unique`, which narwhals makes of a window over all rows in SQL.
+    table = (rows if source is None else source).group_by(group).agg(nw.len()).select(group)
     if is_eager(rows):
         place = {label: k for k, label in enumerate(keys)}
         at = [place[label] for label in table[group].to_list()]

@@ -15,13 +15,14 @@ from typing import Any
 import narwhals as nw
 import numpy as np
 
+from ..bisection import bisect
 from ..checks import Floats, Integers
 from ..kernels import interval_log_sums, prefix_sums
 from ..value import NEAR_LOG, Levels, last_of_ties, with_values
 from . import engine
 from .chains import AHEAD, BASE, LENGTH, NEXT, Start
 from .engine import KEY, RATIO, REFERENCE, SIZE, Frame
-from .search import FIRST, HIGH, LOW, PLACES, STEP, Market, Search, State
+from .search import BACK, FIRST, HIGH, LOW, STEP, Grid, Market, Search, State
 from .stages import Census
 
 LOWER, UPPER, LOG_LOWER, LOG_UPPER = "_af_lower", "_af_upper", "_af_log_lower", "_af_log_upper"
@@ -37,6 +38,9 @@ MONEY, MOVING, RESTING, MEAN, POWERS = (
 TERMS, RESTS, COUNT = "_af_terms", "_af_rests", "_af_count"
 NOTHING, ENDLESS, NEVER = -1e300, 2e300, 3e300  # log 0, log ∞, later than that
 FAR = 5e299  # a level beyond all that are finite
+NEGLIGIBLE = 1e-9  # budgets; of less money no logarithms are compared
+SPACED = 16  # places of a grid from end to end; each costs two exponentials a row
+AIMED = np.array([-1 / 4, -1 / 32, -1 / 256, 1 / 256, 1 / 32, 1 / 4])  # exact in binary
 
 
 def with_levels(
@@ -78,6 +82,11 @@ def with_levels(
         nw.when(moves).then(upper - nw.col(PULL)).otherwise(never).alias(END),
         nw.when(more).then(upper - nw.col(FOLLOWS)).otherwise(never).alias(FOLLOWS),
     )
+
+
+def _grid(first: Floats, step: Floats, back: Floats, part: Floats) -> Grid:
+    steps = np.where(part >= 0, step[:, None], back[:, None])
+    return Grid(first, step, back, part, first[:, None] + steps * part)
 
 
 def _pull(name: str, within: float) -> Any:
@@ -248,8 +257,8 @@ class Heights(Search[Levels]):
     def _split_at_the_top(self) -> None:
         """ε = ∞: up to ``log_top`` the groups rise by the price, or from there all by the level."""
         market, top = self.market, np.clip(self.log_top, -FAR, FAR)
-        useful = np.clip(self.measure(top, 0 * top, top[:, None]).money[:, 0], market.least,
-                         market.most)  # fmt: skip
+        here = self.measure(_grid(top, 0 * top, 0 * top, np.zeros(1)))
+        useful = np.clip(here.money[:, 0], market.least, market.most)
         if market.alpha < np.inf and useful.sum() > market.budget:
             self.market = market._replace(most=useful)
         elif market.alpha < np.inf:
@@ -263,22 +272,51 @@ class Heights(Search[Levels]):
             high.place > low.place, low.place, 0.0
         )
 
-    def grid(self, low: State, high: State) -> tuple[Floats, Floats, Floats]:
+    def grid(self, low: State, high: State) -> Grid:
         """Levels in arithmetic progression."""
         first = np.where(low.place == -np.inf, self._first, low.place)
         last = np.where(high.place == np.inf, self._last, high.place)
         from_below, to_above = low.place == -np.inf, high.place == np.inf
-        count = PLACES + 1 - from_below.astype(int) - to_above
+        count = SPACED + 1 - from_below.astype(int) - to_above
         step = np.maximum(last - first, 0.0) / count
         first = np.where(from_below, first, first + step)
-        return first, step, first[:, None] + step[:, None] * np.arange(PLACES)
+        return _grid(first, step, step, np.arange(SPACED, dtype=float))
 
-    def measure(self, first: Floats, step: Floats, places: Floats) -> State:
+    def aimed(self, low: State, high: State) -> Grid | None:
+        """Levels ever closer to the one at which a group would be if log x were linear in ℓ.
+
+        It nearly is, so that a few levels there narrow the bracket as much as many equally spaced.
+        """
+        stays = high.passed <= low.passed
+        known = np.isfinite([low.level, high.level, low.place, high.place]).all(axis=0)
+        if not (known | stays).all() or stays.all():
+            return None
+        below, above = np.where(stays, 0.0, low.level), np.where(stays, 1.0, high.level)
+        gap, market = np.where(above > below, above - below, np.inf), self.market
+
+        least = np.maximum(low.money, NEGLIGIBLE)
+        growth = np.where(stays, 1.0, np.maximum(high.money, least) / least)
+
+        def part(level: float) -> Floats:
+            return np.where(stays, 0.0, np.clip((level - below) / gap, 0.0, 1.0))
+
+        def too_much(level: float) -> bool:
+            money = least * growth ** part(level)
+            return bool(np.clip(money, market.least, market.most).sum() >= market.budget)
+
+        price = bisect(too_much, below[~stays].min(), above[~stays].max())[1]
+        width = np.where(stays, 0.0, high.place - low.place)
+        back = np.clip(part(price), 1 / 64, 63 / 64) * width
+        return _grid(np.where(stays, 0.0, low.place) + back, width - back, back, AIMED)
+
+    def measure(self, grid: Grid) -> State:
         """Sums at each level, afresh."""
-        count = places.shape[1]
-        rows = self.spread(self.rows, {FIRST: first, STEP: step})
+        places, count = grid.places, grid.part.size
+        rows = self.spread(self.rows, {FIRST: grid.first, STEP: grid.step, BACK: grid.back})
         one, zero = nw.lit(1.0), nw.lit(0.0)
-        at = [nw.col(FIRST) + nw.col(STEP) * float(j) for j in range(count)]
+        at = [
+            nw.col(FIRST) + nw.col(STEP if part >= 0 else BACK) * float(part) for part in grid.part
+        ]
         rows = rows.with_columns(*(at[j].alias(f"_af_p{j}") for j in range(count)))
         at = [nw.col(f"_af_p{j}") for j in range(count)]
         rows = rows.with_columns(*(reached(at[j]).alias(f"_af_z{j}") for j in range(count)))

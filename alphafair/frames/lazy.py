@@ -10,7 +10,7 @@ import numpy as np
 from ..allocation import Allocation
 from ..checks import Floats, number
 from ..groups import Groups, group_weights
-from ..problem import Problem
+from ..problem import Problem, refuse_tiny_within
 from ..value import Knapsack, Levels, log_relative
 from . import engine
 from .chains import (
@@ -44,13 +44,18 @@ IN_THE_ENGINE = (
     "the rows of a lazy frame stay in its engine: the doses are the column 'dose' of the frame; "
     "collect the frame first for derivatives and other results by person"
 )
+AROUND_THE_OPTIMUM = (
+    "of a lazy frame with bounds or a baseline only the pieces of V around the optimum are known: "
+    "for another α call solve with the frame again, or collect the frame first"
+)
 
 
 class Summary(Problem):
     """A problem of which only sums by group are here: the rows are in an engine.
 
     It has what an `Allocation` needs to tell of the groups.  ``value`` covers the stretch of V
-    around the optimum; what needs the rows, such as the doses or a gradient, is refused.
+    around the optimum; what needs the rows, such as the doses or a gradient, is refused, and so is
+    what needs the rest of V.
     """
 
     def __init__(
@@ -106,6 +111,18 @@ class Summary(Problem):
         """Refused: there is no table."""
         raise TypeError(IN_THE_ENGINE)
 
+    def allocate(self, alpha: float) -> NoReturn:
+        """Refused: at another α the groups may stand elsewhere."""
+        raise TypeError(f"allocate({alpha:g}) has no answer here: {AROUND_THE_OPTIMUM}")
+
+    def group_utility(self, money: Any) -> NoReturn:
+        """Refused: V is known around the optimum only."""
+        raise TypeError(f"group_utility has no answer here: {AROUND_THE_OPTIMUM}")
+
+    def marginal_utility(self, money: Any) -> NoReturn:
+        """Refused: V is known around the optimum only."""
+        raise TypeError(f"marginal_utility has no answer here: {AROUND_THE_OPTIMUM}")
+
     def __getattr__(self, name: str) -> NoReturn:
         raise AttributeError(f"{name!r} is not here: {IN_THE_ENGINE}")
 
@@ -138,12 +155,13 @@ def solve_lazy(
 ) -> tuple[Frame, Allocation]:
     """The rows with DOSE, and the `Allocation` across groups."""
     budget = number("budget", budget, "finite and ≥ 0", lambda v: 0 <= v < np.inf)
+    refuse_tiny_within(within)
     scale = budget or 1.0
     best = float(census.best.max())
     unit = best if best > 0 else 1.0
     source = rows.select(columns.group)
     rows = movable_rows(rows, columns, unit, scale, within)
-    people, items = people_of(rows, columns), rows
+    people, items = people_of(rows, columns, within), rows
     if in_steps(columns):
         items = steps(rows, columns)
         people = people_of_steps(people, items, columns)

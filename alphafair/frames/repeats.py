@@ -55,7 +55,10 @@ def refuse_same_rows(
     schema = table.collect_schema()
     if any(dtype.is_nested() or dtype == nw.Unknown for dtype in schema.values()):
         return  # such columns cannot be compared, and may be what tells the rows apart
-    if person is not None:
+    if person is None:  # a key of few columns: that of all of them takes memory
+        if not _repeat(rows, [columns.person, BENEFIT, COST]):
+            return
+    else:
         alike = _alike(person, rows)
         if not alike.size:
             return

@@ -7,10 +7,11 @@ slope V'.  They fix the price at which the group stands there,
 
     ℓ = min(α, 1) log V − min(1, 1/α) (log w + log V'),
 
-and x and ℓ both rise from place to place.  So a pass over a grid of places in every group bounds
-the demand for money at each price from both sides, the price at which it meets the budget, and with
-it the two neighbouring places between which each group stands at the optimum.  The next pass lays
-its grid between those.  Bounds of the groups' budgets clip x, and nothing else.
+and x and ℓ both rise from place to place. So a pass over a grid of places in every group bounds the
+demand for money at each price from both sides, the price at which it meets the budget, and with it
+the two neighbouring places between which each group stands at the optimum. The next pass lays its
+grid between those, closest where interpolation expects the optimum (`Heights.aimed`). Bounds of the
+groups' budgets clip x, and nothing else.
 
 Once few items lie between, or no pass brings the places nearer, the items between are collected,
 equal ones as one: the pieces of V on that stretch are the ones of the array problem, begun at what
@@ -41,7 +42,8 @@ SLACK = 1e-13  # sums of an engine differ by roundings from pass to pass
 LEVEL_SLACK = 1e-11  # and so do the logarithms of their powers
 
 CLASS = "_af_class"
-FIRST, STEP, LOW, HIGH = "_af_first_place", "_af_step", "_af_low", "_af_high"
+FIRST, STEP, BACK = "_af_first_place", "_af_step", "_af_back"
+LOW, HIGH = "_af_low", "_af_high"
 
 
 class State(NamedTuple):
@@ -65,6 +67,25 @@ class State(NamedTuple):
         """(K,) one place of each group's."""
         rows = np.arange(index.size)
         return State(*(field[rows, index] for field in self))
+
+
+class Grid(NamedTuple):
+    """The places of a pass: the engine is told (K,) numbers, and finds them as Python does.
+
+    Attributes:
+        first: (K,) where the grid begins; of an aimed one, the target.
+        step: (K,) to the next place, a factor at ε = 0; of an aimed grid, to the end of the bracket
+            above the target.
+        back: (K,) of an aimed grid, to the end of the bracket below.
+        part: (P,) of which step, or if it is negative of which ``back``, the places are away.
+        places: (K, P).
+    """
+
+    first: Floats
+    step: Floats
+    back: Floats
+    part: Floats
+    places: Floats
 
 
 class Market(NamedTuple):
@@ -166,12 +187,16 @@ class Search(ABC, Generic[V]):
         """(K,) before anything moves; with everything full."""
 
     @abstractmethod
-    def grid(self, low: State, high: State) -> tuple[Floats, Floats, Floats]:
-        """(K,) first place and step of the next grid, and (K, PLACES) its places."""
+    def grid(self, low: State, high: State) -> Grid:
+        """Equally spaced places between those two."""
+
+    def aimed(self, low: State, high: State) -> Grid | None:
+        """Places around the one where the optimum is expected; None if nothing tells."""
+        return None
 
     @abstractmethod
-    def measure(self, first: Floats, step: Floats, places: Floats) -> State:
-        """(K, PLACES) the states on a grid, by one pass."""
+    def measure(self, grid: Grid) -> State:
+        """(K, P) the states on a grid, by one pass."""
 
     @abstractmethod
     def width(self, low: State, high: State) -> Floats:
@@ -185,14 +210,15 @@ class Search(ABC, Generic[V]):
     def solve(self) -> tuple[V, Floats]:
         """The pieces of V around the optimum, and (K,) the optimal money, in relative units."""
         low, high = self.ends()
-        nearer = np.ones(low.money.size, bool)
-        while nearer.any() and (high.passed - low.passed).sum() > LIMIT:
+        aims = goes_on = True
+        while goes_on and (high.passed - low.passed).sum() > LIMIT:
             done, width = high.passed <= low.passed, self.width(low, high)
-            first, step, places = self.grid(low, high)
-            found = self.measure(first, step, places)
+            aimed = self.aimed(low, high) if aims else None
+            found = self.measure(self.grid(low, high) if aimed is None else aimed)
             grid = [np.where(done[:, None], low[j][:, None], found[j]) for j in range(len(low))]
             low, high = self._closer(low, State(*grid), high)
-            nearer = ~done & (self.width(low, high) < width / 2)
+            aims = bool((~done & (self.width(low, high) < width / 2)).any())
+            goes_on = aims or aimed is not None  # who has missed looks everywhere
         value = self.pieces(low, high)
         LOG.info("%d passes over the items", self.passes)
         market = self.original
@@ -279,7 +305,7 @@ class Ratios(Search[Knapsack]):
         """(K,) distance of the logarithms."""
         return np.log(low.place / high.place)
 
-    def grid(self, low: State, high: State) -> tuple[Floats, Floats, Floats]:
+    def grid(self, low: State, high: State) -> Grid:
         """Ratios in geometric progression, multiplied out as the engine does."""
         step = (high.place / low.place) ** (1 / (PLACES + 1))
         places = np.empty((step.size, PLACES))
@@ -287,11 +313,11 @@ class Ratios(Search[Knapsack]):
         for j in range(PLACES):
             places[:, j] = place
             place = place * step
-        return first, step, places
+        return Grid(first, step, step, np.arange(PLACES, dtype=float), places)
 
-    def measure(self, first: Floats, step: Floats, places: Floats) -> State:
+    def measure(self, grid: Grid) -> State:
         """Sums over the items of ratios ≥ each place."""
-        rows = self.spread(self.rows, {FIRST: first, STEP: step})
+        rows = self.spread(self.rows, {FIRST: grid.first, STEP: grid.step})
         one, nothing, sums = nw.lit(1.0), nw.lit(0.0), []
         place = FIRST
         for j in range(PLACES):
@@ -312,7 +338,7 @@ class Ratios(Search[Knapsack]):
         )
         start, size = self.start, self.census.size[:, None]
         value = (start.base[:, None] + gain) / size
-        return self._state(places, start.spent[:, None] + money, value, count)
+        return self._state(grid.places, start.spent[:, None] + money, value, count)
 
     def pieces(self, low: State, high: State) -> Knapsack:
         """One piece for each ratio between; and one, which is not reached, for all that follow."""
