@@ -164,6 +164,8 @@ def test_every_figure_has_a_caption_and_a_name(path):
         if images:
             assert figure(cell).get("name", "").startswith("fig-")
             assert figure(cell).get("caption", "").rstrip().endswith(".")
+            rich = [output for output in cell.outputs if "data" in output]
+            assert len(rich) == 1, "a second output would get the caption, too"
 
 
 # ------------------------------------------------------------------------------ checks
