@@ -33,6 +33,7 @@ HEAVY = {  # a view, and the library that it shows the core to or through
     "alphafair.frames": "narwhals",
     "alphafair.groundtruth": "torch",
     "alphafair.layer": "torch",
+    "alphafair.layer_bounds": "torch",
     "alphafair.plots": "matplotlib",
     "alphafair.reference": "cvxpy",
 }
