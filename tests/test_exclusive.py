@@ -2,11 +2,9 @@
 
 import numpy as np
 import pytest
-from scipy.optimize import linprog
 
 import alphafair as af
 from alphafair.exclusive import Tables, ladder
-from alphafair.reference import solve_cvxpy
 
 ALPHAS = (0, 0.5, 1, 2, np.inf)
 
@@ -108,6 +106,7 @@ def test_certified():
 
 def test_alpha_0_is_a_linear_program():
     """The multiple-choice knapsack, relaxed, on 300 menus."""
+    linprog = pytest.importorskip("scipy.optimize").linprog
     seen = 0
     for problem in problems(2, 330, within=0):
         b, c, cap = problem.benefit, problem.cost, problem.cap
@@ -136,6 +135,9 @@ def test_alpha_0_is_a_linear_program():
 @pytest.mark.parametrize("alpha", [0.5, 1, 2, np.inf])
 @pytest.mark.parametrize("within", [0, 0.5])
 def test_cvxpy_agrees(alpha, within):
+    pytest.importorskip("cvxpy")
+    from alphafair.reference import solve_cvxpy
+
     seen = 0
     for problem in problems(int(10 * alpha) if alpha < 9 else 99, 40, within):
         a, reference = problem.allocate(alpha), solve_cvxpy(problem, alpha)
