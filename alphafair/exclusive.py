@@ -26,6 +26,7 @@ References:
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -120,6 +121,11 @@ class Ladder:
     length: Floats
     level: Integers
 
+    @cached_property
+    def span(self) -> Floats:
+        """(N, T) ρ cap, the doses of whole offers in what floors leave of the place."""
+        return self.left * self.cap
+
     @property
     def tables(self) -> dict[str, Any]:
         """Benefit, cost, cap and floor of the problem in steps; what floors bring, a last step."""
@@ -155,13 +161,13 @@ class Ladder:
 
     def doses(self, money: Floats) -> Floats:
         """(N, T) doses of this money on the steps (and on the floors, which is given)."""
-        dose = self.left * self.cap * self.parts(self.reached(money))
+        dose = self.span * self.parts(self.reached(money))
         return dose if self.floor is None else dose + self.floor
 
     # --- changes ------------------------------------------------------------------------------
     def push(self, change: Tables) -> Steps:
         """Changes of the steps that follow from changes of the tables."""
-        span, of_span = self.left * self.cap, self.left * change.cap
+        span, of_span = self.span, self.left * change.cap
         utility = money = np.zeros(len(span))
         if self.floor is not None:
             of_span = of_span + self.cap * self._change_of_left(change)
@@ -173,7 +179,7 @@ class Ladder:
 
     def pull(self, change: Steps) -> Tables:
         """The adjoint of `push`."""
-        span = self.left * self.cap
+        span = self.span
         of_rise = self._by_length(change.slope)
         rise = self._ends(of_rise)
         length = self._ends(change.length - _product(self.slope, of_rise))
@@ -193,15 +199,15 @@ class Ladder:
         moved = self.parts(self._by_length(of_money - reached * steps.length))
         part, span = self.parts(reached), self.left * change.cap
         if self.floor is None:
-            return self.left * self.cap * moved + span * part
+            return self.span * moved + span * part
         span = span + self.cap * self._change_of_left(change)
-        return self.left * self.cap * moved + span * part + change.floor
+        return self.span * moved + span * part + change.floor
 
     def pull_doses(self, money: Floats, cotangent: Floats) -> tuple[Floats, Tables]:
         """The adjoint of `push_doses`: cotangents of the money on the steps and of the tables."""
         reached = self.reached(money)
         part = self.parts(reached)
-        of_reached = self._steps(self.left * self.cap * cotangent)
+        of_reached = self._steps(self.span * cotangent)
         of_money = self._by_length(of_reached)
         none = np.zeros(len(money))
         tables = self.pull(Steps(np.zeros(reached.shape), -reached * of_money, none, none))

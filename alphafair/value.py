@@ -764,13 +764,7 @@ def levels(chains: Chains, groups: Groups, within: float) -> Levels:
     with np.errstate(over="ignore", invalid="ignore"):
         step = -np.exp(log_rate[:-1] + tau[1:]) * np.expm1(-np.diff(tau))
     step = np.where((tau[1:] == tau[:-1]) | (log_rate[:-1] == -np.inf), 0.0, step)
-    money = np.concatenate([[0.0], step])
-    money[start[:-1]] = chains.spent
-    money = prefix_sums(money, start)
-    # Pieces on which nobody moves end where they begin, which the sums only know up to a rounding.
-    grows = np.append(True, step > 0)
-    grows[start[:-1]] = True
-    money = money[np.maximum.accumulate(np.where(grows, np.arange(money.size), 0))]
+    money = money_of_steps(step, chains.spent, start)
     money = _anchored(money, chains, end, start, log_rate, last)
     resting = _Resting(chains, begin, end, start, lower, upper, groups)
     s = 1 - within
@@ -805,6 +799,19 @@ def levels(chains: Chains, groups: Groups, within: float) -> Levels:
             log_slope=tau,
         )
     )
+
+
+def money_of_steps(step: Floats, first: Floats, start: Integers) -> Floats:
+    """(P,) money where pieces begin: (K,) the first, and (P − 1,) what each piece adds.
+
+    Pieces on which nobody moves end where they begin, which the sums only know up to a rounding.
+    """
+    money = np.append(0.0, step)
+    money[start[:-1]] = first
+    money = prefix_sums(money, start)
+    grows = np.append(True, step > 0)
+    grows[start[:-1]] = True
+    return money[np.maximum.accumulate(np.where(grows, np.arange(money.size), 0))]
 
 
 def _anchored(

@@ -42,9 +42,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from .certificate import OptimalityGap, group_utility, optimality_gap
 from .checks import Floats, Integers, broadcast_table, refuse_first
 from .kernels import group_sum
-from .utility import equivalent_utility, welfare
+from .utility import welfare
 
 if TYPE_CHECKING:
     from .allocation import Allocation
@@ -89,7 +90,7 @@ class WholePlan:
     @cached_property
     def group_utility(self) -> Floats:
         """(K,) U."""
-        return _group_utility(self.allocation.problem, _person_utility(self))
+        return _group_utility(self.dose, self.allocation.problem)
 
     @cached_property
     def welfare(self) -> float:
@@ -107,29 +108,16 @@ class WholePlan:
         return float(self._bound.relative_gap)
 
     @cached_property
-    def _bound(self) -> Any:
-        from .certificate import optimality_gap
-
+    def _bound(self) -> OptimalityGap:
         return optimality_gap(self.dose, self.allocation.problem, self.allocation.alpha)
 
     def __repr__(self) -> str:
         return f"WholePlan(money_left={self.money_left:.6g}, gap={self.gap:.3g})"
 
 
-def _person_utility(plan: WholePlan) -> Floats:
-    problem = plan.allocation.problem
-    have = 0.0 if problem.baseline is None else problem.baseline
-    return np.asarray((problem.benefit * plan.dose).sum(axis=1) + have)
-
-
-def _group_utility(problem: Problem, person: Floats) -> Floats:
-    """(K,) means, or equally-distributed equivalents, of the utilities of persons (N,)."""
-    code, size = problem.groups.code, problem.groups.size
-    if problem.within == 0:
-        return group_sum(person, code, size.size) / size
-    order = np.argsort(code, kind="stable")
-    parts = np.split(np.maximum(person[order], 0.0), np.cumsum(size)[:-1])
-    return np.array([equivalent_utility(part, problem.within) for part in parts])
+def _group_utility(dose: Floats, problem: Problem) -> Floats:
+    """(K,) U of doses (N, T), in true units."""
+    return np.asarray(np.ldexp(group_utility(dose, problem), problem.unit))
 
 
 # --- parts of whole doses ---------------------------------------------------------------------
@@ -209,7 +197,7 @@ def _parts_of_steps(allocation: Allocation) -> Any:
     assert steps is not None
     reached = steps.reached(allocation.in_steps.dose)
     whole = (reached >= 1 - WHOLE).astype(float)
-    span = steps.left * steps.cap
+    span = steps.span
     low = span * steps.parts(whole)
     low = low if steps.floor is None else low + steps.floor
     person, place = np.nonzero((reached > WHOLE) & (whole == 0))
@@ -394,7 +382,7 @@ class _Search:
         problem, code = self.problem, self.code[rows]
         alpha, within = (min(a, STEEPEST) for a in (self.allocation.alpha, problem.within))
         person = (problem.benefit * dose).sum(axis=1) + self.have
-        group = _group_utility(problem, person)
+        group = _group_utility(dose, problem)
         person = person[rows]
         useful = gain > 0
         half = np.where(useful, gain, 1.0) / 2

@@ -18,7 +18,7 @@ import numpy as np
 from ..bisection import bisect
 from ..checks import Floats, Integers
 from ..kernels import interval_log_sums, prefix_sums
-from ..value import NEAR_LOG, Levels, last_of_ties, with_values
+from ..value import NEAR_LOG, Levels, last_of_ties, money_of_steps, with_values
 from . import engine
 from .chains import AHEAD, BASE, LENGTH, NEXT, Start
 from .engine import KEY, RATIO, REFERENCE, SIZE, Frame
@@ -499,13 +499,7 @@ class Heights(Search[Levels]):
             step = np.exp(log_rate[:-1] + tau[:-1]) * np.expm1(np.diff(tau))
             step = np.where(tau[:-1] == -np.inf, np.exp(log_rate[:-1] + tau[1:]), step)
         step = np.where((tau[1:] == tau[:-1]) | (log_rate[:-1] == -np.inf), 0.0, step)
-        money = np.concatenate([[0.0], step])
-        money[start[:-1]] = low.money
-        money = prefix_sums(money, start)
-        # Pieces on which nobody moves end where they begin, which sums only know up to a rounding.
-        grows = np.append(True, step > 0)
-        grows[start[:-1]] = True
-        money = money[np.maximum.accumulate(np.where(grows, np.arange(money.size), 0))]
+        money = money_of_steps(step, low.money, start)
         through = (high.place == np.inf) & np.isfinite(high.money)
         ends = start[1:] - 1
         money[ends[through]] = np.maximum(money[ends - 1], high.money)[through]

@@ -157,7 +157,7 @@ V = TypeVar("V", Knapsack, Levels)
 
 
 class Search(ABC, Generic[V]):
-    """The search for the margins of K groups; `Ratios` at ε = 0, `alphafair.frames.levels` else.
+    """The search for the margins of K groups; `Ratios` at ε = 0, `alphafair.frames.heights` else.
 
     Attributes:
         rows: a lazy table with one row an item.
