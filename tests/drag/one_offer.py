@@ -23,3 +23,20 @@ def said(stop, aversion):
     offers = [f"pills {100 * pills:.0f} %"] if pills > 1e-9 else []
     offers += [f"visits {100 * visits:.0f} %"] if visits > 1e-9 else []
     return [str(budget), str(sure), str(lotteries), ", ".join(offers) or "nothing"]
+
+
+def said_2(stop):
+    """The row of three parts: where does the whole number 1 lie?"""
+    hours = np.array([PILL, VISIT], dtype=float).T
+    kind = {"cap": [[30.0, 4.0]], "exclusive": True}
+    part = af.allocate(hours, [[1.0, 5.0]], GROUP, 120.0, 1, **kind).dose / [30.0, 4.0]
+    left = 0.025 + 0.05 * stop
+    for name, chance, dollars in (
+        ("north 4", part[3, 0], 30),
+        ("east 2", part[1, 1], 20),
+        ("south 7", part[6, 1], 20),
+    ):
+        if left < 1 <= left + chance:
+            return [name, str(100 + dollars)]
+        left += chance
+    return ["nobody", "100"]
