@@ -16,7 +16,8 @@ def said(j):
     spent = (bought / productivity).sum()
     ceiling = af.phi(bought, 0.5).sum() + price * (180 - spent)
     proposal = af.welfare([144, 144], 0.5)
-    return [f"{ceiling:.2f}", f"{ceiling - proposal:.2f}", f"{spent:.1f}"]
+    purses = [*(bought / productivity), spent]
+    return [f"{ceiling:.2f}", f"{ceiling - proposal:.2f}", *(f"{x:.1f}" for x in purses)]
 
 
 def said_2(*stops):
