@@ -19,7 +19,7 @@ AVERSIONS = [0, 0.05, 0.1, 0.2, 0.3, 0.5]
 def level(prediction):
     """Equivalent utility, in truth, of the doses for a prediction."""
     dose = af.allocate(prediction, 1, DISTRICT, 300, 2, within=0.5).dose[:, 0]
-    means = [np.sqrt((TRUE * dose)[DISTRICT == k]).mean() ** 2 for k in np.unique(DISTRICT)]
+    means = [np.sqrt((TRUE * dose)[k == DISTRICT]).mean() ** 2 for k in np.unique(DISTRICT)]
     return 4 / sum(1 / u for u in means)  # α = 2: the harmonic mean
 
 
