@@ -5,7 +5,6 @@ import numpy as np
 import alphafair as af
 
 ALPHAS = [0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.65, 0.8, 1, 1.5, 2, 3, 5, 10, np.inf]
-TEXTS = "0 0.1 0.2 0.3 0.4 0.5 0.65 0.8 1 1.5 2 3 5 10 ∞".split()
 
 
 def said(alpha):
@@ -14,4 +13,5 @@ def said(alpha):
     problem = af.Problem(gain, [40, 60, 100, 150, 250], range(5), 60_000, cap=waiting)
     u, best = (problem.allocate(a).group_utility for a in (ALPHAS[alpha], 0))
     lost = 100 * (1 - u.sum() / best.sum())
-    return [TEXTS[alpha], f"{u.mean():.0f}", f"{u.min():.0f}", f"{lost:.0f}"]
+    text = "∞" if ALPHAS[alpha] == np.inf else f"{ALPHAS[alpha]:g}"
+    return [text, f"{u.mean():.0f}", f"{u.min():.0f}", f"{lost:.0f}"]
