@@ -252,6 +252,24 @@ def test_what_is_folded_is_not_needed(path):
             folded -= own
 
 
+COLUMNS = 79  # of code that fit beside the contents at 1280 px; longer lines scroll sideways
+
+
+def part_one():
+    """The chapters of the first part, and the notebooks of the appendix."""
+    toc = yaml.safe_load((ROOT / "_toc.yml").read_text())
+    first, *_, appendix, _ = toc["parts"]
+    names = [Path(x["file"]).name for part in (first, appendix) for x in part["chapters"]]
+    return [path for path in NOTEBOOKS if path.stem in names]
+
+
+@pytest.mark.parametrize("path", part_one(), ids=lambda path: path.stem)
+def test_no_code_scrolls_sideways(path):
+    for cell in code_cells(path):
+        wide = [line for line in cell.source.splitlines() if len(line) > COLUMNS]
+        assert not wide, wide[0]
+
+
 # ------------------------------------------------------------------------------- pages
 
 
