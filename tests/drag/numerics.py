@@ -9,7 +9,8 @@ HOURS = [360.0, 90.0]
 
 def said(zeros):
     step = 10.0**-zeros
-    alpha, name = (1 - step, f"1 − 10^−{zeros}") if zeros else (0.0, "0")
+    alpha, power = 1 - step, "".join("⁰¹²³⁴⁵⁶⁷⁸⁹"[int(d)] for d in str(zeros))
+    name = f"1 − 10⁻{power}" if zeros else "0"
     s = 1 - alpha
     written = ((360.0**s + 90.0**s) / 2) ** (1 / s)
     careful = af.equivalent_utility(HOURS, alpha)
