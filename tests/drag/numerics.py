@@ -27,3 +27,19 @@ def said(zeros):
         f"{careful:.6f}",
         str(digits[1]),
     ]
+
+
+def said_2(stop):
+    alpha = [2, 5, 10, 20, 50, 100, 130, 145, 150, 200, 300, 400][stop]
+    plan = af.allocate([8.0, 4.0, 2.0, 1.0], 1.0, list("abcd"), 300.0, alpha)
+    with mp.workdps(50):
+        spread = sum(mp.mpf(p) ** (mp.mpf(1) / alpha - 1) for p in (8, 4, 2, 1))
+        welfare = mp.mpf(300) ** (1 - alpha) * spread**alpha / (alpha - 1)
+        power = float(mp.log10(welfare))
+    return [
+        str(alpha),
+        f"−{-power:.0f}",
+        f"{plan.welfare:.2g}".replace("-", "−"),
+        f"{plan.equivalent_utility:.1f}",
+        f"{plan.group_budget[-1]:.1f}",
+    ]
