@@ -33,8 +33,8 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 COLOURS = ("#0072B2", "#E69F00", "#009E73", "#D55E00", "#CC79A7", "#56B4E9", "#999999")
-WIDTH = 360  # of a panel, in its own units; a letter is 6 wide and 12 high
-LETTER, ROW = 6.2, 15
+WIDTH = 360  # of a panel, in its own units; a letter is 7 wide and 14 high
+LETTER, ROW = 7.2, 17
 SHADES = 10
 OFF = "translate(-9999 0)"  # where a mark without a place goes
 Axis = tuple[str, float, float] | tuple[str, float, float, Mapping[float, str]]
@@ -366,8 +366,8 @@ class Panel:
         longest = max(map(len, self.names), default=0)
         ticks = [] if self.y is None else [text for _, text in self._ticks(self.y, 5)]
         left = max(14.0, LETTER * max([longest, *map(len, ticks)]) + 10)
-        right = WIDTH - (52 if self.y is None else 14)
-        return left, right, top, self.height - 38
+        right = WIDTH - (56 if self.y is None else 14)
+        return left, right, top, self.height - 42
 
     def _px(self, value: float) -> float:
         left, right, *_ = self._box()
@@ -436,7 +436,7 @@ class Panel:
             at = _place(self._px(value))
             out.append(
                 f'<path {edge} d="M{at} {_place(bottom)}v4"/><text text-anchor="middle" '
-                f'x="{at}" y="{_place(bottom + 16)}">{escape(word)}</text>'
+                f'x="{at}" y="{_place(bottom + 18)}">{escape(word)}</text>'
             )
         middle = _place((left + right) / 2)
         out.append(

@@ -46,10 +46,14 @@ def pictures_of(path):
     return found
 
 
+FRONT = BOOK / "_static" / "front.html"
 PICTURES = {
-    (path.stem, number): page
-    for path in sorted(BOOK.glob("*.ipynb"))
-    for number, page in enumerate(pictures_of(path), 1)
+    ("front", 1): FRONT.read_text().strip(),
+    **{
+        (path.stem, number): page
+        for path in sorted(BOOK.glob("*.ipynb"))
+        for number, page in enumerate(pictures_of(path), 1)
+    },
 }
 each_picture = pytest.mark.parametrize(
     ("name", "number"), PICTURES, ids=[f"{name}-{number}" for name, number in PICTURES]
@@ -106,6 +110,13 @@ def test_says_what_the_package_says(name, number):
             assert [said_in_tables(page, stops) for stops in settings] == wanted
         return
     assert in_browser(page, lambda tab: tab.said_at(settings)) == wanted
+
+
+def test_the_picture_of_the_front_page_is_up_to_date(monkeypatch):
+    monkeypatch.syspath_prepend(str(BOOK))
+    import cover
+
+    assert cover.front()._repr_html_() == PICTURES["front", 1], "run python book/cover.py"
 
 
 @each_picture
