@@ -1,0 +1,329 @@
+"""Pictures that a reader can drag say what the package says, in a browser, and by its keys.
+
+`tests/drag/<notebook>.py` computes with the package, from numbers typed there, what the sentences
+of a picture must say at given stops: `said(*stops)`, and `said_2` for the second picture of a page.
+Where no Chromium is found, the tables of the notebook are compared instead.
+"""
+
+import asyncio
+import importlib.util
+import json
+import re
+import shutil
+import subprocess
+import tempfile
+from pathlib import Path
+
+import nbformat
+import numpy as np
+import pytest
+from tornado.httpclient import AsyncHTTPClient
+from tornado.websocket import websocket_connect
+
+ROOT = Path(__file__).parents[1]
+BOOK = ROOT / "book"
+SETTINGS = 20
+BROWSER = next(
+    filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None
+)
+
+
+@pytest.fixture
+def drag(monkeypatch):
+    monkeypatch.syspath_prepend(str(BOOK))
+    import drag
+
+    return drag
+
+
+def pictures_of(path):
+    """The HTML of every picture to drag in a notebook."""
+    found = []
+    for cell in nbformat.read(path, as_version=4).cells:
+        for output in cell.get("outputs", []):
+            page = output.get("data", {}).get("text/html", "")
+            found += re.findall(r'<figure class="drag">.*?</figure>', page, flags=re.DOTALL)
+    return found
+
+
+FRONT = BOOK / "_static" / "front.html"
+PICTURES = {
+    ("front", 1): FRONT.read_text().strip(),
+    **{
+        (path.stem, number): page
+        for path in sorted(BOOK.glob("*.ipynb"))
+        for number, page in enumerate(pictures_of(path), 1)
+    },
+}
+each_picture = pytest.mark.parametrize(
+    ("name", "number"), PICTURES, ids=[f"{name}-{number}" for name, number in PICTURES]
+)
+
+
+def expected(name, number):
+    """The function that computes what the sentences say."""
+    path = ROOT / "tests" / "drag" / f"{name}.py"
+    spec = importlib.util.spec_from_file_location(f"drag_{name}", path)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module.said if number == 1 else getattr(module, f"said_{number}")
+
+
+def settings_of(page):
+    """Twenty stops of the sliders, the ends among them."""
+    spec = spec_of(page)
+    counts = [len(text) for text in spec["text"]]
+    rng = np.random.default_rng(0)
+    some = rng.integers(0, counts, size=(SETTINGS - 2, len(counts))).tolist()
+    return [[0] * len(counts), [n - 1 for n in counts], *some]
+
+
+def spec_of(page):
+    packed = re.search(r'<script type="application/json">(.*)</script>', page, flags=re.DOTALL)
+    return json.loads(packed[1].replace("<\\/", "</"))
+
+
+def said_in_tables(page, stops):
+    """The words of the sentences at these stops, by the tables alone."""
+    spec, words = spec_of(page), []
+    sentences = page[page.index('<div aria-live="polite">') :]
+    for moves, start in re.findall(r'<b(?: data-m="([\d ]+)")?>(.*?)</b>', sentences):
+        word = start
+        for table in map(int, moves.split()):
+            _, shape, values = spec["moves"][table]
+            at = 0
+            for n, stop in zip(shape, stops, strict=True):
+                at = at * n + (stop if n > 1 else 0)
+            word = values[at]
+        words.append(word)
+    return words
+
+
+@each_picture
+def test_says_what_the_package_says(name, number):
+    page, said = PICTURES[name, number], expected(name, number)
+    settings = settings_of(page)
+    wanted = [list(said(*stops)) for stops in settings]
+    assert all(wanted), "a picture says something"
+    if BROWSER is None:
+        if "function" not in spec_of(page):
+            assert [said_in_tables(page, stops) for stops in settings] == wanted
+        return
+    assert in_browser(page, lambda tab: tab.said_at(settings)) == wanted
+
+
+def test_the_picture_of_the_front_page_is_up_to_date(monkeypatch):
+    monkeypatch.syspath_prepend(str(BOOK))
+    import cover
+
+    assert cover.front()._repr_html_() == PICTURES["front", 1], "run python book/cover.py"
+
+
+@each_picture
+def test_stays_small(name, number):
+    """A page with a picture must open on a slow phone."""
+    assert len(PICTURES[name, number].encode()) < 400_000
+
+
+# ---------------------------------------------------------------------------------- the browser
+
+
+class Tab:
+    """One page in a headless browser, by the Chrome DevTools Protocol."""
+
+    def __init__(self, socket):
+        self.socket, self.sent = socket, 0
+
+    async def ask(self, method, **params):
+        self.sent += 1
+        await self.socket.write_message(
+            json.dumps({"id": self.sent, "method": method, "params": params})
+        )
+        while True:
+            answer = json.loads(await self.socket.read_message())
+            if answer.get("id") == self.sent:
+                assert "error" not in answer, answer
+                return answer["result"]
+
+    async def value(self, expression):
+        answer = await self.ask("Runtime.evaluate", expression=expression, returnByValue=True)
+        assert "exceptionDetails" not in answer, answer
+        return answer["result"].get("value")
+
+    async def said(self):
+        return await self.value(
+            "[...document.querySelectorAll('.drag-say b')].map(b => b.textContent)"
+        )
+
+    async def said_at(self, settings):
+        found = []
+        for stops in settings:
+            await self.value(
+                f"document.querySelectorAll('input').forEach((input, j) => {{"
+                f"input.value = {json.dumps(stops)}[j]; input.dispatchEvent(new Event('input'))}})"
+            )
+            found.append(await self.said())
+        return found
+
+    async def press(self, key):
+        for kind in ("keyDown", "keyUp"):
+            code = {"ArrowRight": 39, "ArrowLeft": 37, "Home": 36, "End": 35, "Tab": 9}[key]
+            await self.ask(
+                "Input.dispatchKeyEvent", type=kind, key=key, code=key, windowsVirtualKeyCode=code
+            )
+
+    async def mouse(self, kind, x, y):
+        await self.ask(
+            "Input.dispatchMouseEvent", type=kind, x=x, y=y, button="left", clickCount=1, buttons=1
+        )
+
+
+def in_browser(page, visit, wide=1280):
+    """Open a page with the script of the book and do something with it."""
+    script = (BOOK / "_static" / "drag.js").read_text()
+    style = (BOOK / "_static" / "custom.css").read_text()
+    document = (
+        "<!doctype html><meta charset='utf-8'><meta name='viewport' content='width=device-width'>"
+        f"<style>{style}</style><body>{page}<script>{script}</script>"
+    )
+
+    async def run(profile):
+        command = [BROWSER, "--headless", "--no-sandbox", "--disable-gpu", "--no-first-run"]
+        command += [f"--user-data-dir={profile}"]
+        command += ["--remote-debugging-port=0", f"--window-size={wide},1000", "about:blank"]
+        browser = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
+        try:
+            loop = asyncio.get_running_loop()
+            line = ""
+            while "DevTools listening on" not in line:
+                line = await loop.run_in_executor(None, browser.stderr.readline)
+                assert line, "the browser did not start"
+            port = re.search(r":(\d+)/", line)[1]
+            tabs = await AsyncHTTPClient().fetch(f"http://127.0.0.1:{port}/json")
+            target = next(t for t in json.loads(tabs.body) if t["type"] == "page")
+            socket = await websocket_connect(
+                target["webSocketDebuggerUrl"], max_message_size=2**26, ping_interval=None
+            )
+            tab = Tab(socket)
+            frame = (await tab.ask("Page.getFrameTree"))["frameTree"]["frame"]["id"]
+            await tab.ask("Page.setDocumentContent", frameId=frame, html=document)
+            while not await tab.value(
+                "[...document.querySelectorAll('.drag-sliders')].every(d => !d.hidden)"
+            ):
+                await asyncio.sleep(0.05)
+            try:
+                return await visit(tab)
+            finally:
+                socket.close()
+                await socket.read_message()  # None: closed
+        finally:
+            browser.kill()
+            browser.wait()
+            browser.stderr.close()
+
+    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as profile:
+        return asyncio.run(run(profile))
+
+
+needs_browser = pytest.mark.skipif(BROWSER is None, reason="no Chromium on this machine")
+
+
+def two_sliders(drag):
+    """A point in the plane of two sliders, and a bar that only the first one moves."""
+    x = drag.Slider("x", [0, 1, 2, 3], start=1)
+    y = drag.Slider("y", [0, 10], start=-1)
+    picture = drag.Picture("A point.", x, y)
+    plane = picture.panel(x=("x", 0, 3), y=("y", 0, 10))
+    plane.handle(np.array([x.values]).T, np.array([y.values]))
+    picture.panel(x=("x", 0, 3)).bars(["bar"], np.reshape(x.values, (4, 1, 1)))
+    words = [[f"{a} and {b}" for b in y.values] for a in x.values]
+    picture.say("The point is at {}; x is {}.", words, [[t] for t in x.text])
+    return picture._repr_html_()
+
+
+@needs_browser
+def test_works_from_the_keyboard(drag):
+    async def visit(tab):
+        found = [await tab.said()]
+        for key in ("Tab", "ArrowRight", "ArrowRight", "Tab", "Home"):
+            await tab.press(key)
+            found.append(await tab.said())
+        return found, await tab.value("document.activeElement.getAttribute('aria-valuetext')")
+
+    found, spoken = in_browser(two_sliders(drag), visit)
+    assert [words[0] for words in found] == [
+        *("1 and 10", "1 and 10", "2 and 10", "3 and 10", "3 and 10", "3 and 0"),
+    ]
+    assert found[-1][1] == "3"
+    assert spoken == "0"
+
+
+@needs_browser
+@pytest.mark.parametrize("wide", [1280, 390])
+def test_a_handle_follows_the_mouse(drag, wide):
+    async def visit(tab):
+        await tab.value("document.querySelector('.drag-handle').scrollIntoView()")
+        at = "(() => {const r = document.querySelector('.drag-handle').getBoundingClientRect();"
+        at += "return [r.x + r.width / 2, r.y + r.height / 2]})()"
+        x, y = await tab.value(at)
+        await tab.mouse("mousePressed", x, y)
+        await tab.mouse("mouseMoved", x + 400, y + 500)  # far to the right and down: the last stops
+        await tab.mouse("mouseReleased", x + 400, y + 500)
+        sideways = await tab.value("document.documentElement.scrollWidth > innerWidth")
+        return await tab.said(), sideways
+
+    said, sideways = in_browser(two_sliders(drag), visit, wide)
+    assert said == ["3 and 0", "3"]
+    assert not sideways
+
+
+# ---------------------------------------------------------------------------------- its makings
+
+
+def test_what_moves_is_listed_and_what_stands_still_is_not(drag):
+    page = two_sliders(drag)
+    tables = spec_of(page)["moves"]
+    assert [(name, shape) for name, shape, _ in tables] == [
+        *(("transform", [4, 2]), ("d", [4, 1]), ("text", [4, 2]), ("text", [4, 1])),
+    ]
+    assert said_in_tables(page, [2, 1]) == ["2 and 10", "2"]
+
+
+def test_a_place_that_is_nan_is_left_out(drag):
+    slider = drag.Slider("x", [0, 1])
+    picture = drag.Picture("Gaps.", slider)
+    panel = picture.panel(x=("x", 0, 2), y=("y", 0, 1))
+    panel.line([0, 1, 2], [0, np.nan, 1])
+    panel.dots([0, 1], [[0, 0], [np.nan, 1]])
+    page = picture._repr_html_()
+    assert "nan" not in page
+    assert spec_of(page)["moves"][0][2][1] == drag.OFF
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda d: d.Slider("α", []), "slider 'α' has no stops"),
+        (lambda d: d.Slider("α", [1, 2], start=2), "starts at 2 and has 2 stops"),
+        (lambda d: d.Slider("α", [1, 2], text=["one"]), "has 2 stops and 1 texts"),
+        (lambda d: d.Picture("P.").panel(x=("x", 1, 1)), "an axis needs low < high, and 'x'"),
+        (lambda d: d.Picture("P.").say("{} {}", "a"), "has the fields"),
+        (lambda d: d.Picture("P.").panel(x=("x", 0, 1)).rule(), "exactly one of them"),
+        (
+            lambda d: d.Picture("P.", d.Slider("α", [1, 2])).say("{}", ["a", "b", "c"]),
+            r"text 0 of '{}' has stops \(3,\), and the sliders have \(2,\)",
+        ),
+    ],
+)
+def test_refuses_what_it_cannot_draw(drag, make, message):
+    with pytest.raises(ValueError, match=message):
+        make(drag)
+
+
+def test_words_are_escaped(drag):
+    picture = drag.Picture("a < b & c.", drag.Slider("x", [0, 1], text=["<", "</script>"]))
+    picture.say("{}", ["<i>", "</script>"])
+    page = picture._repr_html_()
+    assert page.count("</script>") == 1
+    assert "a &lt; b &amp; c." in page
+    assert spec_of(page)["moves"][0][2] == ["<i>", "</script>"]
