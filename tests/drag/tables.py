@@ -45,7 +45,4 @@ def said(j, k):
     words = "no cap" if j == 0 else f"at most {CAPS[j]} of each"
     words = "one letter: class or visit" if letter else words
     alpha = "∞" if ALPHAS[k] == np.inf else f"{ALPHAS[k]:g}"
-    return [
-        f"With α = {alpha} and {words}, {somebody} of 995 patients get something:"
-        f" {hours:.1f} hours a head."
-    ]
+    return [alpha, words, str(somebody), f"{hours:.1f}"]
