@@ -17,7 +17,6 @@ NOTEBOOKS = sorted(BOOK.glob("*.ipynb"))
 # oracle that it compares with instead: something that does not use the code that it checks.
 OTHER_ORACLES = {
     "different": "occupancy",  # the exact product form, by convolution
-    "family": "exact_mean",  # 50 digits
     "games": "value_at",  # differential equations, solved by SciPy
     "gittins": "all_runs",  # every stopping set, one by one
     "gossip": "drop_by_counting",  # every cache and every choice, in fractions

@@ -11,6 +11,38 @@
 
   const compute = {};
 
+  /* The bound on the waste of a plan (book/certificate.ipynb): group k needs its money[k], a dollar is
+     worth value[k] to it, and the least of the dollars wasted at four prices counts. */
+  compute.gap = function ({ P, w, Q, alpha }, money) {
+    const sum = (term) => P.reduce((total, _, k) => total + term(k), 0);
+    const worth = (k, dollars) => w[k] * P[k] * (P[k] * dollars) ** -alpha;
+    const h = (ratio) => 1 + (alpha * ratio ** (1 / alpha) - ratio) / (1 - alpha);
+    const value = money.map((dollars, k) => worth(k, dollars));
+    const prices = [
+      Math.max(...value),
+      sum((k) => value[k] * money[k]) / Q,
+      sum((k) => worth(k, Q / P.length)) / P.length,
+      (sum((k) => (w[k] * P[k]) ** (1 / alpha) / P[k]) / Q) ** alpha,
+    ];
+    const misplaced = (price) => sum((k) => money[k] * h(value[k] / price));
+    const spent = sum((k) => money[k]);
+    const hopeless = money.includes(0); // welfare is −∞ at α ≥ 1
+    const rest = Math.max(Q - spent, 0);
+    const wrong = hopeless ? Q - rest : Math.min(...prices.map(misplaced));
+    const percent = (100 * Math.min(wrong + rest, Q)) / Q;
+    const found = {
+      spent: String(spent),
+      verdict:
+        spent > Q
+          ? `That is ${spent - Q} more than there are, so it is not a plan.`
+          : `At most ${percent.toFixed(1)} percent of the ${Q} are wasted.`,
+      "lost-0": Math.min(wrong, 150),
+      "lost-1": Math.min(rest, 150),
+    };
+    money.forEach((dollars, k) => (found[`money-${k}`] = dollars));
+    return found;
+  };
+
   /* ------------------------------------------------------------------------- the library */
 
   const opacity = (shade) => (0.06 + (0.94 * shade) / 9).toFixed(2);
