@@ -144,22 +144,25 @@ class Panel:
         values: ArrayLike,
         *,
         label: str = "",
-        colour: int | None = None,
+        colour: int | Sequence[int] | None = None,
         text: ArrayLike | None = None,
         key: str = "",
     ) -> None:
         """A horizontal bar for each name, from 0; call it again for a second bar beside each.
 
-        `text`, of shape (*stops, m) or (m,), is written at the end of each bar.
+        `text`, of shape (*stops, m) or (m,), is written at the end of each bar; `colour` is one for
+        all bars, or one for each.
         """
         names = [str(name) for name in names]
         if self.names and names != self.names:
             raise ValueError(f"bars are named {names}, and those before them {self.names}")
         first = not self.names
         self.names = names
-        shade = COLOURS[len(self._series) if colour is None else colour]
-        self._series.append((values, shade, label))
-        self._note(label, shade)
+        own = len(self._series) if colour is None else colour
+        each = [own] if isinstance(own, int) else list(own)
+        shades = [COLOURS[each[k % len(each)]] for k in range(len(names))]
+        self._series.append((values, shades[0], label))
+        self._note(label, shades[0])
         which = len(self._series) - 1
         if first and self.y is not None:
             raise ValueError("a panel with bars has no y axis: its rows are the names")
@@ -176,7 +179,7 @@ class Panel:
 
                 value = np.asarray(values, dtype=float)[..., k : k + 1]
                 extra = f' data-bar="{_place(top)} {_place(tall)}"' if key else ""
-                element = self._moving(f'<path fill="{shade}"{extra} {{}}/>', "d", path, value)
+                element = self._moving(f'<path fill="{shades[k]}"{extra} {{}}/>', "d", path, value)
                 element.key = f"{key}-{k}" if key else ""
                 found.append(element)
                 if text is not None:

@@ -20,7 +20,6 @@ OTHER_ORACLES = {
     "games": "value_at",  # differential equations, solved by SciPy
     "gittins": "all_runs",  # every stopping set, one by one
     "gossip": "drop_by_counting",  # every cache and every choice, in fractions
-    "layer": "gradcheck",  # finite differences
     "learning": "optimal",  # policy iteration on the joint states
     "refined": "infected",  # the exact balance of a chain
     "selection": "quality",  # quadrature over the quality itself
@@ -251,6 +250,24 @@ def test_what_is_folded_is_not_needed(path):
         else:
             assert not folded & read, f"{folded & read} in\n{cell.source}"
             folded -= own
+
+
+COLUMNS = 79  # of code that fit beside the contents at 1280 px; longer lines scroll sideways
+
+
+def part_one():
+    """The chapters of the first part, and the notebooks of the appendix."""
+    toc = yaml.safe_load((ROOT / "_toc.yml").read_text())
+    first, *_, appendix, _ = toc["parts"]
+    names = [Path(x["file"]).name for part in (first, appendix) for x in part["chapters"]]
+    return [path for path in NOTEBOOKS if path.stem in names]
+
+
+@pytest.mark.parametrize("path", part_one(), ids=lambda path: path.stem)
+def test_no_code_scrolls_sideways(path):
+    for cell in code_cells(path):
+        wide = [line for line in cell.source.splitlines() if len(line) > COLUMNS]
+        assert not wide, wide[0]
 
 
 # ------------------------------------------------------------------------------- pages
