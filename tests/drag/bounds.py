@@ -30,4 +30,5 @@ def said_2(stop, within):
     dollars = 5 + 5 * stop
     kind = {"cap": [[30.0, 4.0]], "within": (0.5, 1, np.inf)[within]}
     plan = af.allocate(HOURS[4:7], [[1.0, 5.0]], GROUP[4:7], dollars, 1, **kind)
-    return [str(dollars), *(f"{u:.1f}" for u in plan.person_utility)]
+    money = (plan.dose * [1.0, 5.0]).sum(axis=1)
+    return [str(dollars), *(f"{x:.1f}" for x in (*money, *plan.person_utility))]

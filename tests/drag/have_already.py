@@ -19,13 +19,14 @@ def said(stop, aversion):
     return [str(dollars), *(f"{number:.1f}" for number in numbers)]
 
 
-def said_2(stop):
-    """Water in the clinic, at α = ∞."""
-    dollars = {1: 19, 6: 73, 24: 248}.get(stop, 10 + 10 * stop)
+def said_2(stop, aversion):
+    """Water in the clinic: who receives, found by what a first dollar is worth."""
+    dollars, alpha = {1: 19, 6: 73, 24: 248}.get(stop, 10 + 10 * stop), (1, 2, np.inf)[aversion]
     hours = np.array([PILL, VISIT], dtype=float).T
     kind = {"baseline": np.array(ALREADY, dtype=float)}
-    plan = af.allocate(hours, [[1.0, 5.0]], GROUP, dollars, np.inf, **kind)
+    plan = af.allocate(hours, [[1.0, 5.0]], GROUP, dollars, alpha, **kind)
     level = plan.group_utility[3]
-    ground = {"west": 5, "south": 24, "north": 60, "east": 160}
-    wet = ", ".join(name for name, height in ground.items() if height < level + 1e-9)
+    ground = {"west": (5, 1), "south": (24, 2), "north": (60, 4), "east": (160, 8)}
+    called = {name: level * p ** (1 / alpha) for name, (_, p) in ground.items()}
+    wet = ", ".join(name for name, (height, _) in ground.items() if height < called[name] + 1e-9)
     return [str(dollars), f"{level:.1f}", wet]
