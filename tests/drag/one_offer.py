@@ -11,7 +11,7 @@ VISIT = [40, 75, 40, 20, 25, 20, 25, 10, 5]
 
 def said(stop, aversion):
     """Budgets from 10 to 230 dollars."""
-    budget, alpha = 10 + 10 * stop, (1, np.inf)[aversion]
+    budget, alpha = 10 + 5 * stop, (1, np.inf)[aversion]
     hours = np.array([PILL, VISIT], dtype=float).T
     kind = {"cap": [[30.0, 4.0]], "exclusive": True}
     plan = af.allocate(hours, [[1.0, 5.0]], GROUP, budget, alpha, **kind)
@@ -26,7 +26,7 @@ def said(stop, aversion):
 
 
 def said_2(stop):
-    """The row of three parts: where does the whole number 1 lie?"""
+    """The row of three open steps: where does the whole number 1 lie?"""
     hours = np.array([PILL, VISIT], dtype=float).T
     kind = {"cap": [[30.0, 4.0]], "exclusive": True}
     part = af.allocate(hours, [[1.0, 5.0]], GROUP, 120.0, 1, **kind).dose / [30.0, 4.0]
