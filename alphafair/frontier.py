@@ -66,27 +66,27 @@ def price_of_fairness_bound(
 ) -> float:
     """The worst price of fairness at α, whatever the data.
 
-    For n players with a convex compact set of utilities, ρ the largest over the least utility that
+    For n players with a convex compact set of utilities, σ the largest over the least utility that
     a player could reach alone::
 
-        PoF ≤ max over 1 ≤ s ≤ n, 1 ≤ z ≤ ρ s  of  (n − s)(1 − 1/z) / (n − s + s z^{1/α − 1})
+        PoF ≤ max over 1 ≤ S ≤ n, 1 ≤ z ≤ σ S  of  (n − S)(1 − 1/z) / (n − S + S z^{1/α − 1})
 
-    s players who lose by fairness, a price of utility z times as high for the n − s others.  ρ = 1
+    S players who lose by fairness, a price of utility z times as high for the n − S others.  σ = 1
     is the bound of Bertsimas, Farias and Trichakis: 1 − (2√n − 1)/n at α = 1, ((n − 1)/(n + 1))² at
-    α = ∞.  It is attained if the maximising s is an integer.
+    α = ∞.  It is attained if the maximising S is an integer.
 
     Where one budget Q makes p_k Q for whoever gets it (no caps, no baselines, no bounds of groups'
-    budgets), the set is a simplex, s = 1, and the bound is attained: by one player of productivity
+    budgets), the set is a simplex, S = 1, and the bound is attained: by one player of productivity
     1 and n − 1 of productivity 1/z.  With a baseline the set is still convex, so the general bound
     holds, for what each has in the end; the bound of the simplex need not.
 
-    With weights the same holds for masses: ρ is the ratio of the w_k M_k, where M_k is what k
+    With weights the same holds for masses: σ is the ratio of the w_k M_k, where M_k is what k
     could reach alone, and n is Σ w · max M / max(w M); in the simplex Σ w / (w of the best group).
 
     Args:
         alpha: α in [0, ∞].
         players: n ≥ 1, any real number.
-        spread: ρ ≥ 1, may be infinite.
+        spread: σ ≥ 1, may be infinite.
         simplex: True for allocations of one budget without caps, baselines or bounds of groups.
 
     Returns:
@@ -97,7 +97,7 @@ def price_of_fairness_bound(
 
     References:
         Bertsimas, Farias and Trichakis, "On the efficiency-fairness trade-off", Management
-        Science 58(12), 2012 (ρ = 1).
+        Science 58(12), 2012 (σ = 1).
 
     Example:
         >>> price_of_fairness_bound(np.inf, 3), round(price_of_fairness_bound(1, 9), 12)
@@ -107,14 +107,14 @@ def price_of_fairness_bound(
     """
     # Proof.  Let u be α-fair, v any feasible point, γ_j = u_j^{−α} / Σ u^{1−α}, and p = 1/α.
     # Optimality of u (first order): Σ γ v ≤ 1 = Σ γ u.  So Σ u = A/B with A = Σ γ^{−p},
-    # B = Σ γ^{1−p}.  Scale the largest attainable utility to 1: v ≤ 1 and γ_j ≤ ρ, since player j
-    # can have 1/ρ alone.  Let s = Σ v, the total to compare with, and claim Σ u ≥ r s, r ≤ 1:
-    # A − r s B ≥ 0, a sum over j of h(γ_j) = γ^{−p}(1 − r s γ), split into parts v_j and 1 − v_j.
-    #  · Part v: the v-mean c of γ is ≤ 1/s, γ and γ^{−p} are ordered oppositely (Chebyshev) and
-    #    γ^{−p} is convex (Jensen), so Σ v h(γ) ≥ s c^{−p}(1 − r s c) ≥ s^{1+p} (1 − r).
-    #  · Part 1 − v, of mass n − s: with γ = z/s, Σ (1 − v) h ≥ (n − s) s^p min_z z^{−p}(1 − r z).
-    # The sum is ≥ 0 if r ≤ (s z^p + n − s)/(s z^p + (n − s) z) for every z in [1, ρ s]: 1 minus the
-    # expression maximised above.  The best total has s ≥ 1 (v = the best player alone), and s = 1
+    # B = Σ γ^{1−p}.  Scale the largest attainable utility to 1: v ≤ 1 and γ_j ≤ σ, since player j
+    # can have 1/σ alone.  Let S = Σ v, the total to compare with, and claim Σ u ≥ r S, r ≤ 1:
+    # A − r S B ≥ 0, a sum over j of h(γ_j) = γ^{−p}(1 − r S γ), split into parts v_j and 1 − v_j.
+    #  · Part v: the v-mean c of γ is ≤ 1/S, γ and γ^{−p} are ordered oppositely (Chebyshev) and
+    #    γ^{−p} is convex (Jensen), so Σ v h(γ) ≥ S c^{−p}(1 − r S c) ≥ S^{1+p} (1 − r).
+    #  · Part 1 − v, of mass n − S: with γ = z/S, Σ (1 − v) h ≥ (n − S) S^p min_z z^{−p}(1 − r z).
+    # The sum is ≥ 0 if r ≤ (S z^p + n − S)/(S z^p + (n − S) z) for every z in [1, σ S]: 1 minus the
+    # expression maximised above.  The best total has S ≥ 1 (v = the best player alone), and S = 1
     # on a simplex.  Masses w_j instead of 1 change nothing, and α = ∞ is a limit.
     alpha = check_alpha(alpha)
     n = number("players", players, "finite and ≥ 1", lambda v: 1 <= v < np.inf)
