@@ -77,19 +77,19 @@ def remarks(doses: Doses, request: argparse.Namespace) -> list[tuple[str, str]]:
     """What a reader of the doses should know: (kind, text)."""
     found = []
     if request.within == 0 and request.cap is None and not request.whole:
-        who = "the best treatment of" if request.wide else "the best row of"
+        who = "its single best offer" if request.wide else "its single best row"
         count = f": {max(doses.funded)} of {doses.rows} rows get something" if doses.funded else ""
         found.append(
             (
                 "warning",
-                f"without --cap and --within all money of a group goes to {who} it{count}; "
-                f"--cap 1 is at most one unit each, --within 1 shares among all",
+                f"without --cap and --within each group gives all its money to {who}{count}; "
+                f"--cap 1 allows at most one unit each, --within 1 shares the money among all",
             )
         )
     if doses.parts and not request.whole:
         how = "--whole" if request.cap is not None else "--cap and --whole, or --whole --unit 1,"
         what = "parts of offers are lotteries" if request.exclusive else "doses are fractions"
-        found.append(("note", f"{what}; {how} makes them whole"))
+        found.append(("note", f"{what}; use {how} for whole ones"))
     return found
 
 

@@ -69,7 +69,8 @@ def allocate(
     A lazy frame must give the same rows each time it is read.  Two reads are compared, and a sample
     (DuckDB's ``USING SAMPLE``) or a column of random numbers is refused: draw it once, into a table
     or by ``collect``, ``persist``, ``cache``.  What is changed after the call, before the result is
-    computed, cannot be seen here, and the doses are those of the rows as they were.
+    computed, cannot be seen here: the groups' budgets are those of the rows as they were, the doses
+    are computed from the rows as they are, and may cost more or less than the budget.
 
     Args:
         frame: one row a (person, treatment), in any order.
