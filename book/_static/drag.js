@@ -11,8 +11,9 @@
 
   const compute = {};
 
-  /* The bound on the waste of a plan (book/certificate.ipynb): group k needs its money[k], a dollar is
-     worth value[k] to it, and the least of the dollars wasted at four prices counts. */
+  /* The bound on the waste of a plan (book/certificate.ipynb): group k needs its money[k], the next
+     dollar is worth value[k] to it (shown in millionths), and the least of the dollars wasted at four
+     prices counts. */
   compute.gap = function ({ P, w, Q, alpha }, money) {
     const sum = (term) => P.reduce((total, _, k) => total + term(k), 0);
     const worth = (k, dollars) => w[k] * P[k] * (P[k] * dollars) ** -alpha;
@@ -39,7 +40,12 @@
       "lost-0": Math.min(wrong, 150),
       "lost-1": Math.min(rest, 150),
     };
-    money.forEach((dollars, k) => (found[`money-${k}`] = dollars));
+    money.forEach((dollars, k) => {
+      const millionths = 1e6 * value[k];
+      found[`money-${k}`] = dollars;
+      found[`worth-${k}`] = Math.min(millionths, 600);
+      found[`value_${k}`] = dollars > 0 ? millionths.toFixed(0) : "∞";
+    });
     return found;
   };
 

@@ -21,13 +21,21 @@ def said(j):
 
 
 def said_2(*stops):
-    """The certificate of a plan for the clinic's districts, α = 2, ε = 1, weights by size."""
+    """The certificate of a plan for the clinic's districts, and what their next dollars are worth.
+
+    α = 2, ε = 1, weights by size.
+    """
     money = 5.0 * np.array(stops)
     district = np.repeat(np.arange(4), SIZE)
     problem = af.Problem(RATIO, 1, district, budget=300, within=1, weight="size")
     found = af.optimality_gap((money / SIZE)[district], problem, 2)
+    mean_ratio = [np.prod(RATIO[district == k]) ** (1 / SIZE[k]) for k in range(4)]
+    worth = [
+        f"{1e6 / (r * m**2):.0f}" if m else "∞"
+        for r, m in zip(mean_ratio, money / SIZE, strict=True)
+    ]
     spent = f"{money.sum():.0f}"
+    verdict = f"At most {100 * found.relative_gap:.1f} percent of the 300 are wasted."
     if found.infeasibility > 0:
-        more = money.sum() - 300
-        return [spent, f"That is {more:.0f} more than there are, so it is not a plan."]
-    return [spent, f"At most {100 * found.relative_gap:.1f} percent of the 300 are wasted."]
+        verdict = f"That is {money.sum() - 300:.0f} more than there are, so it is not a plan."
+    return [spent, verdict, *worth]
