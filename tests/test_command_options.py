@@ -303,7 +303,7 @@ def test_report_as_json(folder, capsys):
     assert sum(group["budget"] for group in result["groups"]) == pytest.approx(10)
     assert result["groups"][0]["utility"] == pytest.approx(result["groups"][1]["utility"])
     assert f"adds {result['price']:.6g} welfare" in capsys.readouterr().out
-    assert any("all money of a group" in text for text in content["remarks"])
+    assert any("gives all its money to" in text for text in content["remarks"])
     got = main(["people.csv", *WIDE, "--alpha", "1", "-o", "new.csv", "--report", "r.json"])
     assert "r.json: exists already" in refused(capsys, 1, got)
     assert not (folder / "new.csv").exists()
@@ -322,7 +322,7 @@ def test_remarks(folder, capsys):
     """What a reader of the doses may not expect."""
     assert long() == 0
     out = capsys.readouterr().out
-    assert "warning: without --cap and --within all money of a group goes to the best row" in out
+    assert "warning: without --cap and --within each group gives all its money to its single" in out
     assert "2 of 5 rows get something" in out
     assert "note: doses are fractions; --cap and --whole" in out
     assert long("--stream") == 0
@@ -332,10 +332,10 @@ def test_remarks(folder, capsys):
     assert long("--cap", "0.5") == 0
     out = capsys.readouterr().out
     assert "warning" not in out
-    assert "note: doses are fractions; --whole makes them whole" in out
+    assert "note: doses are fractions; use --whole for whole ones" in out
     assert wide("--cap", "1", "--exclusive", "--cost", "3") == 0
     assert (
-        "note: parts of offers are lotteries; --whole makes them whole" in capsys.readouterr().out
+        "note: parts of offers are lotteries; use --whole for whole ones" in capsys.readouterr().out
     )
     assert long("--cap", "1", "--budget", "100") == 0  # all get one
     assert "note" not in capsys.readouterr().out
