@@ -9,8 +9,8 @@ in the money m on each item beyond its floor; a' is the utility at the floors, r
 This module never sees the closed form.  It asks the solver in a scale that the solver can answer
 in, money in units of what a funded item gets and ratios b/c in units of their median (or maximum),
 so that all numbers are near 1.  The problem as written is one that solvers call ``optimal`` with
-answers 90 % off (the book's chapter on what "optimal" means).  It raises unless the solver says optimal
-**and** `alphafair.optimality_gap` certifies the answer.
+answers 90 % off (the book's chapter on what "optimal" means).  It raises unless the solver says
+optimal **and** `alphafair.optimality_gap` certifies the answer.
 
 Needs the extra ``alphafair[reference]``: cvxpy and clarabel.
 """

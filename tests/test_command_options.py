@@ -324,7 +324,7 @@ def test_remarks(folder, capsys):
     out = capsys.readouterr().out
     assert "warning: without --cap and --within each group gives all its money to its single" in out
     assert "2 of 5 rows get something" in out
-    assert "note: doses are fractions; --cap and --whole" in out
+    assert "note: doses are fractions; use --cap and --whole" in out
     assert long("--stream") == 0
     assert "warning: without --cap and --within" in capsys.readouterr().out
     assert long("--within", "1") == 0
