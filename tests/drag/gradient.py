@@ -5,7 +5,7 @@ import numpy as np
 import alphafair as af
 
 BENEFITS = np.arange(1, 9.25, 0.25)
-ALPHAS = [0.5, 1, 2, np.inf]
+ALPHAS = [1, 2, 4, np.inf]
 
 
 def level(benefit, money, alpha):

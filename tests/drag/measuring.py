@@ -10,7 +10,7 @@ VISIT = [40, 75, 40, 20, 25, 20, 25, 10, 5]
 COST = np.array([1.0, 5.0])
 MEMBERS = [slice(0, 2), slice(2, 4), slice(4, 7), slice(7, 9)]
 ESTIMATES = [60, 65, 70, 75, 78, 82, 85, 90, 95, 100]
-ALPHAS = [0.5, 1, 2, 4]
+ALPHAS = [1, 2, 4]
 ITEMS = {
     "visit, patient 7": (7, 1),
     "visit, patient 2": (2, 1),
