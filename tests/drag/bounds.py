@@ -19,6 +19,7 @@ def said(visits, within):
     return [
         str(visits),
         f"{west:.1f}",
+        *(f"{u:.1f}" for u in plan.person_utility[7:]),
         f"{plan.group_utility[3]:.1f}",
         *(f"{x:.1f}" for x in (east, north, south)),
         f"{worth:.2f}",
