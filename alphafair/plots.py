@@ -136,7 +136,7 @@ def budget_split(results: Sequence[Allocation], ax: Axes | None = None) -> Axes:
     ax.stackplot(position, share.T, labels=labels, alpha=0.85)
     _alpha_axis(ax)
     ax.set(ylabel="percent of the budget", ylim=(0, 100))
-    ax.legend(loc="lower center", bbox_to_anchor=(0.5, 1), ncols=min(4, len(labels)), frameon=False)
+    ax.legend(loc="lower center", bbox_to_anchor=(0.5, 1), ncols=min(5, len(labels)), frameon=False)
     return ax
 
 

@@ -323,13 +323,13 @@ class _Words:
         worth = self._worth_of_error()
         if worth is not None and worth.max() > 0:
             part = np.round(worth / worth.max(), 9)  # no rounding decides between two that tie
-            order = np.argsort(-part, kind="stable")[: min(3, worth.size)]
+            order = np.argsort(-part, kind="stable")[: worth.size if worth.size <= NAMED else 3]
             rest = len(self.labels) - order.size
             told = [f"{self.labels[k]} {amount_text(worth[k])}" for k in order.tolist()]
             body.append(
                 f"If the benefits of one group are {100 * ERROR:.0f} percent lower than assumed, "
                 f"that is about as bad as losing this much money ({self.unit_of_money}): "
-                f"{', '.join(told)}{', and no more for the others' if rest else ''}."
+                f"{', '.join(told)}{', and at most as much for any other' if rest else ''}."
             )
         few = self.allocation.group_size < small
         if few.any():

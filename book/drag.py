@@ -365,7 +365,7 @@ class Panel:
     def _box(self) -> tuple[float, float, float, float]:
         """Left, right, top and bottom of what lies inside the axes."""
         rows = len(self._legend_rows())
-        top = 8 + (18 if self.title else 0) + ROW * rows + (20 if self.y is not None else 4)
+        top = 8 + (18 if self.title else 0) + ROW * rows + (26 if self.y is not None else 4)
         longest = max(map(len, self.names), default=0)
         ticks = [] if self.y is None else [text for _, text in self._ticks(self.y, 5)]
         left = max(14.0, LETTER * max([longest, *map(len, ticks)]) + 10)
@@ -458,7 +458,7 @@ class Panel:
             out.append(f'<path fill="none" {edge} d="M{zero} {_place(top)}V{_place(bottom)}"/>')
             return "".join(out)
         out.append(f'<path fill="none" {edge} d="M{_place(left)} {_place(top)}V{_place(bottom)}"/>')
-        out.append(f'<text x="8" y="{_place(top - 8)}">{escape(self.y[0])}</text>')
+        out.append(f'<text x="8" y="{_place(top - 14)}">{escape(self.y[0])}</text>')
         for value, word in self._ticks(self.y, 5):
             at = self._py(value)
             out.append(

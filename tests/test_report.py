@@ -57,10 +57,10 @@ def test_worth_of_an_error():
     """10 percent less for one group costs as much as that much less money, to first order."""
     a = af.allocate(*CLINIC, 300.0, 2, within=1)
     told = re.search(
-        r"losing this much money \(dollars\): (.*?), and no more", text_of(a, money="dollars")
+        r"losing this much money \(dollars\): (.*?)\.\s", text_of(a, money="dollars") + " "
     )
     names = [part.rsplit(" ", 1) for part in told[1].split(", ")]
-    assert [name for name, _ in names] == ["west", "south", "north"]
+    assert [name for name, _ in names] == ["west", "south", "north", "east"]
     for name, worth in names:
         change = np.where((name == GROUP)[:, None], 1 - 1e-6, 1.0)
         worse = af.allocate(CLINIC[0] * change, *CLINIC[1:], 300.0, 2, within=1).welfare
@@ -70,8 +70,14 @@ def test_worth_of_an_error():
 def test_groups_that_tie_stand_in_the_order_of_their_labels():
     """At α = 1 the benefits of all groups with room matter alike, up to rounding."""
     a = af.allocate(*CLINIC, 300.0, 1, cap=CAP)
-    told = "money (units of money): east 10.15, north 10.15, south 10.15, and no more"
+    told = "money (units of money): east 10.15, north 10.15, south 10.15, west 10.15."
     assert told in text_of(a)
+
+
+def test_of_many_groups_three_are_named():
+    a = af.allocate(np.arange(1, 9.0), 1.0, list("abcdefgh"), 8.0, 2)
+    said = re.search(r"losing this much money .*?: (.*), and at most as much for any", text_of(a))
+    assert said[1].count(",") == 2
 
 
 @pytest.mark.parametrize(
