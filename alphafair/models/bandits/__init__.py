@@ -13,6 +13,8 @@ channels and probes.  `Arm` says how one arm moves and what it pays; `examples` 
 - What a policy earns is computed exactly for tens of arms (`stationary_reward`,
   `discounted_reward`, `policy_value`, and `optimal_value` for the best) and simulated for thousands
   (`simulate_average`, `simulate_discounted`, `simulate_finite`, `trajectory`).
+- Arms that each have a clock of their own, and move one at a time: `asynchronous_path`,
+  `asynchronous_reward`, `simulate_asynchronous`, and whether they come to rest, `settles`.
 - Where the arms are not known, `learning` has rules that learn them while they allocate.
 
 Each question has a wing of its own: `indices`, `planning` (relaxations and the policies made of
@@ -23,6 +25,12 @@ simulation and examples.
 from ..common import Simulation
 from . import examples
 from .arms import Arm
+from .asynchronous import (
+    asynchronous_path,
+    asynchronous_reward,
+    settles,
+    simulate_asynchronous,
+)
 from .exact import discounted_reward, optimal_value, policy_value, stationary_reward
 from .examples import Screening, applicant_screening
 from .indices import (
@@ -73,6 +81,8 @@ __all__ = [
     "advantage",
     "affine_piece",
     "applicant_screening",
+    "asynchronous_path",
+    "asynchronous_reward",
     "discounted_reward",
     "examples",
     "finite_horizon_relaxation",
@@ -85,6 +95,8 @@ __all__ = [
     "optimal_value",
     "orbit",
     "policy_value",
+    "settles",
+    "simulate_asynchronous",
     "simulate_average",
     "simulate_discounted",
     "simulate_finite",
