@@ -9,7 +9,7 @@ channels and probes.  `Arm` says how one arm moves and what it pays; `examples` 
 - A **relaxation** asks for the budget on average only: `stationary_relaxation` for ever,
   `finite_horizon_relaxation` for T steps.  Its value bounds every policy, its solution makes some.
 - A **policy** says how many arms to activate in each state: `PriorityPolicy`, `whittle_policy`,
-  `LPFillingPolicy`, `LPIndexPolicy`, `LPUpdatePolicy`.
+  `LPFillingPolicy`, `LPIndexPolicy`, `LPUpdatePolicy`, `RollingHorizonPolicy`.
 - What a policy earns is computed exactly for tens of arms (`stationary_reward`,
   `discounted_reward`, `policy_value`, and `optimal_value` for the best) and simulated for thousands
   (`simulate_average`, `simulate_discounted`, `simulate_finite`, `trajectory`).
@@ -50,6 +50,7 @@ from .planning import (
     LPFillingPolicy,
     LPIndexPolicy,
     LPUpdatePolicy,
+    RollingHorizonPolicy,
     StationaryRelaxation,
     affine_piece,
     finite_horizon_relaxation,
@@ -74,6 +75,7 @@ __all__ = [
     "NotIndexableError",
     "Policy",
     "PriorityPolicy",
+    "RollingHorizonPolicy",
     "Screening",
     "Simulation",
     "StationaryRelaxation",
