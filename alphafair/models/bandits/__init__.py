@@ -15,6 +15,7 @@ channels and probes.  `Arm` says how one arm moves and what it pays; `examples` 
   (`simulate_average`, `simulate_discounted`, `simulate_finite`, `trajectory`).
 - Arms that each have a clock of their own, and move one at a time: `asynchronous_path`,
   `asynchronous_reward`, `simulate_asynchronous`, and whether they come to rest, `settles`.
+- A policy for the average reward that needs no attractor: `simulate_virtual_advice`.
 - Where the arms are not known, `learning` has rules that learn them while they allocate.
 
 Each question has a wing of its own: `indices`, `planning` (relaxations and the policies made of
@@ -62,6 +63,7 @@ from .planning import (
 )
 from .policies import Policy, PriorityPolicy, whittle_policy
 from .simulate import simulate_average, simulate_discounted, simulate_finite, trajectory
+from .virtual import simulate_virtual_advice, virtual_policy
 
 __all__ = [
     "Arm",
@@ -102,9 +104,11 @@ __all__ = [
     "simulate_average",
     "simulate_discounted",
     "simulate_finite",
+    "simulate_virtual_advice",
     "stationary_relaxation",
     "stationary_reward",
     "trajectory",
+    "virtual_policy",
     "whittle_index",
     "whittle_policy",
 ]
