@@ -230,7 +230,7 @@ def test_one_step_by_its_moments():
     after = np.array(
         [
             step
-            for _, _, step in simulate._walk(
+            for _, _, step in simulate.walk(
                 PriorityPolicy([3, 2, 1], 0.5),
                 CYCLE,
                 np.repeat(start[None], runs, axis=0),

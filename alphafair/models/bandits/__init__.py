@@ -9,10 +9,13 @@ channels and probes.  `Arm` says how one arm moves and what it pays; `examples` 
 - A **relaxation** asks for the budget on average only: `stationary_relaxation` for ever,
   `finite_horizon_relaxation` for T steps.  Its value bounds every policy, its solution makes some.
 - A **policy** says how many arms to activate in each state: `PriorityPolicy`, `whittle_policy`,
-  `LPFillingPolicy`, `LPIndexPolicy`, `LPUpdatePolicy`.
+  `LPFillingPolicy`, `LPIndexPolicy`, `LPUpdatePolicy`, `RollingHorizonPolicy`.
 - What a policy earns is computed exactly for tens of arms (`stationary_reward`,
   `discounted_reward`, `policy_value`, and `optimal_value` for the best) and simulated for thousands
   (`simulate_average`, `simulate_discounted`, `simulate_finite`, `trajectory`).
+- Arms that each have a clock of their own, and move one at a time: `asynchronous_path`,
+  `asynchronous_reward`, `simulate_asynchronous`, and whether they come to rest, `settles`.
+- A policy for the average reward that needs no attractor: `simulate_virtual_advice`.
 - Where the arms are not known, `learning` has rules that learn them while they allocate.
 
 Each question has a wing of its own: `indices`, `planning` (relaxations and the policies made of
@@ -23,6 +26,12 @@ simulation and examples.
 from ..common import Simulation
 from . import examples
 from .arms import Arm
+from .asynchronous import (
+    asynchronous_path,
+    asynchronous_reward,
+    settles,
+    simulate_asynchronous,
+)
 from .exact import discounted_reward, optimal_value, policy_value, stationary_reward
 from .examples import Screening, applicant_screening
 from .indices import (
@@ -42,6 +51,7 @@ from .planning import (
     LPFillingPolicy,
     LPIndexPolicy,
     LPUpdatePolicy,
+    RollingHorizonPolicy,
     StationaryRelaxation,
     affine_piece,
     finite_horizon_relaxation,
@@ -53,6 +63,7 @@ from .planning import (
 )
 from .policies import Policy, PriorityPolicy, whittle_policy
 from .simulate import simulate_average, simulate_discounted, simulate_finite, trajectory
+from .virtual import simulate_virtual_advice, virtual_policy
 
 __all__ = [
     "Arm",
@@ -66,6 +77,7 @@ __all__ = [
     "NotIndexableError",
     "Policy",
     "PriorityPolicy",
+    "RollingHorizonPolicy",
     "Screening",
     "Simulation",
     "StationaryRelaxation",
@@ -73,6 +85,8 @@ __all__ = [
     "advantage",
     "affine_piece",
     "applicant_screening",
+    "asynchronous_path",
+    "asynchronous_reward",
     "discounted_reward",
     "examples",
     "finite_horizon_relaxation",
@@ -85,12 +99,16 @@ __all__ = [
     "optimal_value",
     "orbit",
     "policy_value",
+    "settles",
+    "simulate_asynchronous",
     "simulate_average",
     "simulate_discounted",
     "simulate_finite",
+    "simulate_virtual_advice",
     "stationary_relaxation",
     "stationary_reward",
     "trajectory",
+    "virtual_policy",
     "whittle_index",
     "whittle_policy",
 ]

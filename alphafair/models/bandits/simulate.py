@@ -85,9 +85,9 @@ def simulate_average(
     rng = np.random.default_rng(seed)
     start = _start(arm, initial, n_arms, runs, rng)
     total = np.zeros(runs)
-    for time, (counts, active, _) in enumerate(_walk(policy, arm, start, skipped + steps, rng)):
+    for time, (counts, active, _) in enumerate(walk(policy, arm, start, skipped + steps, rng)):
         if time >= skipped:
-            total += _earned(arm, counts, active)
+            total += earned(arm, counts, active)
     return Simulation.of(total / steps / n_arms)
 
 
@@ -211,7 +211,7 @@ def trajectory(
     n_arms, steps = whole("n_arms", n_arms, 1), whole("steps", steps, 0)
     rng = np.random.default_rng(seed)
     start = _start(arm, initial, n_arms, 1, rng)
-    path = [start, *(after for _, _, after in _walk(policy, arm, start, steps, rng))]
+    path = [start, *(after for _, _, after in walk(policy, arm, start, steps, rng))]
     return np.concatenate(path) / n_arms
 
 
@@ -229,9 +229,9 @@ def _sum(
     rng = np.random.default_rng(seed)
     start = _start(arm, initial, n_arms, runs, rng)
     total = np.zeros(runs)
-    walk = _walk(policy, arm, start, weight.size, rng)
-    for each, (counts, active, _) in zip(weight, walk, strict=True):
-        total += each * _earned(arm, counts, active)
+    path = walk(policy, arm, start, weight.size, rng)
+    for each, (counts, active, _) in zip(weight, path, strict=True):
+        total += each * earned(arm, counts, active)
     return Simulation.of(total / n_arms)
 
 
@@ -247,7 +247,7 @@ def _start(
     return drawn.astype(np.intp)
 
 
-def _walk(
+def walk(
     policy: Any, arm: Arm, counts: Integers, steps: int, rng: np.random.Generator
 ) -> Iterator[tuple[Integers, Integers, Integers]]:
     """At each step (R, S) counts, how many of them are activated, and the next counts."""
@@ -277,7 +277,7 @@ def _moved(laws: Batch, batch: Integers, rng: np.random.Generator) -> Integers:
     return after
 
 
-def _earned(arm: Arm, counts: Integers, active: Integers) -> Floats:
+def earned(arm: Arm, counts: Integers, active: Integers) -> Floats:
     """(R,) rewards of all arms in one step."""
     paid: Floats = active @ arm.R1 + (counts - active) @ arm.R0
     return paid

@@ -6,7 +6,8 @@ group that is measured badly: noise spreads its estimates, and the largest are m
 corrects by Bayes' rule prefers the other group, for the same reason.  The γ-rule asks that no group
 be selected at less than γ times the rate of another (the four-fifths rule is γ = 0.8).
 
-`population` has the theory, for infinitely many candidates, and `stages` what a second stage makes
+`population` has the theory, for infinitely many candidates, `laws` the same where quality is not
+normal, and `stages` what a second stage makes
 of it; `candidates` has finite sets of them: simulation, and the same policies for a table of real
 people.
 """
@@ -21,6 +22,7 @@ from .candidates import (
     select,
     simulate,
 )
+from .laws import LatentPopulation, QualityLaw, parity_helps
 from .population import (
     Belief,
     Population,
@@ -38,7 +40,9 @@ from .stages import TwoStage, two_stage
 __all__ = [
     "Belief",
     "Candidates",
+    "LatentPopulation",
     "Population",
+    "QualityLaw",
     "Selection",
     "SelectionRuns",
     "Simulation",
@@ -51,6 +55,7 @@ __all__ = [
     "gamma_rule",
     "group_oblivious",
     "loss_bound",
+    "parity_helps",
     "quotas",
     "select",
     "simulate",

@@ -23,13 +23,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike
 
 from ...checks import Floats, number, reals, refuse_first
 from ..common import ReadOnly, bisect, scipy
+
+if TYPE_CHECKING:
+    from .laws import LatentPopulation
 
 SUM_TO_ONE = 1e-9  # fractions typed with nine decimals pass; they are then divided by their sum
 LARGEST = 1e200  # of a mean or a standard deviation: products and squares stay in range
@@ -82,14 +85,9 @@ class Population(ReadOnly):
         noise: ArrayLike = 0.0,
         labels: Sequence[Any] | None = None,
     ) -> None:
-        p = _vector("fraction", fraction, None)
-        refuse_first("fraction", p, p > 0, "> 0", "leave out groups without candidates")
-        if not abs(p.sum() - 1) <= SUM_TO_ONE:
-            raise ValueError(
-                f"fraction sums to {p.sum():.10g}: must sum to 1; divide counts by their sum"
-            )
+        p = fractions_of(fraction)
         values = {"mean": mean, "spread": spread, "bias": bias, "noise": noise}
-        fields = {name: _vector(name, value, p.size) for name, value in values.items()}
+        fields = {name: vector(name, value, p.size) for name, value in values.items()}
         eta, sigma = fields["spread"], fields["noise"]
         refuse_first(
             "spread", eta, eta > 0, "> 0", "without spread there is nobody better to select"
@@ -97,10 +95,10 @@ class Population(ReadOnly):
         refuse_first(
             "noise", sigma, sigma >= 0, "≥ 0", "it is a standard deviation, not a variance"
         )
-        for name, value in {"fraction": p / p.sum(), **fields}.items():
+        for name, value in {"fraction": p, **fields}.items():
             value.setflags(write=False)
             object.__setattr__(self, name, value)
-        object.__setattr__(self, "labels", _labels(labels, p.size))
+        object.__setattr__(self, "labels", labels_of(labels, p.size))
 
     @property
     def observed_mean(self) -> Floats:
@@ -144,28 +142,29 @@ class Selection(NamedTuple):
         rates: (K,) x, the part of each group that is selected; Σ p x = α.
         thresholds: (K,) the least estimate Ŵ that is selected in each group; ∞ where nobody is.
         utility: U(x), the mean quality of the selected.
-        population: the `Population`.
+        population: the `Population` or `LatentPopulation`.
         budget: α, the part of all candidates that is selected.
-        belief: the `Belief` for which these rates are best; the γ-rule departs from it.
+        belief: the `Belief` for which these rates are best; the γ-rule departs from it.  For a
+            `LatentPopulation` "estimate" or "posterior", whichever was equalised.
     """
 
     rates: Floats
     thresholds: Floats
     utility: float
-    population: Population
+    population: Any
     budget: float
-    belief: Belief
+    belief: Any
 
 
 # --- policies ---------------------------------------------------------------------------------
-def group_oblivious(population: Population, budget: float = 0.2) -> Selection:
+def group_oblivious(population: Population | LatentPopulation, budget: float = 0.2) -> Selection:
     """Select the largest estimates Ŵ: one threshold for all groups.
 
     With equal μ and η and β = 0, the noisier group is selected at the higher rate iff α < 1/2: its
     estimates are spread more widely, and a threshold above the mean cuts off more of them.
 
     Args:
-        population: the `Population`.
+        population: a `Population`, or a `LatentPopulation` where quality has another law.
         budget: α, 0 < α < 1.
 
     Returns:
@@ -179,17 +178,19 @@ def group_oblivious(population: Population, budget: float = 0.2) -> Selection:
         >>> group_oblivious(population, budget=0.2).rates.round(4)
         array([0.293, 0.138])
     """
+    if not isinstance(population, Population):
+        return population.best(_budget(budget), "estimate")
     belief = Belief(population.observed_mean, population.observed_spread)
     return _best(population, _budget(budget), belief)
 
 
-def bayes_optimal(population: Population, budget: float = 0.2) -> Selection:
+def bayes_optimal(population: Population | LatentPopulation, budget: float = 0.2) -> Selection:
     """Select the largest posterior means E[W | Ŵ]: the rates that maximise U.
 
     With equal μ and η, the noisier group is selected at the *lower* rate iff α < 1/2.
 
     Args:
-        population: the `Population`.
+        population: a `Population`, or a `LatentPopulation` where quality has another law.
         budget: α, 0 < α < 1.
 
     Returns:
@@ -203,15 +204,17 @@ def bayes_optimal(population: Population, budget: float = 0.2) -> Selection:
         >>> bayes_optimal(population, budget=0.2).rates.round(4)
         array([0.1037, 0.2642])
     """
+    if not isinstance(population, Population):
+        return population.best(_budget(budget), "posterior")
     belief = Belief(population.mean, population.posterior_spread)
     return _best(population, _budget(budget), belief)
 
 
-def demographic_parity(population: Population, budget: float = 0.2) -> Selection:
+def demographic_parity(population: Population | LatentPopulation, budget: float = 0.2) -> Selection:
     """Select the same part of every group: x_g = α.
 
     Args:
-        population: the `Population`.
+        population: a `Population`, or a `LatentPopulation` where quality has another law.
         budget: α, 0 < α < 1.
 
     Returns:
@@ -227,7 +230,9 @@ def demographic_parity(population: Population, budget: float = 0.2) -> Selection
     return with_rates(population, np.full(len(population), _budget(budget)), budget)
 
 
-def with_rates(population: Population, rates: ArrayLike, budget: float | None = None) -> Selection:
+def with_rates(
+    population: Population | LatentPopulation, rates: ArrayLike, budget: float | None = None
+) -> Selection:
     """The selection with given rates, the best of each group.
 
     Its belief, of which there are many, is the one that ranks each candidate by the standard score
@@ -249,7 +254,7 @@ def with_rates(population: Population, rates: ArrayLike, budget: float | None = 
         >>> with_rates(Population([0.5, 0.5]), [0.3, 0.1]).budget
         0.2
     """
-    x = _vector("rates", rates, len(population))
+    x = vector("rates", rates, len(population))
     refuse_first("rates", x, (x >= 0) & (x <= 1), "between 0 and 1", "they are parts of each group")
     used = float(population.fraction @ x)
     alpha = _budget(used if budget is None else budget)
@@ -258,6 +263,8 @@ def with_rates(population: Population, rates: ArrayLike, budget: float | None = 
             f"rates select {used:.10g} of all candidates (Σ fraction·rates): must be the budget, "
             f"{alpha:.10g}; multiply them by {alpha / used if used else np.inf:.10g}"
         )
+    if not isinstance(population, Population):
+        return population.selection(x, alpha, x)
     scores = -scipy().special.ndtri(x)
     belief = Belief(-np.clip(scores, -FAR, FAR), np.ones(x.size))
     return _selection(population, alpha, x, scores, belief)
@@ -295,13 +302,12 @@ def gamma_rule(selection: Selection, gamma: float = 0.8) -> Selection:
     if selection.rates.min() >= gamma * selection.rates.max():
         return selection
     population, alpha, belief = selection.population, selection.budget, selection.belief
+    if not isinstance(population, Population):
+        found: Selection = population.best_in_band(selection, gamma)
+        return found
     p = population.fraction
-    if gamma == 1:
-        x = np.full(p.size, alpha)
-    elif p.size == 2:  # both rates are at an end of the band: no search
-        upper = selection.rates == selection.rates.max()
-        x = np.where(upper, 1.0, gamma) * (alpha / (p @ np.where(upper, 1.0, gamma)))
-    else:
+    x = band(selection.rates, p, alpha, gamma)
+    if x is None:
         x = _best_in_band(p, belief, alpha, gamma)
     return _selection(population, alpha, x, -scipy().special.ndtri(x), belief)
 
@@ -452,6 +458,16 @@ def _threshold_from_zero(
     return x, np.clip(-ndtri(x), *scores), t
 
 
+def band(rates: Floats, p: Floats, alpha: float, gamma: float) -> Floats | None:
+    """The rates under a rule that the baseline breaks, where no search is needed; else None."""
+    if gamma == 1:
+        return np.full(p.size, alpha)
+    if p.size == 2:  # both rates are at an end of the band
+        part = np.where(rates == rates.max(), 1.0, gamma)
+        return np.asarray(part * (alpha / (p @ part)))
+    return None
+
+
 # --- the γ-rule for any number of groups ----------------------------------------------------------
 # For a given M the best rates in [γ M, M] have a common threshold τ and are clipped.  By the
 # envelope theorem their value V(M), concave, has the slope
@@ -477,6 +493,17 @@ def _best_in_band(p: Floats, belief: Belief, alpha: float, gamma: float) -> Floa
 
 
 # --- conversions ----------------------------------------------------------------------------------
+def fractions_of(fraction: ArrayLike) -> Floats:
+    """(K,) the parts of all candidates, checked and rescaled to sum to 1."""
+    p = vector("fraction", fraction, None)
+    refuse_first("fraction", p, p > 0, "> 0", "leave out groups without candidates")
+    if not abs(p.sum() - 1) <= SUM_TO_ONE:
+        raise ValueError(
+            f"fraction sums to {p.sum():.10g}: must sum to 1; divide counts by their sum"
+        )
+    return np.asarray(p / p.sum())
+
+
 def _is_part(value: float) -> bool:
     return 0 <= value <= 1
 
@@ -486,7 +513,7 @@ def _budget(budget: float) -> float:
     return number("budget", budget, expected, lambda v: 0 < v < 1)
 
 
-def _vector(name: str, value: ArrayLike, size: int | None) -> Floats:
+def vector(name: str, value: ArrayLike, size: int | None) -> Floats:
     """(K,) finite floats, a copy; a scalar stands for all groups."""
     array = reals(name, value)
     if size is not None and array.ndim == 0:
@@ -501,7 +528,8 @@ def _vector(name: str, value: ArrayLike, size: int | None) -> Floats:
     return array
 
 
-def _labels(labels: Sequence[Any] | None, size: int) -> tuple[Any, ...]:
+def labels_of(labels: Sequence[Any] | None, size: int) -> tuple[Any, ...]:
+    """Names of the groups, each once."""
     names = tuple(range(size) if labels is None else labels)
     if len(names) != size:
         raise ValueError(f"labels has {len(names)} names: must have {size}, one for each fraction")

@@ -32,6 +32,9 @@ linear program.)
 ``V ∝ n^{−(p−1)/(p+q)}`` in a growing population: slower than the 1/n of data that are given, and
 for p = 1 not at all.
 
+**Who else is there?**  Where owners know the law of the attributes only, a precision is a function
+of one's own: `uncertain_equilibrium`, and `uncertain_bounds` for what not knowing costs.
+
 References:
     S. Ioannidis, P. Loiseau, "Linear regression as a non-cooperative game", WINE 2013,
     arXiv:1309.7824.  B. Roussillon, N. Gast, P. Loiseau, P. Mertikopoulos, "Asymptotic degradation
@@ -45,6 +48,12 @@ from .costs import Cost, linear, monomial
 from .design import Design, optimal_design
 from .equilibrium import Equilibrium, equilibrium, population_equilibrium, social_optimum
 from .game import Scalarisation, direction, log_det, trace
+from .uncertain import (
+    UncertainBounds,
+    UncertainEquilibrium,
+    uncertain_bounds,
+    uncertain_equilibrium,
+)
 
 __all__ = [
     "BestResponse",
@@ -53,6 +62,8 @@ __all__ = [
     "Equilibrium",
     "PriceOfAnarchy",
     "Scalarisation",
+    "UncertainBounds",
+    "UncertainEquilibrium",
     "best_response",
     "direction",
     "equilibrium",
@@ -64,4 +75,6 @@ __all__ = [
     "price_of_anarchy",
     "social_optimum",
     "trace",
+    "uncertain_bounds",
+    "uncertain_equilibrium",
 ]
