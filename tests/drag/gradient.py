@@ -24,7 +24,7 @@ def said(benefit, alpha):
     new, kept = level(b, plan(b, alpha), alpha), level(b, old, alpha)
     return [
         "∞" if alpha == np.inf else f"{alpha:g}",
-        f"{b:g} hours a dollar",
+        "1 hour a dollar" if b == 1 else f"{b:g} hours a dollar",
         f"{100 * new / today:.1f}",
         f"{100 * kept / today:.1f}",
         f"{180 * (1 - kept / new):.2f}",
