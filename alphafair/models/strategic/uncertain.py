@@ -46,7 +46,7 @@ from numpy.typing import ArrayLike, NDArray
 from ...checks import Floats, Integers
 from ..common import scipy, whole
 from .attributes import as_attributes, as_positive
-from .costs import Cost
+from .costs import SMALLEST, Cost
 from .equilibrium import population_equilibrium
 from .game import Scalarisation, trace
 
@@ -62,7 +62,7 @@ class UncertainEquilibrium(NamedTuple):
 
     Attributes:
         precision: (m,) λ_a of each type.
-        estimation_cost: E F(V) over draws that are not singular.
+        estimation_cost: E[F(V)] over draws that are not singular: a sum, not a conditional mean.
         provision_cost: n E c(λ).
         residual: the largest relative error of the condition; 0 is exact.
         standard_error: of ``estimation_cost`` at these precisions; 0 where all draws are listed.
@@ -116,7 +116,8 @@ def uncertain_equilibrium(
     Raises:
         ValueError: numbers out of their range; every draw is singular (n < d, or types that do not
             span).
-        RuntimeError: no equilibrium to working precision.
+        RuntimeError: no equilibrium to working precision, such as for a linear cost where only a
+            rare draw needs a type.
 
     Example:
         Three types of owners for a line, ten of them:
@@ -270,7 +271,7 @@ def _minimum(lottery: _Lottery) -> tuple[Floats, float]:
         slope = scale * np.asarray(lottery.cost.slope(precision), float)
         gradient = slope - gain
         idle = (precision <= 0) & (gradient >= 0)
-        error = np.abs(gradient) / np.maximum(slope, gain)
+        error = np.abs(gradient) / np.maximum(np.maximum(slope, gain), SMALLEST)
         residual = float(error[~idle].max(initial=0.0))
         if residual <= SOLVED:
             break
