@@ -23,7 +23,6 @@ OTHER_ORACLES = {
     "learning": "optimal",  # policy iteration on the joint states
     "refined": "infected",  # the exact balance of a chain
     "selection": "quality",  # quadrature over the quality itself
-    "whittle": "by_bisection",  # prices halved, each asked of policy iteration
 }
 
 
