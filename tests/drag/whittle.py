@@ -27,7 +27,7 @@ def said(stop):
     active = np.ones(3, bool)
     for _ in range(5):  # policy iteration
         active = solved(active, penalty) > 0
-    later = (solved(active, 0) - solved(active, 1))[1] - 1
+    later = solved(active, 0) - solved(active, 1) - 1
     who = [name for name, on in zip(NAMES, active, strict=True) if on]
-    change = f"{later:+.1f}".replace("-", "−")
-    return [f"{penalty:g}", ", ".join(who) or "nobody", change]
+    changes = [f"{v:+.1f}".replace("-", "−") for v in later]
+    return [f"{penalty:g}", ", ".join(who) or "nobody", *changes]
