@@ -12,4 +12,4 @@ def moved(S, k):
 
 def said(states, size):
     S, k = STATES[states], SIZES[size]
-    return [f"{S}", f"{k}", f"{moved(S, 1) / moved(S, k):.1f}"]
+    return [f"{S}", f"{moved(S, 1) / moved(S, k):.1f}", f"{k}"]
