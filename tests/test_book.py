@@ -18,12 +18,10 @@ NOTEBOOKS = sorted(BOOK.glob("*.ipynb"))
 OTHER_ORACLES = {
     "different": "occupancy",  # the exact product form, by convolution
     "games": "value_at",  # differential equations, solved by SciPy
-    "gittins": "all_runs",  # every stopping set, one by one
     "gossip": "drop_by_counting",  # every cache and every choice, in fractions
     "learning": "optimal",  # policy iteration on the joint states
     "refined": "infected",  # the exact balance of a chain
     "selection": "quality",  # quadrature over the quality itself
-    "whittle": "by_bisection",  # prices halved, each asked of policy iteration
 }
 
 
