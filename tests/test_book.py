@@ -19,9 +19,7 @@ OTHER_ORACLES = {
     "different": "occupancy",  # the exact product form, by convolution
     "games": "value_at",  # differential equations, solved by SciPy
     "gossip": "drop_by_counting",  # every cache and every choice, in fractions
-    "learning": "optimal",  # policy iteration on the joint states
     "refined": "infected",  # the exact balance of a chain
-    "selection": "quality",  # quadrature over the quality itself
 }
 
 
