@@ -20,7 +20,6 @@ OTHER_ORACLES = {
     "games": "value_at",  # differential equations, solved by SciPy
     "gittins": "all_runs",  # every stopping set, one by one
     "gossip": "drop_by_counting",  # every cache and every choice, in fractions
-    "learning": "optimal",  # policy iteration on the joint states
     "refined": "infected",  # the exact balance of a chain
     "selection": "quality",  # quadrature over the quality itself
     "whittle": "by_bisection",  # prices halved, each asked of policy iteration
