@@ -97,7 +97,7 @@ class Panel:
         self.picture, self.x, self.y, self.title, self.height = picture, x, y, title, height
         self.names: list[str] = []
         self.legend: list[tuple[str, str]] = []
-        self._series: list[tuple[Any, str, str]] = []
+        self._series = 0  # bars beside each other
         self._marks: list[tuple[bool, Callable[[], list[_Element]]]] = []  # (clipped, made later)
 
     # ------------------------------------------------------------------------------ marks
@@ -158,12 +158,12 @@ class Panel:
             raise ValueError(f"bars are named {names}, and those before them {self.names}")
         first = not self.names
         self.names = names
-        own = len(self._series) if colour is None else colour
+        which = self._series
+        self._series += 1
+        own = which if colour is None else colour
         each = [own] if isinstance(own, int) else list(own)
         shades = [COLOURS[each[k % len(each)]] for k in range(len(names))]
-        self._series.append((values, shades[0], label))
         self._note(label, shades[0])
-        which = len(self._series) - 1
         if first and self.y is not None:
             raise ValueError("a panel with bars has no y axis: its rows are the names")
 
@@ -387,7 +387,7 @@ class Panel:
         """Where the bars of a series begin, and how high they are."""
         _, _, top, bottom = self._box()
         each = (bottom - top) / len(self.names)
-        tall = 0.7 * each / len(self._series)
+        tall = 0.7 * each / self._series
         return lambda k: top + each * (k + 0.15) + tall * which, tall
 
     @staticmethod
@@ -448,7 +448,7 @@ class Panel:
         )
         if self.y is None:
             low, tall = self._row(0)
-            half = tall * len(self._series) / 2
+            half = tall * self._series / 2
             out += [
                 f'<text text-anchor="end" x="{_place(left - 5)}" y="{_place(low(k) + half + 4)}">'
                 f"{escape(name)}</text>"

@@ -4,6 +4,7 @@
 - `ReadOnly`: arrays that stay read-only in copies.
 - `bisect`: where a condition begins to hold, for one number; `bisect_each` for many at once.
 - `whole`: a whole number in its range, or a clear error.
+- `compositions`: all ways to share out so many objects.
 - `watched`, `counted`: progress bars, for work of more than a few seconds.
 - `scipy`: imported when something needs it, so that a model is imported with numpy alone.
 """
@@ -16,7 +17,7 @@ from typing import Any, Generic, NamedTuple, TypeVar
 import numpy as np
 
 from ..bisection import bisect
-from ..checks import Floats, number
+from ..checks import Floats, Integers, number
 from ..progress import counted, watched
 
 __all__ = [
@@ -25,6 +26,7 @@ __all__ = [
     "Simulation",
     "bisect",
     "bisect_each",
+    "compositions",
     "counted",
     "scipy",
     "watched",
@@ -128,6 +130,22 @@ def bisect_each(enough: Callable[[Floats], Any], shape: tuple[int, ...]) -> Floa
             holds = enough(middle.view(np.float64))
         low, high = np.where(holds, low, middle), np.where(holds, middle, high)
     return high.view(np.float64)
+
+
+def compositions(total: int, parts: int) -> Integers:
+    """(C, parts) all ways to write a total as an ordered sum, in lexicographic order.
+
+    Example:
+        >>> compositions(2, 2).tolist()
+        [[0, 2], [1, 1], [2, 0]]
+    """
+    table, rest = np.zeros((1, 0), np.intp), np.array([total])
+    for _ in range(parts - 1):
+        choices = rest + 1
+        value = np.arange(choices.sum()) - np.repeat(np.cumsum(choices) - choices, choices)
+        table = np.column_stack([np.repeat(table, choices, axis=0), value])
+        rest = np.repeat(rest, choices) - value
+    return np.column_stack([table, rest])
 
 
 def whole(name: str, value: Any, least: int, most: int | None = None) -> int:

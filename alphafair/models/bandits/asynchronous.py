@@ -37,13 +37,13 @@ from .arms import Arm
 from .chains import closed_classes
 from .counts import classes, feasible, initial_counts, normalized, refuse_classes
 from .exact.configurations import Configurations
+from .exact.evaluate import middle
 from .planning.mean_map import mean_map
 from .planning.stationary import StationaryRelaxation
 from .policies import Policy
 from .simulate import earned
 
 LARGEST = 20_000  # configurations whose sparse system is solved in about a second
-CERTAIN = 1e-10  # relative to the largest reward, what the average may be off by its own equation
 SMALL = 1e-10  # relative error of a path in time
 
 
@@ -187,14 +187,7 @@ def _average(chain: object, reward: Floats) -> float:
     solved = sparse.linalg.spsolve(system, reward)
     h = np.zeros(size)
     h[keep] = solved[:-1]
-    drift = reward + chain @ h - h  # type: ignore[operator]
-    doubt, scale = float(np.ptp(drift)), float(np.abs(reward).max()) or 1.0
-    if not doubt <= CERTAIN * scale:
-        raise ValueError(
-            f"the average reward is only certain up to {doubt:.1g}: the arms move too seldom; take "
-            f"fewer arms (n_arms), or simulate"
-        )
-    return float((drift.max() + drift.min()) / 2)
+    return middle(reward + chain @ h - h, reward)  # type: ignore[operator]
 
 
 def simulate_asynchronous(

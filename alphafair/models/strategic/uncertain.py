@@ -44,7 +44,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from ...checks import Floats, Integers
-from ..common import scipy, whole
+from ..common import compositions, scipy, whole
 from .attributes import as_attributes, as_positive
 from .costs import SMALLEST, Cost
 from .equilibrium import population_equilibrium
@@ -306,14 +306,7 @@ def _draws(p: Floats, n: int, samples: int, seed: int) -> tuple[Integers, Floats
     if special.comb(n + m - 1, m - 1) > MOST_LISTED:
         rng = np.random.default_rng(seed)
         return rng.multinomial(n, p, size=samples), np.full(samples, 1 / samples), True
-    table, rest = np.zeros((1, 0), np.intp), np.array([n])
-    for _ in range(m - 1):  # each entry takes what it likes of the rest
-        choices = rest + 1
-        first = np.repeat(np.cumsum(choices) - choices, choices)
-        value = np.arange(choices.sum()) - first
-        table = np.column_stack([np.repeat(table, choices, axis=0), value])
-        rest = np.repeat(rest, choices) - value
-    counts = np.column_stack([table, rest])
+    counts = compositions(n, m)
     log = special.gammaln(n + 1) - special.gammaln(counts + 1).sum(axis=1) + counts @ np.log(p)
     chance = np.exp(log)
     return counts, chance / chance.sum(), False

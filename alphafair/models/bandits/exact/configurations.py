@@ -39,6 +39,7 @@ import numpy as np
 
 from ....checks import Floats, Integers
 from ....kernels import Kernel
+from ...common import compositions
 from ..arms import Arm
 from ..counts import normalized
 
@@ -47,22 +48,6 @@ MEMORY = 2**30  # bytes: what exact evaluation may take before it is refused
 
 
 # --- all configurations ---------------------------------------------------------------------------
-def compositions(total: int, parts: int) -> Integers:
-    """(C, parts) all ways to write a total as an ordered sum, in lexicographic order.
-
-    Example:
-        >>> compositions(2, 2).tolist()
-        [[0, 2], [1, 1], [2, 0]]
-    """
-    table, rest = np.zeros((1, 0), np.intp), np.array([total])
-    for _ in range(parts - 1):
-        choices = rest + 1
-        value = np.arange(choices.sum()) - np.repeat(np.cumsum(choices) - choices, choices)
-        table = np.column_stack([np.repeat(table, choices, axis=0), value])
-        rest = np.repeat(rest, choices) - value
-    return np.column_stack([table, rest])
-
-
 def composition_rank(counts: Integers) -> Integers:
     """(…,) the position of each row (…, parts) in `compositions` of its sum.
 

@@ -271,7 +271,7 @@ def stationary_reward(
     loop = _closed_loop(policy, arm, n_arms, initial)
     if len(loop.reward) > DIRECT:
         bias = _krylov(lambda h: h - loop.expect(h) + h.mean(), loop.reward)
-        return _middle(loop.reward + loop.expect(bias) - bias, loop.reward)
+        return middle(loop.reward + loop.expect(bias) - bias, loop.reward)
     chain = loop.chain()
     ends = [np.array(end) for end in closed_classes(chain)]
     if len(ends) > 1 and initial is None:
@@ -356,10 +356,10 @@ def _absorption(chain: Floats, ends: list[Integers], start: int) -> Floats:
 def _average(chain: Floats, reward: Floats) -> float:
     """Solve g + h = r + P h for g; one regular system, with g the mean of h."""
     bias = np.linalg.solve(np.eye(reward.size) - chain + 1 / reward.size, reward)
-    return _middle(reward + chain @ bias - bias, reward)
+    return middle(reward + chain @ bias - bias, reward)
 
 
-def _middle(drift: Floats, reward: Floats) -> float:
+def middle(drift: Floats, reward: Floats) -> float:
     """The average lies between the least and the largest r + P h − h, whatever h is."""
     _certify("the average reward", float(np.ptp(drift)), reward)
     return float((drift.max() + drift.min()) / 2)

@@ -23,7 +23,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ....checks import Floats, Integers
-from ...common import scipy, whole
+from ...common import compositions, scipy, whole
 from .game import NEGATIVE, TINY, ContinuousGame, DiscreteGame, Game, Policy, tables_of, takes_many
 
 Strategy = Policy | Callable[[Floats], Any]
@@ -314,23 +314,6 @@ def _crowd_law(table: _Table, rows: Floats) -> Floats:
 
 
 # --- counts ---------------------------------------------------------------------------------------
-def compositions(total: int, parts: int) -> Integers:
-    """(C, parts) all ways to write a total as an ordered sum, in lexicographic order.
-
-    Example:
-        >>> compositions(2, 2).tolist()
-        [[0, 2], [1, 1], [2, 0]]
-    """
-    if parts == 1:
-        return np.array([[total]], np.intp)
-    return np.concatenate(
-        [
-            np.insert(compositions(total - first, parts - 1), 0, first, axis=1)
-            for first in range(total + 1)
-        ]
-    )
-
-
 def rank(counts: Integers) -> Integers:
     """(…,) the place of each row (…, parts) among the `compositions` of its sum.
 
