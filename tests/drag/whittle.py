@@ -8,7 +8,12 @@ LEFT_ALONE = [[0.90, 0.10, 0], [0.20, 0.40, 0.40], [0, 0.05, 0.95]]
 CALLED = [[0.95, 0.05, 0], [0.60, 0.30, 0.10], [0, 0.15, 0.85]]
 PRICES = [0, 0.05, 0.1, 0.2, 0.4, 0.6, 0.8, 1, 1.15, 1.2, 1.4, 1.7]
 PRICES += [2, 2.5, 3, 3.5, 4, 4.3, 4.5, 4.75, 5]
-NAMES = ["regular", "slipping", "stopped"]
+WHOM = {
+    (True, True, True): "every patient",
+    (False, True, True): "a patient who is slipping or has stopped",
+    (False, True, False): "only a patient who is slipping",
+    (False, False, False): "nobody",
+}
 
 
 def solved(active, penalty):
@@ -28,6 +33,5 @@ def said(stop):
     for _ in range(5):  # policy iteration
         active = solved(active, penalty) > 0
     later = solved(active, 0) - solved(active, 1) - 1
-    who = [name for name, on in zip(NAMES, active, strict=True) if on]
     changes = [f"{v:+.1f}".replace("-", "−") for v in later]
-    return [f"{penalty:g}", ", ".join(who) or "nobody", *changes]
+    return [f"{penalty:g}", WHOM[tuple(active.tolist())], *changes]
