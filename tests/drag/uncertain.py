@@ -5,7 +5,7 @@ import numpy as np
 from alphafair.models import strategic
 
 TYPES = np.array([[1, -1], [1, 0], [1, 1]], dtype=float)
-CROWDS = 6, 8, 10, 14, 20, 28, 40, 60, 100
+CROWDS = 6, 9, 12, 15, 21, 30, 42, 60, 99
 
 
 def said(stop, power):
