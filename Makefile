@@ -44,6 +44,7 @@ bench: .venv/installed
 	@$(BIN)/python benchmarks/frames.py
 	@$(BIN)/python benchmarks/strategic.py
 	@$(BIN)/python benchmarks/indices.py
+	@$(BIN)/python benchmarks/fast_product.py --sizes 512 1024 2048 4096
 	@$(BIN)/python benchmarks/horizon.py
 	@$(BIN)/python benchmarks/learning.py
 	@$(BIN)/python benchmarks/meanfield.py
