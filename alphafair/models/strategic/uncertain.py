@@ -264,7 +264,8 @@ class _Lottery:
         missing, across = np.isinf(size), upper.swapaxes(1, 2)
         gram = left.swapaxes(1, 2) @ left + missing[:, :, None] * np.eye(d)
         lower = np.linalg.cholesky(gram)
-        share = np.linalg.solve(lower, left.swapaxes(1, 2)).swapaxes(1, 2)
+        turned = np.linalg.solve(lower, left.swapaxes(1, 2))
+        share = np.asarray(turned.swapaxes(1, 2), np.float64)
         for a in np.flatnonzero(precision <= 0):
             seen = np.linalg.solve(across, np.broadcast_to(self.x[a, :, None], (draws, d, 1)))
             new = (np.abs(seen[:, :, 0]) * missing).max(axis=1) > OUTSIDE * np.abs(seen).max()
@@ -275,7 +276,7 @@ class _Lottery:
             return _Parts(share, share, -2 * scale.sum(axis=1) - self.shift)
         k = np.broadcast_to(self.target, (draws, *self.target.shape))
         y = np.linalg.solve(lower, np.linalg.solve(across, k) / size[:, :, None])
-        return _Parts(share, share @ y, (y**2).sum(axis=(1, 2)))
+        return _Parts(share, np.asarray(share @ y, np.float64), (y**2).sum(axis=(1, 2)))
 
     def each(self, precision: Floats) -> Floats:
         """(D,) F(V) of each draw."""
