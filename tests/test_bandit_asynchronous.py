@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 from scipy.linalg import expm
+from scipy.optimize import linprog
 
 from alphafair.models.bandits import (
     Arm,
@@ -37,6 +38,29 @@ def test_a_cycle_of_the_common_clock_is_a_point_of_rest():
     for start in np.eye(3):
         end = asynchronous_path(arm, relaxation.order, a, start, [0, 60])[-1]
         np.testing.assert_allclose(end, relaxation.fixed_point, atol=1e-8)
+
+
+def test_both_values_to_eight_digits_by_other_means():
+    """The bound as a linear program by HiGHS, the cycle by a greedy step written out here."""
+    arm, a = examples.cycle_example(2), 0.4
+    flow = np.hstack([np.eye(3) - arm.P0.T, np.eye(3) - arm.P1.T])
+    served, everybody = np.repeat([0.0, 1.0], 3), np.ones(6)
+    program = linprog(
+        -np.concatenate([arm.R0, arm.R1]),
+        A_eq=np.vstack([flow, served, everybody]),
+        b_eq=[0, 0, 0, a, 1],
+    )
+    assert stationary_relaxation(arm, a).value == pytest.approx(-program.fun, abs=1e-8)
+    m, reward = np.array([0.2, 0.3, 0.5]), np.zeros(4000)
+    for step in range(4000):
+        left, active = a, np.zeros(3)
+        for s in range(3):
+            active[s] = min(m[s], left)
+            left -= active[s]
+        reward[step] = (m - active) @ arm.R0 + active @ arm.R1
+        m = (m - active) @ arm.P0 + active @ arm.P1
+    cycle = limit_cycle(arm, [0, 1, 2], a)
+    assert cycle.reward == pytest.approx(reward[-2:].mean(), abs=1e-8)
 
 
 def test_the_path_inside_a_region_is_a_matrix_exponential():

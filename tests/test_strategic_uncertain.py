@@ -47,6 +47,30 @@ def test_what_not_knowing_costs(n, value, of_population):
     assert limit.estimation_cost == pytest.approx(of_population, abs=6e-4)
 
 
+@pytest.mark.parametrize("n", [10, 40])
+def test_what_not_knowing_costs_to_eight_digits(n):
+    """Two numbers, as the ends are alike: a simplex search over the sum written out."""
+    k = np.array([(i, j, n - i - j) for i in range(n + 1) for j in range(n + 1 - i)])
+    k = k[(k < n).all(axis=1)]
+    chance = np.array([math.comb(n, i) * math.comb(n - i, j) for i, j, _ in k.tolist()]) / 3.0**n
+
+    def loss(end, middle):
+        a, b, c = k.T * [[end], [middle], [end]]
+        return chance @ ((a + b + c + a + c) / ((a + b + c) * (a + c) - (a - c) ** 2))
+
+    def total(both):
+        end, middle = np.exp(both)
+        return n / 3 * (2 * end**2 + middle**2) + loss(end, middle)
+
+    best = minimize(total, [-1, -1], method="Nelder-Mead", options={"xatol": 1e-9, "fatol": 0})
+    end, middle = np.exp(best.x)
+    found = uncertain_equilibrium(LINE, THIRDS, monomial(2), n)
+    np.testing.assert_allclose(found.precision, [end, middle, end], rtol=1e-6)
+    assert found.provision_cost + found.estimation_cost == pytest.approx(best.fun, abs=1e-10)
+    # effort is half of the loss: so the loss is known as well as the minimum
+    assert found.estimation_cost == pytest.approx(best.fun / 1.5, abs=1e-8)
+
+
 @pytest.mark.parametrize("power", [1, 1.5, 2, 4])
 @pytest.mark.parametrize("scalarisation", [trace, log_det], ids=["trace", "log_det"])
 def test_it_is_the_minimum_of_the_potential(power, scalarisation):
