@@ -2,6 +2,7 @@
 
 import itertools
 import math
+from dataclasses import replace
 from fractions import Fraction
 from operator import mul
 
@@ -20,6 +21,7 @@ from alphafair.models.strategic import (
     monomial,
     population_equilibrium,
     trace,
+    uncertain,
     uncertain_bounds,
     uncertain_equilibrium,
 )
@@ -243,6 +245,57 @@ def test_idle_where_no_draw_of_the_sample_needs_them():
     assert found.estimation_cost == pytest.approx(math.sqrt(2), rel=1e-3)
 
 
+@pytest.mark.parametrize("n", [20, 120, 240])
+def test_a_bad_instrument_for_when_there_is_no_other(n):
+    """Linear cost, x = 1 and x = .1: the second work for draws of chance 10⁻ⁿ, by hand.
+
+    With all owners of the second type V = 1/(n τ x²); in all other draws it is worth x² V² = .01.
+    """
+    found = uncertain_equilibrium([1, 0.1], [0.9, 0.1], linear(), n)
+    by_hand = math.sqrt(10.0**-n / (n**2 * 0.1 * 0.01 * 0.99))
+    assert found.residual < 1e-12
+    assert found.precision[1] == pytest.approx(by_hand, rel=1 / n)
+
+
+@pytest.mark.parametrize("n", [260, 300, 400])
+def test_draws_that_leave_the_doubles_are_left_out(n):
+    found = uncertain_equilibrium([1, 0.1], [0.9, 0.1], linear(), n)
+    assert found.precision[1] == 0
+    assert found.excluded < 1e-249
+    assert found.estimation_cost == pytest.approx(1, rel=1e-2)
+    assert found.residual < 1e-12
+
+
+def test_the_gain_of_who_is_idle_is_a_limit():
+    """Also in draws that see the direction and nothing else, where M is singular."""
+    x = [[1, 0.3], [0.2, 1], [1, 1], [1, 2.0]]
+    lottery, _, _ = uncertain._lottery(x, [1, 2, 1, 1], linear(), 3, direction(x[0]), 10, 0)
+    kept = lottery.spans(np.array([True, True, False, True]))[1]
+    lottery = replace(lottery, counts=lottery.counts[kept], chance=lottery.chance[kept], known={})
+    tau = np.array([1, 0.5, 0, 0.7])
+    near = tau + np.array([0, 0, 1e-9, 0])
+    idle, almost = (lottery.derivatives(t)[0] for t in (tau, near))
+    assert idle[2] == pytest.approx(almost[2] / 1e-9, rel=1e-6)
+    np.testing.assert_allclose(idle[[0, 1, 3]], almost[[0, 1, 3]], rtol=1e-6)
+
+
+@pytest.mark.parametrize("scalarisation", [trace, log_det, direction([1.0, 2])])
+def test_second_derivatives_are_differences_of_first(scalarisation):
+    """In log λ: the gain λ_a g_a changes by −λ_a λ_b ∂²F, and by itself where a = b."""
+    lottery, _, _ = uncertain._lottery(LINE, [1, 2, 1], linear(), 4, scalarisation, 10, 0)
+    tau, step = np.array([1, 0.5, 0.7]), 1e-5
+    gain, bend = lottery.derivatives(tau)
+    moves = step * np.eye(3)
+    rise = [lottery.derivatives(tau * np.exp(m))[0] for m in (*moves, *-moves)]
+    slope = (np.array(rise[:3]) - rise[3:]) / (2 * step)
+    np.testing.assert_allclose(np.diag(gain) - slope, bend, rtol=1e-7, atol=1e-8)
+    here, there = (
+        lottery.potential(tau * np.exp(m)) - lottery.effort(tau * np.exp(m))
+        for m in (moves[0], -moves[0])
+    )
+    assert (there - here) / (2 * step) == pytest.approx(gain[0], rel=1e-7)
+
+
 def test_units_do_not_matter():
     """A slope per gram or per ton: the same draws have finite F."""
     x = LINE * [1, 1e8]
@@ -292,8 +345,6 @@ def test_the_rate_is_slower_than_that_of_given_data():
 
 
 def test_samples_agree_with_the_list(monkeypatch):
-    from alphafair.models.strategic import uncertain
-
     exact = uncertain_equilibrium(LINE, THIRDS, monomial(2), 30)
     monkeypatch.setattr(uncertain, "MOST_LISTED", 10)
     sampled = uncertain_equilibrium(LINE, THIRDS, monomial(2), 30, draws=40_000, seed=4)
