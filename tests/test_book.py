@@ -19,7 +19,6 @@ OTHER_ORACLES = {
     "different": "occupancy",  # the exact product form, by convolution
     "games": "value_at",  # differential equations, solved by SciPy
     "gossip": "drop_by_counting",  # every cache and every choice, in fractions
-    "refined": "infected",  # the exact balance of a chain
 }
 
 
