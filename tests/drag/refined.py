@@ -4,7 +4,7 @@ import numpy as np
 
 from alphafair.models.meanfield import sis, steady_state
 
-SIZES = [1, 2, 3, 4, 5, 6, 8, 10, 15, 20, 30, 40, 60, 80]
+SIZES = [2, 3, 4, 5, 6, 8, 10, 15, 20, 30, 40, 60, 80]
 
 
 def said(stop):
