@@ -560,7 +560,9 @@ def test_a_fixed_point_on_a_kink_is_refused(rates):
     """The exact mean at N = 50 is .477; V was −13.7 by differences and 0 by torch."""
     model = Population([[1], [-1]], rates, start=[0.3])
     message = r"x = \[0.5\] is on a kink of rates\[0\], whose slope along \[1.\] is 0 before and -1"
-    with pytest.raises(ValueError, match=message + r" after it: there is no V.*write a smooth"):
+    with pytest.raises(
+        ValueError, match=message + r" after it: there is no V, since .*write a smooth"
+    ):
         steady_state(model)
     assert fixed_point(model)[0] == pytest.approx(0.5, abs=1e-9)
     # 50 (½ − mean)² → .16525²: half normal laws with variances ½ and ¼, joined at the kink
@@ -568,11 +570,17 @@ def test_a_fixed_point_on_a_kink_is_refused(rates):
     assert exact.expectation()[0] == pytest.approx(0.5 - 0.16525 / 50**0.5, abs=1e-3)
 
 
-def test_a_kink_that_newton_cannot_cross():
-    """Slopes −1 and −100: its steps go from one side to the other."""
-    steep = Population([[1], [-1]], lambda x: [1 + 0 * x[0], x[0] + 99 * np.maximum(x[0] - 1, 0)])
-    with pytest.raises(ValueError, match=r"x = \[1.\] is on a kink of rates\[1\]"):
-        steady_state(steep)
+def test_jumps_are_found_as_well():
+    """At rest on a jump the mean field goes to and fro, and Newton's method finds nothing."""
+
+    def rates(x):
+        return [0.9 * (x[0] < 0.5) + 0.1, 1.0 * x[0]]
+
+    model = Population([[1], [-1]], rates, start=[0.3])
+    with pytest.raises(ValueError, match=r"is on a jump of rates\[0\], by -0.9 along \[1.\]"):
+        steady_state(model)
+    with pytest.warns(UserWarning, match=r"crosses, .*, a jump of rates\[0\], by -0.5 along"):
+        transient(Population([[1], [-1]], lambda x: [1 - 0.5 * (x[0] > 0.2), x[0]]), [0.0], [0.4])
 
 
 def servers(c):

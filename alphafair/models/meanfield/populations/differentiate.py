@@ -147,13 +147,14 @@ def smooth(function: Callable[[Any], Any] | Smooth | Differentiated) -> Smooth |
 
 
 class Kink(NamedTuple):
-    """Where a function has two slopes.
+    """Where a function has two slopes, or jumps.
 
     Attributes:
         where: (d,) x.
         entry: which of the values.
         along: (d,) direction, its largest entry 1.
         before, after: the slopes along it.
+        jump: by how much the value jumps; 0 if it only bends.
         segment: in which it was found.
     """
 
@@ -162,6 +163,7 @@ class Kink(NamedTuple):
     along: Floats
     before: float
     after: float
+    jump: float
     segment: int
 
 
@@ -226,8 +228,11 @@ def _slopes(
     along = h / h[np.abs(h).argmax()]
     step = float(np.abs(h).max()) * along
     values = function(m + np.outer([-9, -1, 1, 9], step))[:, entry]
-    before, after = (values[[1, 3]] - values[[0, 2]]) / (8 * np.abs(step).max())
-    return Kink(m, entry, along, float(before), float(after), segment)
+    size = float(np.abs(step).max())
+    before, after = (values[[1, 3]] - values[[0, 2]]) / (8 * size)
+    jump = float(values[2] - values[1] - (before + after) * size)
+    real = abs(jump) > SHARP * float(np.abs(values).max())
+    return Kink(m, entry, along, float(before), float(after), jump if real else 0.0, segment)
 
 
 def refuse_mixed(name: str, function: Callable[..., Any], *tables: Floats, cure: str) -> None:

@@ -400,6 +400,8 @@ def _kink_near(model: Model, x: Floats, A: Floats) -> Kink | None:
 def _told(name: str, kink: Kink) -> str:
     """The kink and its cure."""
     along = np.array2string(kink.along, precision=3, threshold=8, suppress_small=True)
+    if kink.jump:
+        return f"a jump of {name}[{kink.entry}], by {kink.jump:.4g} along {along}"
     return (
         f"a kink of {name}[{kink.entry}], whose slope along {along} is {kink.before:.4g} before "
         f"and {kink.after:.4g} after it"
@@ -421,9 +423,9 @@ def _refuse_kink(model: Model, x: Floats, kink: Kink | None, within: float = ON)
     by_differences = isinstance(rates, Differentiated) and not rates.takes_tensors(x)
     name, at = _values(model)[0], np.array2string(x, precision=4, threshold=8)
     if gap <= within:
+        why = "" if kink.jump else ", since the mean moves by a multiple of 1/√N"
         raise ValueError(
-            f"the fixed point x = {at} is on {_told(name, kink)}: there is no V, the mean moves by "
-            f"a multiple of 1/√N; {CURE}"
+            f"the fixed point x = {at} is on {_told(name, kink)}: there is no V{why}; {CURE}"
         )
     if by_differences:
         raise ValueError(
@@ -449,16 +451,14 @@ def _warn_crossed(model: Model, path: Any, times: Floats, end: Floats) -> bool:
     name, function = _values(model)
     kink, when = None, ""
     if path is not None:
-        x = path.y.T[: max(2, np.searchsorted(path.t, times[-1], "right"))]
+        x, t = _spaced(path.y.T, path.t)
         # Chords, and chords of their middles: a kink is in the inner half of one of them.
         middle = np.concatenate([x[:-1] + x[1:], (x[:-2] + 2 * x[1:-1] + x[2:]) / 2]) / 2
         half = np.concatenate([x[1:] - x[:-1], (x[2:] - x[:-2]) / 2]) / 2
         kink = find_kink(function, middle, half)
         if kink is not None:
             start = kink.segment % (len(x) - 1) + kink.segment // (len(x) - 1) / 2
-            when = (
-                f"crosses, at about time {np.interp(start + 0.5, range(len(path.t)), path.t):.3g},"
-            )
+            when = f"crosses, at about time {np.interp(start + 0.5, range(len(t)), t):.3g},"
     if kink is None:
         kink = _kink_near(model, end, model.jacobian(end))
         when = f"ends, at time {times[-1]:.3g}, near"
@@ -470,6 +470,15 @@ def _warn_crossed(model: Model, path: Any, times: Floats, end: Floats) -> bool:
             stacklevel=3,
         )
     return kink is not None
+
+
+def _spaced(x: Floats, t: Floats) -> tuple[Floats, Floats]:
+    """Points of a path that are not too near to each other: at a kink its steps are very short."""
+    kept, least = [0], ON * max(1.0, float(np.abs(x).max()))
+    for k in range(1, len(x)):
+        if np.abs(x[k] - x[kept[-1]]).max() > least:
+            kept.append(k)
+    return x[kept], t[kept]
 
 
 # --- in time --------------------------------------------------------------------------------------
