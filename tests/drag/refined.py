@@ -1,4 +1,4 @@
-"""What the picture of `refined` says: an infection among N people, exactly and by x + V/N."""
+"""What the pictures of `refined` say: an infection among N people, a clinic with few nurses."""
 
 import numpy as np
 
@@ -18,3 +18,13 @@ def said(stop):
     refined = steady_state(sis(infection=2, recovery=2, source=1)).expectation(n)[1]
     spread = np.sqrt(law @ (x - mean) ** 2)
     return [f"{n}", f"{mean:.3f}", f"{spread:.3f}", f"{refined:.3f}"]
+
+
+def said_2(stop):
+    """50 patients: ill at rate 1 each; healthy again at rate 1 for each that has a nurse."""
+    nurses = 10 + stop
+    law = [1.0]
+    for k in range(1, 51):
+        law.append(law[-1] * min(51 - k, nurses) / k)
+    mean = np.array(law) @ np.arange(51) / sum(law) / 50
+    return [f"{nurses}", f"{mean:.3f}", f"{min(0.5, nurses / 50):.3f}"]
