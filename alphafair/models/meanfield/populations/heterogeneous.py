@@ -22,6 +22,7 @@ References:
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -34,6 +35,10 @@ from ....checks import Floats, Integers, reals
 from ...common import scipy
 from .differentiate import FIRST, SECOND, STEPS, refuse_mixed, several, works
 from .population import TINY, nonnegative, of_shape
+
+DOUBTFUL = 1.25  # times the variance of an indicator: in examples with more, refining mostly harms
+OUTSIDE = 1e-2  # of [0, 1], of a probability
+FEW = 1e-6  # variances that are too small to divide by
 
 
 @dataclass(frozen=True)
@@ -138,6 +143,42 @@ class _Differentiated:
         return contracted
 
 
+def _refuse_unlike(function: Callable[[Any], Any], shape: tuple[int, int, int]) -> None:
+    """ValueError unless rates of the field (n, L, F) broadcast to (n, L)."""
+    cure = (
+        f"the rates of a field z of shape {shape} must broadcast to {shape[:2]}, objects and "
+        f"transitions: np.stack([…], axis=-1), and [:, None] for what only objects have"
+    )
+    z = np.full(shape, 1 / shape[0])
+    try:
+        found = np.shape(function(z))
+    except Exception as error:
+        try:
+            found = tuple(function(_Differentiated._torch(z)).shape)
+        except Exception:
+            raise ValueError(f"rates(z) fails: {error}; {cure}") from error
+    try:
+        fits = np.broadcast_shapes(found, shape[:2]) == shape[:2]
+    except ValueError:
+        fits = False
+    if not fits:
+        raise ValueError(f"rates(z) has shape {found}: {cure}")
+
+
+def warn_outside(P: Floats, states: int) -> None:
+    """A warning where refined probabilities (…, n · states) leave [0, 1]."""
+    beyond = np.maximum(-P, P - 1)
+    worst = np.unravel_index(int(beyond.argmax()), P.shape)
+    if beyond[worst] > OUTSIDE:
+        k, s = divmod(int(worst[-1]), states)
+        warnings.warn(
+            f"the refinement says that object {k} is in state {s} with probability "
+            f"{P[worst]:.3g}: x + V is an expansion, and V is too large here; the objects are too "
+            f"few, or too few of them are uncertain; use the mean field, or an exact method",
+            stacklevel=5,
+        )
+
+
 @dataclass(frozen=True)
 class Heterogeneous:
     """n objects with S states each, that interact through a field.
@@ -191,6 +232,8 @@ class Heterogeneous:
         }
         if not isinstance(self.rates, FieldRates):
             values["rates"] = _Differentiated(self.rates)
+        shape = (n, len(transitions), values["load"].shape[2])
+        _refuse_unlike(getattr(self.rates, "value", self.rates), shape)
         for name, value in values.items():
             object.__setattr__(self, name, value)
         start = np.full((n, size), 1 / size) if self.start is None else self.start
@@ -285,6 +328,32 @@ class Heterogeneous:
         second = 2 * slope.sum(axis=-1) + self._moving(x) * self.rates.contraction(z, C)
         flat: Floats = (second @ self.jumps).reshape(x.shape)
         return flat
+
+    def doubt(self, x: Floats, V: Floats, W: Floats) -> None:
+        """A warning where the expansion contradicts itself.
+
+        An indicator of mean P has the variance P (1 − P), to first order x (1 − x).  W finds its
+        variance from the noise and what the drift makes of it.  Where that is much more, small
+        fluctuations grow large, and two terms of an expansion say little.  (With self-interaction
+        W also holds what an object does to itself.)  The second sign is a probability outside of
+        [0, 1].
+        """
+        variance = np.diagonal(W, axis1=-2, axis2=-1)
+        own = x * (1 - x)
+        excess = np.divide(variance, own, out=np.ones_like(x), where=own > FEW)
+        worst = np.unravel_index(int(excess.argmax()), excess.shape)
+        if excess[worst] > DOUBTFUL and not self.self_interaction:
+            k, s = divmod(int(worst[-1]), self.shape[1])
+            warnings.warn(
+                f"the refinement may be worse than the mean field: the indicator of object {k} in "
+                f"state {self.states[s]!r} has variance {variance[worst]:.3g} by W, and cannot "
+                f"have much more than x (1 − x) = {own[worst]:.3g}; the objects are too few, or "
+                f"too near to where the mean field changes its mind; compare with `exact_chain` "
+                f"or `simulate`",
+                stacklevel=4,
+            )
+            return
+        warn_outside(x + V, self.shape[1])
 
     def _covariances(self, W: Floats) -> tuple[Floats, Floats]:
         """Cov(x_ks, z_k) (…, n, S, F) and Cov(z_k, z_k) (…, n, F, F)."""
