@@ -36,7 +36,9 @@ from ...common import scipy
 from .differentiate import FIRST, SECOND, STEPS, refuse_mixed, several, works
 from .population import TINY, nonnegative, of_shape
 
-DOUBTFUL = 1.25  # times the variance of an indicator: in examples with more, refining mostly harms
+EXCESS = 1.18  # times the variance of an indicator: with both, refining mostly harms in examples
+TOGETHER = 2.25  # times the variance of the number of independent objects
+IMPOSSIBLE = 1.4  # times the variance of an indicator, whatever the others do
 OUTSIDE = 1e-2  # of [0, 1], of a probability
 FEW = 1e-6  # variances that are too small to divide by
 
@@ -333,27 +335,37 @@ class Heterogeneous:
         """A warning where the expansion contradicts itself.
 
         An indicator of mean P has the variance P (1 − P), to first order x (1 − x).  W finds its
-        variance from the noise and what the drift makes of it.  Where that is much more, small
-        fluctuations grow large, and two terms of an expansion say little.  (With self-interaction
-        W also holds what an object does to itself.)  The second sign is a probability outside of
-        [0, 1].
+        variance from the noise and from what the drift makes of it.  Where that is more, the
+        objects are few, and where the *number* of objects in a state varies much more than that of
+        independent objects, they move together; with both, two terms of an expansion say little.
+        (With self-interaction W also holds what an object does to itself, and is not asked.)  A
+        probability outside of [0, 1] is the other sign.
         """
-        variance = np.diagonal(W, axis1=-2, axis2=-1)
-        own = x * (1 - x)
-        excess = np.divide(variance, own, out=np.ones_like(x), where=own > FEW)
-        worst = np.unravel_index(int(excess.argmax()), excess.shape)
-        if excess[worst] > DOUBTFUL and not self.self_interaction:
-            k, s = divmod(int(worst[-1]), self.shape[1])
-            warnings.warn(
-                f"the refinement may be worse than the mean field: the indicator of object {k} in "
-                f"state {self.states[s]!r} has variance {variance[worst]:.3g} by W, and cannot "
-                f"have much more than x (1 − x) = {own[worst]:.3g}; the objects are too few, or "
-                f"too near to where the mean field changes its mind; compare with `exact_chain` "
-                f"or `simulate`",
-                stacklevel=4,
-            )
-            return
+        if not self.self_interaction:
+            self._doubt_variance(x, W)
         warn_outside(x + V, self.shape[1])
+
+    def _doubt_variance(self, x: Floats, W: Floats) -> None:
+        own = (x * (1 - x)).reshape(*x.shape[:-1], *self.shape)
+        variance = np.diagonal(W, axis1=-2, axis2=-1).reshape(own.shape)
+        ratio = np.divide(variance, own, out=np.ones_like(own), where=own > FEW)
+        table = W.reshape(*x.shape[:-1], *self.shape, *self.shape)
+        number, alone = np.einsum("...ksjs->...s", table), own.sum(axis=-2)
+        together = np.divide(number, alone, out=np.ones_like(alone), where=alone > FEW)
+        moved = (ratio > EXCESS) & (together > TOGETHER)[..., None, :]
+        bad = np.argwhere(moved | (ratio > IMPOSSIBLE))
+        if bad.size:
+            worst = tuple(max(bad.tolist(), key=lambda at: float(ratio[tuple(at)])))
+            *lead, k, s = worst
+            warnings.warn(
+                f"the refinement may be worse than the mean field: by W the indicator of object "
+                f"{k} in state {self.states[s]!r} has variance {variance[worst]:.3g}, and it "
+                f"cannot have much more than x (1 − x) = {own[worst]:.3g}; the number of objects "
+                f"in that state has {together[(*lead, s)]:.2g} times the variance of independent "
+                f"ones; the objects are too few, or move too much together: compare with "
+                f"`exact_chain` or `simulate`",
+                stacklevel=5,
+            )
 
     def _covariances(self, W: Floats) -> tuple[Floats, Floats]:
         """Cov(x_ks, z_k) (…, n, S, F) and Cov(z_k, z_k) (…, n, F, F)."""
