@@ -466,7 +466,7 @@ def pairs_infect(source, strength):
 
 
 def test_a_refinement_that_harms_is_doubted():
-    """Near two fixed points the noise feeds itself: the mean field errs by .029, refined .054."""
+    """Infections hold each other up, few of them: the mean field errs by .029, refined .054."""
     model = pairs_infect(0.2, 3)
     with pytest.warns(UserWarning, match="may be worse than the mean field: .* 3.2 times"):
         result = steady_state(model)
