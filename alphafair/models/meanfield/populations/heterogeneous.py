@@ -14,6 +14,9 @@ state is known: it is s_ℓ.  So its part of the field is load_k at s_ℓ, witho
 Allmeier and Gast replace it by its mean, x_{k,s}² for the indicator X_{k,s}² = X_{k,s}; the orders
 are the same, but for ten servers the errors are two times larger (``self_interaction=True``).
 
+With a handful of objects that move together the refinement can be worse than the mean field:
+`steady_state` and `transient` warn where W or x + V contradict what probabilities can be.
+
 References:
     S. Allmeier, N. Gast, "Mean field and refined mean field approximations for heterogeneous
     systems: it works!", Proc. ACM Measurement and Analysis of Computing Systems 6 (2022),
