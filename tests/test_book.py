@@ -16,7 +16,6 @@ NOTEBOOKS = sorted(BOOK.glob("*.ipynb"))
 # A chapter compares with CVXPY.  Where there is no convex program, or none yet, it names here the
 # oracle that it compares with instead: something that does not use the code that it checks.
 OTHER_ORACLES = {
-    "different": "occupancy",  # the exact product form, by convolution
     "games": "value_at",  # differential equations, solved by SciPy
 }
 

@@ -234,6 +234,7 @@ def test_cache_in_time():
 
 
 # Mean queues: exact, then x and x + V with the square of the paper and without self-interaction.
+@pytest.mark.filterwarnings("ignore:the refinement says")  # with the square, rightly
 @pytest.mark.parametrize(
     ("speeds", "exact", "squared", "linear"),
     [

@@ -640,7 +640,9 @@ def _symmetric(table: Floats) -> Floats:
 
 
 def _shaped(model: Model, x: Floats, V: Floats, W: Floats) -> Refined:
-    """In the shape of the model's mean."""
+    """In the shape of the model's mean; a model of unlike objects says where it doubts."""
+    if hasattr(model, "doubt"):
+        model.doubt(x, V, W)
     lead, shape = x.shape[:-1], model.shape
     return Refined(
         x.reshape(*lead, *shape), V.reshape(*lead, *shape), W.reshape(*lead, *shape, *shape)
