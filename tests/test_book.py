@@ -18,7 +18,6 @@ NOTEBOOKS = sorted(BOOK.glob("*.ipynb"))
 OTHER_ORACLES = {
     "different": "occupancy",  # the exact product form, by convolution
     "games": "value_at",  # differential equations, solved by SciPy
-    "refined": "infected",  # the exact balance of a chain
 }
 
 
