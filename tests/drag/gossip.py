@@ -8,7 +8,7 @@ from scipy.stats import binom
 from alphafair.models.meanfield import gossip_rounds
 
 SENT = [25, 50, 75]
-MINUTES = [2, 3, 5, 7, 10, 15, 20]
+MINUTES = [2, 5, 10, 15, 20, 30, 40]
 
 
 @cache
@@ -17,12 +17,12 @@ def alone(s):
     share, drop = s / 100, 400 / (500 - s)
     moves = np.zeros((51, 51))
     for X in range(51):
-        x, y = X / 50, 1 - X / 50
+        x, y = max(X - 1, 0) / 49, (50 - X) / 49  # of the others, for a holder
         lose = share * drop * y + share * (1 - share) * drop * x
         stay = binom.pmf(np.arange(X + 1), X, 1 - lose)
-        moves[X] = np.convolve(stay, binom.pmf(np.arange(51 - X), 50 - X, share * x))
+        moves[X] = np.convolve(stay, binom.pmf(np.arange(51 - X), 50 - X, share * X / 49))
     laws = [np.eye(51)[5]]
-    for _ in range(20):
+    for _ in range(40):
         laws.append(laws[-1] @ moves)
     return np.array(laws)[MINUTES]
 
