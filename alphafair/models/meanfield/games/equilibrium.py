@@ -19,8 +19,9 @@ from numpy.typing import ArrayLike
 
 from ....checks import Floats, number
 from ...common import scipy, watched, whole
-from .game import ContinuousGame, DiscreteGame, Game, Policy
-from .homotopy import COLDEST, homotopy
+from .game import TINY, ContinuousGame, DiscreteGame, Game, Policy
+from .grid import Grid, forward as crowd_of, grid, middle
+from .homotopy import COLDEST, Path, homotopy, ways
 from .response import (
     backward,
     best_response,
@@ -32,8 +33,11 @@ from .response import (
     tail,
 )
 
-STEPS = 500  # Euler steps of a game in continuous time
+STEPS = 500  # of a game in continuous time
+ATTEMPTS = 20  # paths
 PURE = 1e-6  # an action that is taken less than this is not taken
+SAME = 1e-12  # probabilities that differ by less are equal
+WITHOUT_END = 30 / 32  # of the steps of an endless game: e^−30 = 1e−13 of the weight
 
 
 class Equilibrium(NamedTuple):
@@ -43,8 +47,8 @@ class Equilibrium(NamedTuple):
         policy: π.
         cost: what each player pays when all use it, m⁰·v(0).
         exploitability: what one of them could save.
-        history: exploitability after each round, or (homotopy) for each η, of the game that was
-            solved: in continuous time that of the Euler steps.
+        history: exploitability after each round or (homotopy) along the path, of the game that was
+            solved: in continuous time that on the grid.
     """
 
     policy: Policy
@@ -134,45 +138,130 @@ def _divide(top: Floats, bottom: Floats) -> Floats:
 
 
 # --- homotopy -------------------------------------------------------------------------------------
-def equilibrium(game: Game, *, steps: int = STEPS, coldest: float = COLDEST) -> Equilibrium:
+class NoEquilibriumError(ValueError):
+    """The search ended without an equilibrium.
+
+    Attributes:
+        best: the least exploitable policy that was met, an `Equilibrium` but for its exploitability.
+    """
+
+    def __init__(self, message: str, best: Equilibrium) -> None:
+        super().__init__(message)
+        self.best = best
+
+
+def equilibrium(
+    game: Game,
+    *,
+    steps: int = STEPS,
+    coldest: float = COLDEST,
+    attempts: int = ATTEMPTS,
+    seed: int = 0,
+) -> Equilibrium:
     """An equilibrium by homotopy, and in continuous time exact moments of change.
 
     Args:
         game: in discrete or continuous time.
-        steps: Euler steps of a game in continuous time.
+        steps: of a game in continuous time; more are taken if rates are so large that players would
+            move more than once in a step.
         coldest: the last η, in units of the largest difference between two actions.
+        attempts: paths of `homotopy` that are tried.  The first is enough if the game is monotone.
+        seed: of those that are drawn at random, from the sixth on.
 
     Returns:
-        `Equilibrium`.  In discrete time its exploitability is about T times ``coldest``.  In
-        continuous time it is at the accuracy of the differential equations (1e−10) if players use
-        one action at a time, and of the order of a step where they mix for a while.
+        `Equilibrium`.  In discrete time its exploitability is about T times ``coldest`` or less.
+        In continuous time that holds on the grid, ``exploitability(game, policy, steps=steps)``;
+        off it it is at the accuracy of the differential equations (1e−10) if players use one
+        action at a time, and of the order h² of a step where they mix for a while.
 
     Raises:
-        ValueError: no solution was found for some η (games that are not monotone).
+        NoEquilibriumError: no path arrived (games that are not monotone); it holds the best policy.
 
     Example:
         >>> from alphafair.models.meanfield.games import susceptible_infected
         >>> found = equilibrium(susceptible_infected())
         >>> found.exploitability < 1e-8, round(found.cost, 3)
-        (True, 8.615)
+        (True, 8.779)
     """
+    cells, best = _grid(game, steps), None
+    for w, idle in ways(cells, whole("attempts", attempts, 1), seed):
+        path = homotopy(cells, w, idle, coldest)
+        if path.arrived:
+            return _of_path(game, cells, path)
+        if best is None or path.history[-1] < best.history[-1]:
+            best = path
+    assert best is not None
+    result = _of_path(game, cells, best)
+    raise NoEquilibriumError(
+        f"{attempts} paths did not arrive; the best policy is exploitable by "
+        f"{result.exploitability:.3g}, and is the attribute best of this error.  Try "
+        f"equilibrium(game, attempts={10 * attempts}), whose paths begin elsewhere; are costs and "
+        f"transitions smooth in m?",
+        result,
+    )
+
+
+def _grid(game: Game, steps: int) -> Grid:
+    """The game in steps, at least so many that no rate is more than one per step."""
     if isinstance(game, DiscreteGame):
-        rows, history = homotopy(game, coldest)
-        clean = np.where(rows < PURE, 0, rows)
-        tables = (clean / clean.sum(axis=-1, keepdims=True), rows)
-        steps_of = np.arange(game.span)
-        return min(
-            (_result(game, Policy(steps_of, table), history) for table in tables),
-            key=lambda found: found.exploitability,
-        )
-    inner = euler(game, steps)
+        return grid(game)
+    if not isinstance(game, ContinuousGame):
+        raise TypeError(f"game must be a ContinuousGame, not {type(game).__name__}")
+    fastest = int(np.ceil(game.span * max(_fastest(game), game.discount)))
+    return grid(game, max(whole("steps", steps, 1), fastest))
+
+
+def _of_path(game: Game, cells: Grid, path: Path) -> Equilibrium:
+    """The policy of a path, for the game itself."""
+    kept = len(cells.h)
+    if game.horizon is None:  # what comes last only leads to an end that is none
+        kept = int(np.ceil(kept * WITHOUT_END))
+    rows = path.rows[:kept]
+    if isinstance(game, DiscreteGame):
+        new = _news(rows)
+        return _result(game, Policy(np.arange(kept)[new], rows[new]), path.history)
     assert isinstance(game, ContinuousGame)
-    rows, history = homotopy(inner, coldest)
-    pieces = _pieces(rows, game.span / steps)
+    h = game.span / len(cells.h)
+    pieces = _pieces(rows, h)
+    if any(piece.row.max() < 1 - PURE and piece.start > 0 for piece in pieces):
+        return _result(game, _staggered(cells, rows), path.history)
     return min(
-        (_result(game, p, history) for p in (_sharpened(game, pieces), _policy(pieces))),
+        (_result(game, p, path.history) for p in (_sharpened(game, pieces), _policy(pieces))),
         key=lambda found: found.exploitability,
     )
+
+
+def _news(rows: Floats) -> list[int]:
+    """The steps whose rows differ from those in force by more than rounding."""
+    new = [0]
+    for k, row in enumerate(rows):
+        if np.abs(row - rows[new[-1]]).max() > SAME:
+            new.append(k)
+    return new
+
+
+def _staggered(cells: Grid, rows: Floats) -> Policy:
+    """A policy from the middle of each step to the middle of the next: the mean of both.
+
+    What is exact on the grid is the crowd in the middle of each step.  At the ends it may swing to
+    and fro, if players are kept indifferent; the mean over two steps does not, and leads from one
+    middle to the next.
+    """
+    mid = middle(cells, crowd_of(cells, rows))[..., None]
+    joint = mid * rows
+    both = mid[:-1] + mid[1:]
+    mean = (rows[:-1] + rows[1:]) / 2
+    mean = np.divide(joint[:-1] + joint[1:], both, out=mean, where=both > TINY)
+    starts = np.append(0.0, (cells.times[:-1] + cells.h / 2)[: len(rows) - 1])
+    table = np.maximum(np.concatenate([rows[:1], mean]), 0)
+    return Policy(starts, table / table.sum(axis=-1, keepdims=True))
+
+
+def _fastest(game: ContinuousGame) -> float:
+    """The largest rate out of a state, as far as the corners tell."""
+    size = game.shape[0]
+    crowds = np.concatenate([game.initial[None], np.eye(size)])
+    return -float(game.moves(crowds)[:, np.arange(size), :, np.arange(size)].min())
 
 
 def euler(game: Game, steps: int) -> DiscreteGame:
@@ -183,11 +272,8 @@ def euler(game: Game, steps: int) -> DiscreteGame:
     """
     if not isinstance(game, ContinuousGame):
         raise TypeError(f"game must be a ContinuousGame, not {type(game).__name__}")
-    h, size = game.span / whole("steps", steps, 1), game.shape[0]
-    stay = np.eye(size)[:, None, :]
-
-    crowds = np.concatenate([game.initial[None], np.eye(size)])
-    fastest = -float(game.moves(crowds)[:, np.arange(size), :, np.arange(size)].min())
+    h, fastest = game.span / whole("steps", steps, 1), _fastest(game)
+    stay = np.eye(game.shape[0])[:, None, :]
     if h * max(fastest, game.discount) > 1:
         raise ValueError(f"steps is {steps}: rates to {fastest:.3g} need {h * steps * fastest:.0f}")
 

@@ -293,7 +293,7 @@ def flow(game: ContinuousGame, policy: Policy) -> Pieces:
             change: Floats = (m[:, None] * row).ravel() @ game.moves(m).reshape(-1, m.size)
             return change
 
-        part = integrate(rate, bounds[k], bounds[k + 1], m, dense=True)
+        part = integrate(rate, bounds[k], bounds[k + 1], m, dense=True, first=_last(parts[-1:]))
         parts.append(part)
         m = part.y[:, -1]
     return Pieces(
@@ -336,7 +336,7 @@ def _solve_continuous(game: ContinuousGame, policy: Policy) -> Play:
             change: Floats = beta * w - np.concatenate([under, least])
             return change
 
-        part = integrate(rate, bounds[k + 1], bounds[k], w, dense=True)
+        part = integrate(rate, bounds[k + 1], bounds[k], w, dense=True, first=_last(parts[:1]))
         parts.insert(0, part)
         w = part.y[:, -1]
     nodes = np.unique(np.concatenate([p.t for p in parts]))
@@ -351,10 +351,21 @@ def _solve_continuous(game: ContinuousGame, policy: Policy) -> Play:
     return Play(m, lambda t: both(t)[:, :size], best, best, nodes)
 
 
+def _last(parts: list[Any]) -> float | None:
+    """The longest step of the piece before: with many short pieces, one step is enough for each."""
+    return max((float(np.abs(np.diff(part.t)).max()) for part in parts), default=None)
+
+
 def integrate(
-    rate: Callable[..., Any], start: float, end: float, value: Floats, *, dense: bool = False
+    rate: Callable[..., Any],
+    start: float,
+    end: float,
+    value: Floats,
+    *,
+    dense: bool = False,
+    first: float | None = None,
 ) -> Any:
-    """The solution of an initial value problem, or an error."""
+    """The solution of an initial value problem, or an error; ``first`` is a guess of a step."""
     result = scipy("a game in continuous time").integrate.solve_ivp(
         rate,
         (start, end),
@@ -363,6 +374,7 @@ def integrate(
         rtol=RELATIVE,
         atol=ABSOLUTE,
         dense_output=dense,
+        first_step=None if first is None else min(first, abs(end - start)),
         t_eval=None if dense else [end],
     )
     if not result.success or not np.isfinite(result.y).all():
