@@ -17,7 +17,6 @@ NOTEBOOKS = sorted(BOOK.glob("*.ipynb"))
 # oracle that it compares with instead: something that does not use the code that it checks.
 OTHER_ORACLES = {
     "different": "occupancy",  # the exact product form, by convolution
-    "games": "value_at",  # differential equations, solved by SciPy
     "gossip": "drop_by_counting",  # every cache and every choice, in fractions
     "refined": "infected",  # the exact balance of a chain
 }
