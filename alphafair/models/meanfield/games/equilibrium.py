@@ -20,8 +20,9 @@ from numpy.typing import ArrayLike
 from ....checks import Floats, number
 from ...common import scipy, watched, whole
 from .game import TINY, ContinuousGame, DiscreteGame, Game, Policy
-from .grid import Grid, forward as crowd_of, grid, middle
-from .homotopy import COLDEST, Path, homotopy, ways
+from .grid import Grid, grid, middle, regret
+from .grid import forward as crowd_of
+from .homotopy import COLDEST, Path, homotopy, onward, ways
 from .response import (
     backward,
     best_response,
@@ -36,6 +37,11 @@ from .response import (
 STEPS = 500  # of a game in continuous time
 ATTEMPTS = 20  # paths
 PURE = 1e-6  # an action that is taken less than this is not taken
+DIFFERENT = 1e-6  # fractions in which two equilibria must differ
+CERTAIN = 1e-8  # exploitability on the grid, in the game's units, of an equilibrium
+ONWARD = 4  # paths that are followed from each equilibrium
+LEAVE, CALM, ROUNDS = 0.05, 100, 100  # of `equilibria`: who leaves, one in how many answers, rounds
+COARSE = 100  # Euler steps for stability
 SAME = 1e-12  # probabilities that differ by less are equal
 WITHOUT_END = 30 / 32  # of the steps of an endless game: e^−30 = 1e−13 of the weight
 
@@ -49,12 +55,15 @@ class Equilibrium(NamedTuple):
         exploitability: what one of them could save.
         history: exploitability after each round or (homotopy) along the path, of the game that was
             solved: in continuous time that on the grid.
+        stable: does the crowd come back if a few leave it, and then a few at a time answer best?
+            None if that was not asked (`equilibria` does).
     """
 
     policy: Policy
     cost: float
     exploitability: float
     history: Floats
+    stable: bool | None = None
 
 
 # --- answers --------------------------------------------------------------------------------------
@@ -199,6 +208,125 @@ def equilibrium(
         f"transitions smooth in m?",
         result,
     )
+
+
+def equilibria(
+    game: Game,
+    *,
+    attempts: int = ATTEMPTS,
+    steps: int = STEPS,
+    coldest: float = COLDEST,
+    seed: int = 0,
+) -> list[Equilibrium]:
+    """All equilibria that are found by several ways, the cheapest first.
+
+    From each attempt's beginning a path leads to an equilibrium.  From that one other paths lead
+    up and down again, to others.  In discrete time best responses are tried, too: if they come to
+    rest, they are an equilibrium.  There may be more that are not found.
+
+    Args:
+        game: in discrete or continuous time.
+        attempts: beginnings of paths, as in `equilibrium`.
+        steps: of a game in continuous time.
+        coldest: the last η.
+        seed: of beginnings that are drawn at random.
+
+    Returns:
+        `Equilibrium` s, each with its exploitability as certificate, and ``stable``: 5 % of the
+        crowd leave for the actions that are taken least, then one in a hundred at a time changes to
+        a best response, less and less; is the crowd nearer to the equilibrium after it?
+
+    Raises:
+        NoEquilibriumError: none was found.
+
+    Example:
+        >>> from alphafair.models.meanfield.games import DiscreteGame
+        >>> sides = DiscreteGame(  # left or right of the road, once; other cars are in the way
+        ...     "?LR", "LR", lambda m: [[[0, 1, 0], [0, 0, 1]]] + [[[0, 1, 0]] * 2, [[0, 0, 1]] * 2],
+        ...     lambda m: [[0, 0], [m[2]] * 2, [m[1]] * 2], [1, 0, 0], horizon=2)
+        >>> for each in equilibria(sides, attempts=4):
+        ...     print(each.policy.at(0)[0].round(6), round(each.cost, 6), each.stable)
+        [1. 0.] 0.0 True
+        [0. 1.] 0.0 True
+        [0.5 0.5] 0.5 False
+    """
+    cells = _grid(game, steps)
+    found: list[tuple[Path, Floats]] = []
+    trials = list(ways(cells, whole("attempts", attempts, 1), seed))[:-1]
+    for w, idle in trials:
+        _keep(cells, found, homotopy(cells, w, idle, coldest))
+    for path, _ in list(found):
+        for w, idle in trials[:ONWARD]:
+            assert path.point is not None
+            _keep(cells, found, onward(cells, path.point, w, idle, coldest))
+    results = [_of_path(game, cells, path) for path, _ in found]
+    if isinstance(game, DiscreteGame):
+        results += _by_luck(game, cells, found, attempts, seed)
+    if not results:
+        return [equilibrium(game, steps=steps, coldest=coldest, attempts=attempts, seed=seed)]
+    checked = [each._replace(stable=_stable(game, each.policy)) for each in results]
+    return sorted(checked, key=lambda each: (round(each.cost, 9), -each.policy.at(0).ravel()[0]))
+
+
+def _keep(cells: Grid, found: list[tuple[Path, Floats]], path: Path) -> bool:
+    """Append a path if it led to an equilibrium with another crowd than those before."""
+    m = crowd_of(cells, path.rows)
+    mass = middle(cells, m)  # without the end, at which nothing is paid any more
+    new = all(np.abs(mass - other).max() > DIFFERENT for _, other in found)
+    good = path.arrived and regret(cells, path.rows, m) < CERTAIN
+    if good and new:
+        found.append((path, mass))
+    return good and new
+
+
+def _by_luck(
+    game: DiscreteGame, cells: Grid, found: list[tuple[Path, Floats]], attempts: int, seed: int
+) -> list[Equilibrium]:
+    """Those at which best responses come to rest."""
+    rng, lucky = np.random.default_rng(seed), []
+    for _ in range(attempts):
+        rows = np.eye(game.shape[1])[rng.integers(game.shape[1], size=(game.span, game.shape[0]))]
+        try:
+            start = Policy(np.arange(game.span), rows)
+            each = repeated_best_response(game, start=start, rounds=ROUNDS)
+        except ValueError:
+            continue
+        path = Path(each.policy.at(np.arange(game.span)), each.history, True, None)
+        if _keep(cells, found, path):
+            lucky.append(each)
+    return lucky
+
+
+def _stable(game: Game, policy: Policy) -> bool:
+    """Does the crowd come back?  In continuous time in Euler steps, as few as the rates allow."""
+    inner, h = game, 1.0
+    if isinstance(game, ContinuousGame):
+        steps = max(COARSE, int(np.ceil(game.span * max(_fastest(game), game.discount))))
+        inner, h = euler(game, steps), game.span / steps
+    assert isinstance(inner, DiscreteGame)
+    T = inner.span
+    kept, choices = policy.at(h * (np.arange(T) + (h < 1) / 2)), np.eye(inner.shape[1])
+    rows = choices[kept.argmin(axis=-1)]
+    home, away = forward(inner, kept)[:-1], forward(inner, rows)[:-1]
+    weight = (1 - LEAVE) * home + LEAVE * away
+    share = _divide(LEAVE * away, weight)[..., None]
+    rows = kept + share * (rows - kept)
+    fade = inner.discount ** np.arange(T)[:, None]
+    begin = float((fade * np.abs(weight - home)).sum())
+    for k in range(CALM, CALM + ROUNDS):
+        crowd = forward(inner, rows)
+        _, H = backward(
+            inner.moves(crowd[:-1]),
+            inner.pays(crowd[:-1]),
+            inner.discount,
+            None,
+            tail(inner, crowd[-1], None),
+        )
+        answer = choices[H.argmin(axis=-1)]
+        mass = forward(inner, answer)[:-1]
+        rows = rows + _divide(mass, k * weight + mass)[..., None] * (answer - rows)
+        weight = (k * weight + mass) / (k + 1)
+    return float((fade * np.abs(weight - home)).sum()) <= begin
 
 
 def _grid(game: Game, steps: int) -> Grid:

@@ -77,8 +77,7 @@ class Grid(NamedTuple):
 
     def tables(self, m: Floats) -> tuple[Floats, Floats]:
         """g Q (T, S, A, S) per step, and costs h c (T, S, A), for m̂ (T, S)."""
-        m = np.nan_to_num(np.maximum(m, 0), posinf=1.0)
-        m = m / np.maximum(m.sum(axis=-1, keepdims=True), 1e-300)
+        m = crowd(m)
         Q, c = self.game.moves(m), self.game.pays(m)
         if self.theta == 0:
             Q = Q - np.eye(m.shape[-1])[:, None, :]
@@ -88,17 +87,34 @@ class Grid(NamedTuple):
 
 
 def grid(game: Game, steps: int | None = None) -> Grid:
-    """A discrete game as it is, a continuous one in ``steps`` steps of equal length."""
+    """A discrete game as it is, a continuous one in ``steps`` steps of equal length.
+
+    The unit of costs is the largest difference between two actions when all choose uniformly.
+    """
     if isinstance(game, DiscreteGame):
-        one, zero = np.ones(game.span), np.zeros(game.span)
-        delta = game.discount
-        return Grid(game, one, 0.0, np.array([one, delta * one]), np.array([zero, delta * one]))
-    assert isinstance(game, ContinuousGame)
-    assert steps is not None
-    h = np.full(steps, game.span / steps)
-    half = np.exp(game.discount * h / 2)
-    a = np.array([half, 1 / half])
-    return Grid(game, h, 0.5, a, a / 2)
+        one, delta = np.ones(game.span), game.discount
+        cells = Grid(game, one, 0.0, np.array([one, delta * one]), np.array([0 * one, delta * one]))
+    else:
+        assert isinstance(game, ContinuousGame)
+        assert steps is not None
+        h = np.full(steps, game.span / steps)
+        half = np.exp(game.discount * h / 2)
+        a = np.array([half, 1 / half])
+        cells = Grid(game, h, 0.5, a, a / 2)
+    S, A = game.shape
+    rows = np.full((len(cells.h), S, A), 1 / A)
+    m = forward(cells, rows)
+    H = costs_of_actions(cells, worth(cells, rows, m), *cells.tables(middle(cells, m)))
+    unit = float((H.max(axis=-1) - H.min(axis=-1)).max())
+    return cells._replace(unit=unit if unit > 0 else 1.0)
+
+
+def crowd(m: Floats) -> Floats:
+    """Fractions, from numbers that may be a little off."""
+    m = np.nan_to_num(np.maximum(m, 0), posinf=1.0)
+    total = m.sum(axis=-1, keepdims=True)
+    share: Floats = np.divide(m, total, out=np.full(m.shape, 1 / m.shape[-1]), where=total > 0)
+    return share
 
 
 def forward(grid: Grid, rows: Floats) -> Floats:
@@ -108,7 +124,7 @@ def forward(grid: Grid, rows: Floats) -> Floats:
     for k, row in enumerate(rows):
         mid = m[k]
         for _ in range(IMPLICIT if grid.theta else 1):
-            Q = grid.game.moves(np.maximum(mid, 0) / np.maximum(mid, 0).sum())
+            Q = grid.game.moves(crowd(mid))
             under = np.einsum("ia,iaj->ij", row, Q)
             under = grid.h[k] * under if grid.theta else under - eye
             last, mid = mid, np.linalg.solve((eye - grid.theta * under).T, m[k])
@@ -235,7 +251,8 @@ def hamiltonians(grid: Grid, at: Point) -> Floats:
     """(T, S, A) h c + Q·û − a₀ u_k + a₁ u_{k+1}: what an action costs more than u says."""
     a = grid.a[..., None]
     H = costs_of_actions(grid, at.u, at.Q, at.c)
-    return H - (a[0] * at.u[:-1] - a[1] * at.u[1:])[..., None]
+    excess: Floats = H - (a[0] * at.u[:-1] - a[1] * at.u[1:])[..., None]
+    return excess
 
 
 def residual(grid: Grid, at: Point, mistakes: Mistakes) -> Floats:
@@ -348,9 +365,7 @@ def _by_crowd(grid: Grid, mid: Floats) -> tuple[Floats, Floats]:
 
     m moves from m̂ to e_l, so that it stays a distribution; as Σ dm = 0 that is all one needs.
     """
-    T, S = mid.shape
-    mid = np.maximum(mid, 0)
-    mid = mid / mid.sum(axis=-1, keepdims=True)
+    S, mid = mid.shape[1], crowd(mid)
     weights = np.array([-3, 4, -1]) / (2 * DIFFERENCE)
     Q, c = grid.tables(mid)
     dQ, dc = (

@@ -1,7 +1,7 @@
 """From confusion to reason: the path of players who make mistakes, followed to an equilibrium.
 
 With ε = η w, the equations of `grid` have one solution if η is large: all choose as w tells them,
-uniformly by default.  As η falls, the solutions form a path.  For almost all w it is a smooth curve
+about uniformly.  As η falls, the solutions form a path.  For almost all w it is a smooth curve
 that does not cross itself and has nowhere to end but at η = 0, where players make no mistakes.
 
 In a monotone game η falls all along, as there is one solution for each η.  In others the curve may
@@ -29,12 +29,11 @@ from ....checks import Floats
 from ...common import watched
 from .grid import (
     Grid,
+    Linear,
     Mistakes,
     Point,
-    costs_of_actions,
     forward,
     linear,
-    middle,
     parts,
     point,
     regret,
@@ -48,13 +47,15 @@ HOTTEST = 1e8
 NEWTON = 8  # steps for one point of the path: more are a sign that it was too far
 PATIENCE = 60  # Newton steps where there is no path to follow
 SHORTEST, LONGEST = 1e-7, 1e3  # steps along the path
-EXACT = 1e-3  # residual on the path, in units of ε
+SHARP = 1e-4  # a step in which it may turn by more than a right angle: else it is another path
+EXACT = 0.03  # residual on the path, in units of ε
 ROUNDING = 1e-13  # residual, in units of the largest value
 TIED = 1e-9  # ds/dd where actions are equally good: keeps the Jacobian regular
 POINTS = 1000  # of a path
 IDLE = 50  # points without a new low of η: the curve goes round and round
 LOWER = 0.9  # what a new low is
 SLOWLY = (0.0, 8.0, 16.0, 4.0, 32.0)  # log of how much more mistakes there are late than early
+ASIDE = 0.05  # of log w: not quite uniform, so that symmetries do not make the curve cross itself
 SPREAD = 1.0  # of log w where it is drawn at random
 
 
@@ -65,11 +66,13 @@ class Path(NamedTuple):
         rows: (T, S, A) the policy there.
         history: exploitability at its points.
         arrived: ε is as small as it should be.
+        point: the last one; None if there was not even a first.
     """
 
     rows: Floats
     history: Floats
     arrived: bool
+    point: Point | None
 
 
 def ways(grid: Grid, attempts: int, seed: int) -> Iterator[tuple[Floats, int]]:
@@ -78,11 +81,21 @@ def ways(grid: Grid, attempts: int, seed: int) -> Iterator[tuple[Floats, int]]:
     rng, late = np.random.default_rng(seed), np.linspace(-0.5, 0.5, T)[:, None, None]
     for k in range(attempts):
         slow = SLOWLY[k] if k < len(SLOWLY) else rng.choice(SLOWLY)
-        w = np.exp(slow * late) * np.ones((T, S, A))
-        if k >= len(SLOWLY):
-            w *= np.exp(SPREAD * rng.normal(size=w.shape))
-        yield w, IDLE
-    yield np.ones((T, S, A)), POINTS
+        spread = ASIDE if k < len(SLOWLY) else SPREAD
+        yield np.exp(slow * late) * _even(np.exp(spread * rng.normal(size=(T, S, A)))), IDLE
+    yield _even(np.exp(ASIDE * rng.normal(size=(T, S, A)))), POINTS
+
+
+def _even(w: Floats) -> Floats:
+    """Weights with which it costs the same everywhere to choose with the probabilities w/Σw.
+
+    That is −Σ w log(w/Σw).  Where it was less, players would go only to pay less of it.
+    """
+    rows = w / w.sum(axis=-1, keepdims=True)
+    if rows.shape[-1] == 1:
+        return rows
+    result: Floats = -rows / (rows * np.log(rows)).sum(axis=-1, keepdims=True)
+    return result
 
 
 def homotopy(grid: Grid, w: Floats, idle: int = IDLE, coldest: float = COLDEST) -> Path:
@@ -101,65 +114,89 @@ def homotopy(grid: Grid, w: Floats, idle: int = IDLE, coldest: float = COLDEST) 
         >>> path.rows[:, 0].round(6).tolist(), bool(path.history[-1] < 1e-9)
         ([[1.0, 0.0], [1.0, 0.0]], True)
     """
-    began = _begin(grid, w, coldest)
-    if isinstance(began, Path):
-        return began
-    grid, at, now = began
-    end = np.log(coldest / w.max())
-    step, history = 1.0, [regret(grid, at.rows, at.m)]
-    tangent = linear(grid, at, now)
-    sense, low, since = -tangent.sign, now.eta, 0
+    rows = w / w.sum(axis=-1, keepdims=True)
+    m, eta = forward(grid, rows), WARM / float(w.min())
+    while eta * w.min() < HOTTEST:
+        now = Mistakes(eta, w, coldest)
+        epsilon = now.epsilon
+        fee = (epsilon * (1 - np.log(rows))).sum(axis=-1) - epsilon.sum(axis=-1)
+        guess = point(grid, worth(grid, rows, m, fee), rows - epsilon / rows, m, now)
+        found = newton(grid, guess, now)
+        if found is not None:
+            return _follow(grid, found, now, -1.0, np.log(coldest / w.max()), idle)
+        eta *= 10
+    return Path(rows, np.array([regret(grid, rows, m)]), False, None)
+
+
+def onward(grid: Grid, at: Point, w: Floats, idle: int = IDLE, coldest: float = COLDEST) -> Path:
+    """From an equilibrium up the path for these weights, and down again to another one.
+
+    If it is the equilibrium at the end of the path that begins with w, the beginning is reached:
+    then there is no other one on it, and the result has not arrived.  Equilibria at the two ends of
+    such a curve have determinants of opposite sign, so those found here are not found by `homotopy`.
+    """
+    now = Mistakes(coldest / w.max(), w, coldest)
+    found = newton(grid, point(grid, at.u, at.d, at.m, now), now)
+    if found is None:
+        return Path(at.rows, np.zeros(1), False, None)
+    return _follow(grid, found, now, 1.0, np.log(now.eta), idle)
+
+
+def _follow(grid: Grid, at: Point, now: Mistakes, way: float, end: float, idle: int) -> Path:
+    """The curve through a point, with η falling (−1) or rising at first, to the end of log η."""
+    tangent, step, since = _tangent(grid, at, now), 1.0, 0
+    sense, extreme, history = way * tangent.system.sign, now.eta, [regret(grid, at.rows, at.m)]
+    turn, speed = tangent.direction(sense)
     for k in watched(range(POINTS), "homotopy"):
-        (along,) = tangent.solve(-tangent.colder)
-        du, dd, dm = parts(grid, along, at.d.shape)
-        turn = tangent.slope * dd
-        speed = sense * tangent.sign / np.sqrt((turn**2).sum() + 1)  # dτ per length
         while step > SHORTEST:
-            ahead = max(step * speed, end - np.log(now.eta))
+            ahead = max(step * speed, end - np.log(now.eta)) if speed < 0 else step * speed
             there = now._replace(eta=now.eta * float(np.exp(ahead)))
-            guess = point(grid, at.u + ahead * du, at.d + ahead * dd, at.m + ahead * dm, there)
-            last = there.eta <= np.exp(end) * (1 + 1e-9)
-            found = _back(grid, guess, there, None if last else turn * tangent.slope)
+            new = (old + ahead * d for old, d in zip(at[:3], tangent.along, strict=True))
+            last = speed < 0 and np.log(there.eta) <= end + TIED
+            normal = None if last else turn * tangent.system.slope / speed
+            found = _back(grid, point(grid, *new, there), there, normal)
+            if found is not None and last:
+                history.append(regret(grid, found[0].rows, found[0].m))
+                return Path(_settled(grid, found[0]), np.array(history), True, found[0])
             if found is not None:
-                break
+                coming = found[3] or _tangent(grid, *found[:2])
+                next_turn, next_speed = coming.direction(sense)
+                if step < SHARP or (turn * next_turn).sum() + speed * next_speed > 0:
+                    break
             step = min(step, abs(ahead / speed)) / 3
         else:
             break
-        at, now, rounds = found
+        at, now, rounds, _ = found
+        tangent, turn, speed = coming, next_turn, next_speed
         history.append(regret(grid, at.rows, at.m))
-        if last:
-            return Path(_settled(grid, at), np.array(history), True)
-        if now.eta < LOWER * low:
-            low, since = now.eta, k
+        if now.eta * now.w.min() > 10 * WARM and way > 0:
+            break
+        if now.eta < LOWER * extreme or (way > 0 and speed > 0):
+            extreme, since = now.eta, k
         elif k - since > idle:
             break
         step = min(step * (3.0 if rounds <= 2 else 1.5 if rounds <= 4 else 0.7), LONGEST)
-        tangent = linear(grid, at, now)
     rows = at.rows / at.rows.sum(axis=-1, keepdims=True)
-    return Path(rows, np.array(history), False)
+    return Path(rows, np.array(history), False, at)
 
 
-def _begin(grid: Grid, w: Floats, coldest: float) -> Path | tuple[Grid, Point, Mistakes]:
-    """The first point, found by Newton's method from what all do who do not think."""
-    rows = w / w.sum(axis=-1, keepdims=True)
-    m = forward(grid, rows)
-    u = worth(grid, rows, m)
-    H = costs_of_actions(grid, u, *grid.tables(middle(grid, m)))
-    unit = float((H.max(axis=-1) - H.min(axis=-1)).max())
-    if unit == 0:  # nothing to choose
-        return Path(rows, np.zeros(1), True)
-    grid = grid._replace(unit=grid.unit * unit)
-    eta = WARM
-    while eta < HOTTEST:
-        now = Mistakes(eta, w, coldest)
-        s = now.epsilon / rows
-        fee = (now.epsilon * (1 - np.log(rows))).sum(axis=-1) - now.epsilon.sum(axis=-1)
-        first = point(grid, worth(grid, rows, m, fee), rows - s, m, now)
-        found = newton(grid, first, now)
-        if found is not None:
-            return grid, found, now
-        eta *= 10
-    return Path(rows, np.array([regret(grid, rows, m)]), False)
+class Tangent(NamedTuple):
+    """The equations to first order, and (du, dd, dm) per d log η along the path."""
+
+    system: Linear
+    along: tuple[Floats, Floats, Floats]
+
+    def direction(self, sense: float) -> tuple[Floats, float]:
+        """(T, S, A) dπ and dτ per length, the way that the sign of the determinant says."""
+        turn = self.system.slope * self.along[1]
+        speed = sense * self.system.sign / np.sqrt((turn**2).sum() + 1)
+        return speed * turn, float(speed)
+
+
+def _tangent(grid: Grid, at: Point, now: Mistakes) -> Tangent:
+    system = linear(grid, at, now)
+    (along,) = system.solve(-system.colder)
+    return Tangent(system, parts(grid, along, at.d.shape))
 
 
 def _exact(at: Point, now: Mistakes) -> float:
@@ -170,25 +207,26 @@ def _exact(at: Point, now: Mistakes) -> float:
 
 def _back(
     grid: Grid, at: Point, now: Mistakes, normal: Floats | None
-) -> tuple[Point, Mistakes, int] | None:
+) -> tuple[Point, Mistakes, int, Tangent | None] | None:
     """From beside the path to it, at right angles to (normal, 1) in (d, τ); at the same η if None.
 
     Returns:
-        The point, its η, and how many steps it took; None if it was too far.
+        The point, its η, how many steps it took, and the tangent that the last of them knew; None
+        if it was too far.
     """
-    before = np.inf
+    before, tangent = np.inf, None
     for n in range(NEWTON):
         error = residual(grid, at, now)
         size = float(np.abs(error).max())
         if size <= _exact(at, now):
-            return at, now, n
+            return at, now, n, tangent
         if not at.lawful or (n > 1 and size > before / 2):
             return None
         before, system = size, linear(grid, at, now)
         straight, slip = (
             parts(grid, side, at.d.shape) for side in system.solve(-error, -system.colder)
         )
-        ahead = 0.0
+        ahead, tangent = 0.0, Tangent(system, slip)
         if normal is not None:
             ahead = -float((normal * straight[1]).sum() / ((normal * slip[1]).sum() + 1))
         if not abs(ahead) < 2:  # and no NaN
