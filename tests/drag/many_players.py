@@ -6,7 +6,7 @@ SIZES = (3, 4, 5, 7, 10, 15, 20, 30, 50)
 
 
 def said(size, rate):
-    """N nurses and a discount rate in quarters; one who stops, if the others play grim."""
+    """N nurses and a discount rate in quarters; one who stops, if the others play grim; halves up."""
     n, beta = SIZES[size], (1 + rate) / 4
     ward = mfg.prisoners_dilemma(beta)
     kept = mfg.n_player_gap(ward, mfg.grim, n) <= 1e-9
@@ -16,6 +16,6 @@ def said(size, rate):
         str(n),
         f"{beta:g}",
         "is an equilibrium" if kept else "is no equilibrium",
-        f"{beta * leaving:.3f}",
-        f"{beta * nobody:.3f}",
+        f"{beta * leaving + 1e-9:.3f}",
+        f"{beta * nobody + 1e-9:.3f}",
     ]
