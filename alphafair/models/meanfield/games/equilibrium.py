@@ -20,7 +20,7 @@ from numpy.typing import ArrayLike
 from ....checks import Floats, number
 from ...common import scipy, watched, whole
 from .game import TINY, ContinuousGame, DiscreteGame, Game, Policy
-from .grid import Grid, grid, middle, regret
+from .grid import Grid, grid, middle, regret, worth
 from .grid import forward as crowd_of
 from .homotopy import COLDEST, Path, homotopy, onward, ways
 from .response import (
@@ -166,6 +166,7 @@ def equilibrium(
     coldest: float = COLDEST,
     attempts: int = ATTEMPTS,
     seed: int = 0,
+    on_grid: bool = False,
 ) -> Equilibrium:
     """An equilibrium by homotopy, and in continuous time exact moments of change.
 
@@ -176,12 +177,14 @@ def equilibrium(
         coldest: the last η, in units of the largest difference between two actions.
         attempts: paths of `homotopy` that are tried.  The first is enough if the game is monotone.
         seed: of those that are drawn at random, from the sixth on.
+        on_grid: of a game in continuous time, the equilibrium of the game in steps, with its cost
+            and its ``exploitability(game, policy, steps=steps)``.
 
     Returns:
-        `Equilibrium`.  In discrete time its exploitability is about T times ``coldest`` or less.
-        In continuous time that holds on the grid, ``exploitability(game, policy, steps=steps)``;
-        off it it is at the accuracy of the differential equations (1e−10) if players use one
-        action at a time, and of the order h² of a step where they mix for a while.
+        `Equilibrium`.  In discrete time, and on the grid, its exploitability is about T times
+        ``coldest`` or less.  In continuous time it is at the accuracy of the differential equations
+        (1e−10) if players use one action at a time, and of the order h² of a step where they mix
+        for a while.
 
     Raises:
         NoEquilibriumError: no path arrived (games that are not monotone); it holds the best policy.
@@ -196,11 +199,11 @@ def equilibrium(
     for w, idle in ways(cells, whole("attempts", attempts, 1), seed):
         path = homotopy(cells, w, idle, coldest)
         if path.arrived:
-            return _of_path(game, cells, path)
+            return _of_path(game, cells, path, on_grid)
         if best is None or path.history[-1] < best.history[-1]:
             best = path
     assert best is not None
-    result = _of_path(game, cells, best)
+    result = _of_path(game, cells, best, on_grid)
     raise NoEquilibriumError(
         f"{attempts} paths did not arrive; the best policy is exploitable by "
         f"{result.exploitability:.3g}, and is the attribute best of this error.  Try "
@@ -339,8 +342,13 @@ def _grid(game: Game, steps: int) -> Grid:
     return grid(game, max(whole("steps", steps, 1), fastest))
 
 
-def _of_path(game: Game, cells: Grid, path: Path) -> Equilibrium:
-    """The policy of a path, for the game itself."""
+def _of_path(game: Game, cells: Grid, path: Path, on_grid: bool = False) -> Equilibrium:
+    """The policy of a path, for the game itself or as it is on the grid."""
+    if on_grid and isinstance(game, ContinuousGame):
+        policy = Policy(cells.times[:-1], path.rows).merged()
+        value = worth(cells, path.rows, crowd_of(cells, path.rows))[0]
+        gap = exploitability(game, policy, steps=len(cells.h))
+        return Equilibrium(policy, float(game.initial @ value) * cells.unit, gap, path.history)
     kept = len(cells.h)
     if game.horizon is None:  # what comes last only leads to an end that is none
         kept = int(np.ceil(kept * WITHOUT_END))

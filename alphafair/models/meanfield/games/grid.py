@@ -76,7 +76,7 @@ class Grid(NamedTuple):
         return np.append(0.0, np.cumsum(self.h))
 
     def tables(self, m: Floats) -> tuple[Floats, Floats]:
-        """g Q (T, S, A, S) per step, and costs h c (T, S, A), for m̂ (T, S)."""
+        """G Q (T, S, A, S) per step, and costs h c (T, S, A), for m̂ (T, S)."""
         m = crowd(m)
         Q, c = self.game.moves(m), self.game.pays(m)
         if self.theta == 0:
