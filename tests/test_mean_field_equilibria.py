@@ -1,4 +1,4 @@
-"""Equilibria of mean field games: found by a path, judged by plain loops that know nothing of it."""
+"""Equilibria of mean field games: found by a path, judged by plain loops apart from it."""
 
 import numpy as np
 import pytest
@@ -183,7 +183,7 @@ def test_one_that_is_stable():
 
 # --- none -----------------------------------------------------------------------------------------
 def test_no_equilibrium():
-    """A is free while at most half are there, and B if more are: whatever all do, some regret it."""
+    """A is free while at most half are there, B if more are: whatever all do, some regret it."""
     jump = DiscreteGame(
         ["?", "A", "B"],
         ["A", "B"],

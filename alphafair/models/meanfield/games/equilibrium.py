@@ -3,11 +3,14 @@
 Three ways there.  `repeated_best_response` answers the crowd until nothing changes.
 `fictitious_play` answers the average of all answers so far, and gets there if the game is monotone
 (who does as the crowd does pays for it).  `equilibrium` follows the players from confusion to
-reason (`homotopy`): fast and to all digits, and in games that are not monotone farther than both.
+reason (`homotopy`): fast and to all digits, for certain if the game is monotone and transitions do
+not depend on m, and else with several beginnings.  `equilibria` lists all that it comes across.
 
-A game in continuous time is first solved in small Euler steps.  That says who changes from which
-action to which, and about when; the moments are then found by Newton's method on the exact flow:
-each is where the two actions are equally good.
+A game in continuous time is first solved in steps, by the implicit midpoint rule (`grid`).  If
+players use one action at a time, that says who changes from which action to which, and about when;
+the moments are then found by Newton's method on the exact flow: each is where the two actions are
+equally good.  Where players mix for a while the policy of the grid is kept, with an error of the
+order h².
 """
 
 from __future__ import annotations
@@ -151,7 +154,7 @@ class NoEquilibriumError(ValueError):
     """The search ended without an equilibrium.
 
     Attributes:
-        best: the least exploitable policy that was met, an `Equilibrium` but for its exploitability.
+        best: the least exploitable policy that was met; no equilibrium, as its exploitability says.
     """
 
     def __init__(self, message: str, best: Equilibrium) -> None:
@@ -245,7 +248,7 @@ def equilibria(
     Example:
         >>> from alphafair.models.meanfield.games import DiscreteGame
         >>> sides = DiscreteGame(  # left or right of the road, once; other cars are in the way
-        ...     "?LR", "LR", lambda m: [[[0, 1, 0], [0, 0, 1]]] + [[[0, 1, 0]] * 2, [[0, 0, 1]] * 2],
+        ...     "?LR", "LR", lambda m: [[[0, 1, 0], [0, 0, 1]], [[0, 1, 0]] * 2, [[0, 0, 1]] * 2],
         ...     lambda m: [[0, 0], [m[2]] * 2, [m[1]] * 2], [1, 0, 0], horizon=2)
         >>> for each in equilibria(sides, attempts=4):
         ...     print(each.policy.at(0)[0].round(6), round(each.cost, 6), each.stable)

@@ -135,9 +135,11 @@ def exploitability(game: Game, policy: Policy, *, steps: int | None = None) -> f
 
 
 def _on_grid(game: ContinuousGame, policy: Policy, steps: int) -> float:
-    """By the implicit midpoint rule: m̂ = (m + m⁺)/2, û = (e^(βh/2) u + e^(−βh/2) u⁺)/2::
+    """Exploitability by the implicit midpoint rule.
 
-    m⁺ = m + h m̂·Q^π(m̂),      e^(βh/2) u − e^(−βh/2) u⁺ = h min_a { c_a(m̂) + Q_a(m̂) û }
+    With m̂ = (m + m⁺)/2 and û = (e^(βh/2) u + e^(−βh/2) u⁺)/2::
+
+        m⁺ = m + h m̂·Q^π(m̂),      e^(βh/2) u − e^(−βh/2) u⁺ = h min_a { c_a(m̂) + Q_a(m̂) û }
     """
     h, size = game.span / steps, game.shape[0]
     grow, eye = np.exp(game.discount * h / 2), np.eye(size)
