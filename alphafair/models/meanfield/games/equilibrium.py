@@ -3,11 +3,14 @@
 Three ways there.  `repeated_best_response` answers the crowd until nothing changes.
 `fictitious_play` answers the average of all answers so far, and gets there if the game is monotone
 (who does as the crowd does pays for it).  `equilibrium` follows the players from confusion to
-reason (`homotopy`): fast and to all digits, and in games that are not monotone farther than both.
+reason (`homotopy`): fast and to all digits, for certain if the game is monotone and transitions do
+not depend on m, and else with several beginnings.  `equilibria` lists all that it comes across.
 
-A game in continuous time is first solved in small Euler steps.  That says who changes from which
-action to which, and about when; the moments are then found by Newton's method on the exact flow:
-each is where the two actions are equally good.
+A game in continuous time is first solved in steps, by the implicit midpoint rule (`grid`).  If
+players use one action at a time, that says who changes from which action to which, and about when;
+the moments are then found by Newton's method on the exact flow: each is where the two actions are
+equally good.  Where players mix for a while the policy of the grid is kept, with an error of the
+order h².
 """
 
 from __future__ import annotations
@@ -20,7 +23,7 @@ from numpy.typing import ArrayLike
 from ....checks import Floats, number
 from ...common import scipy, watched, whole
 from .game import TINY, ContinuousGame, DiscreteGame, Game, Policy
-from .grid import Grid, grid, middle, regret
+from .grid import Grid, grid, middle, regret, worth
 from .grid import forward as crowd_of
 from .homotopy import COLDEST, Path, homotopy, onward, ways
 from .response import (
@@ -151,7 +154,7 @@ class NoEquilibriumError(ValueError):
     """The search ended without an equilibrium.
 
     Attributes:
-        best: the least exploitable policy that was met, an `Equilibrium` but for its exploitability.
+        best: the least exploitable policy that was met; no equilibrium, as its exploitability says.
     """
 
     def __init__(self, message: str, best: Equilibrium) -> None:
@@ -166,6 +169,7 @@ def equilibrium(
     coldest: float = COLDEST,
     attempts: int = ATTEMPTS,
     seed: int = 0,
+    on_grid: bool = False,
 ) -> Equilibrium:
     """An equilibrium by homotopy, and in continuous time exact moments of change.
 
@@ -176,12 +180,14 @@ def equilibrium(
         coldest: the last η, in units of the largest difference between two actions.
         attempts: paths of `homotopy` that are tried.  The first is enough if the game is monotone.
         seed: of those that are drawn at random, from the sixth on.
+        on_grid: of a game in continuous time, the equilibrium of the game in steps, with its cost
+            and its ``exploitability(game, policy, steps=steps)``.
 
     Returns:
-        `Equilibrium`.  In discrete time its exploitability is about T times ``coldest`` or less.
-        In continuous time that holds on the grid, ``exploitability(game, policy, steps=steps)``;
-        off it it is at the accuracy of the differential equations (1e−10) if players use one
-        action at a time, and of the order h² of a step where they mix for a while.
+        `Equilibrium`.  In discrete time, and on the grid, its exploitability is about T times
+        ``coldest`` or less.  In continuous time it is at the accuracy of the differential equations
+        (1e−10) if players use one action at a time, and of the order h² of a step where they mix
+        for a while.
 
     Raises:
         NoEquilibriumError: no path arrived (games that are not monotone); it holds the best policy.
@@ -196,11 +202,11 @@ def equilibrium(
     for w, idle in ways(cells, whole("attempts", attempts, 1), seed):
         path = homotopy(cells, w, idle, coldest)
         if path.arrived:
-            return _of_path(game, cells, path)
+            return _of_path(game, cells, path, on_grid)
         if best is None or path.history[-1] < best.history[-1]:
             best = path
     assert best is not None
-    result = _of_path(game, cells, best)
+    result = _of_path(game, cells, best, on_grid)
     raise NoEquilibriumError(
         f"{attempts} paths did not arrive; the best policy is exploitable by "
         f"{result.exploitability:.3g}, and is the attribute best of this error.  Try "
@@ -242,7 +248,7 @@ def equilibria(
     Example:
         >>> from alphafair.models.meanfield.games import DiscreteGame
         >>> sides = DiscreteGame(  # left or right of the road, once; other cars are in the way
-        ...     "?LR", "LR", lambda m: [[[0, 1, 0], [0, 0, 1]]] + [[[0, 1, 0]] * 2, [[0, 0, 1]] * 2],
+        ...     "?LR", "LR", lambda m: [[[0, 1, 0], [0, 0, 1]], [[0, 1, 0]] * 2, [[0, 0, 1]] * 2],
         ...     lambda m: [[0, 0], [m[2]] * 2, [m[1]] * 2], [1, 0, 0], horizon=2)
         >>> for each in equilibria(sides, attempts=4):
         ...     print(each.policy.at(0)[0].round(6), round(each.cost, 6), each.stable)
@@ -339,8 +345,13 @@ def _grid(game: Game, steps: int) -> Grid:
     return grid(game, max(whole("steps", steps, 1), fastest))
 
 
-def _of_path(game: Game, cells: Grid, path: Path) -> Equilibrium:
-    """The policy of a path, for the game itself."""
+def _of_path(game: Game, cells: Grid, path: Path, on_grid: bool = False) -> Equilibrium:
+    """The policy of a path, for the game itself or as it is on the grid."""
+    if on_grid and isinstance(game, ContinuousGame):
+        policy = Policy(cells.times[:-1], path.rows).merged()
+        value = worth(cells, path.rows, crowd_of(cells, path.rows))[0]
+        gap = exploitability(game, policy, steps=len(cells.h))
+        return Equilibrium(policy, float(game.initial @ value) * cells.unit, gap, path.history)
     kept = len(cells.h)
     if game.horizon is None:  # what comes last only leads to an end that is none
         kept = int(np.ceil(kept * WITHOUT_END))

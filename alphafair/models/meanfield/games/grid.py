@@ -1,4 +1,4 @@
-"""A game in steps: the equations of an equilibrium on a grid of times, and Newton's method for them.
+"""A game in steps: the equations of an equilibrium on a grid of times, and Newton's method.
 
 Both kinds of games are the same here.  Between t_k and t_{k+1} players use π_k, and what counts is
 the crowd and the value somewhere in between, θ = 0 in discrete and ½ in continuous time
@@ -20,16 +20,16 @@ continuous  ½      h     e^(βh/2)  e^(−βh/2)  h/2 · e^(βh/2)  h/2 · e^(�
 The rule for the values is the exact adjoint of the rule for the flow: if Q does not depend on m,
 then (m, π) → (u, s) telescopes on the grid as it does in time, and a monotone game stays monotone.
 
-**Mistakes.**  Let players pay −Σ_a ε_a log π_ia per step, ε > 0, for being too sure.  The effect is
-that π_ia s_ia = ε_a, with κ_i = Σ_a ε_a (1 − log π_ia) added on the right of the values.  If the game
-is monotone it has one equilibrium for each ε, because this price is convex.  The pair (π, s) is
-written with one number d_ia::
+**Mistakes.**  Let players pay −Σ_a ε_a log π_ia per step, ε > 0, for being too sure.  The effect
+is that π_ia s_ia = ε_a, with κ_i = Σ_a ε_a (1 − log π_ia) added on the right of the values.  If the
+game is monotone it has one equilibrium for each ε, because this price is convex.  The pair (π, s)
+is written with one number d_ia::
 
     π = (√(d² + 4ε) + d)/2,    s = (√(d² + 4ε) − d)/2          so π > 0, s > 0, π s = ε, π − s = d
 
 and no step of Newton's method can leave what is allowed.  With ε → 0, π is the positive part of d
-and s the negative one, and Newton's method keeps its fast end (it is then the semismooth one).  Here
-ε = η w + ε₀: η is what `homotopy` lowers, w says who makes more mistakes, ε₀ is what is left.
+and s the negative one, and Newton's method keeps its fast end: it is then the semismooth one.
+Here ε = η w + ε₀: η is what `homotopy` lowers, w says who makes more mistakes, ε₀ is what is left.
 
 **Newton.**  Unknown are (u_k, d_k, m_{k+1}) for all k at once.  The Jacobian is banded, S (A + 3)
 wide on either side: a factorisation takes T S³ (A + 3)³ operations, and gives the sign of the
@@ -76,7 +76,7 @@ class Grid(NamedTuple):
         return np.append(0.0, np.cumsum(self.h))
 
     def tables(self, m: Floats) -> tuple[Floats, Floats]:
-        """g Q (T, S, A, S) per step, and costs h c (T, S, A), for m̂ (T, S)."""
+        """G Q (T, S, A, S) per step, and costs h c (T, S, A), for m̂ (T, S)."""
         m = crowd(m)
         Q, c = self.game.moves(m), self.game.pays(m)
         if self.theta == 0:
@@ -382,7 +382,7 @@ def _by_crowd(grid: Grid, mid: Floats) -> tuple[Floats, Floats]:
 
 def parts(grid: Grid, solution: Floats, shape: tuple[int, ...]) -> tuple[Floats, Floats, Floats]:
     """A solution (T, S A + 2 S) as changes of u (T + 1, S), d (T, S, A), m (T + 1, S)."""
-    T, S, A = shape
+    _, S, A = shape
     zero = np.zeros((1, S))
     du = np.concatenate([solution[:, :S], zero])
     dd = solution[:, S : S + S * A].reshape(shape)

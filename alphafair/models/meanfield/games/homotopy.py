@@ -1,21 +1,23 @@
 """From confusion to reason: the path of players who make mistakes, followed to an equilibrium.
 
 With ε = η w, the equations of `grid` have one solution if η is large: all choose as w tells them,
-about uniformly.  As η falls, the solutions form a path.  For almost all w it is a smooth curve
-that does not cross itself and has nowhere to end but at η = 0, where players make no mistakes.
+about uniformly.  As η falls, the solutions form a path.  For almost all w it is a smooth curve that
+does not cross itself and has nowhere to end but at η = 0, where players make no mistakes.
 
-In a monotone game η falls all along, as there is one solution for each η.  In others the curve may
-turn: two solutions meet and vanish, and to go on, η has to rise for a while.  So the curve is
-followed by its length and not by η.  Its direction is (dY, dτ), τ = log η, with ∂F dY + ∂F/∂τ dτ =
-0, and dτ has the sign of det ∂F, up to one that is fixed at the start: that is what a curve needs to
-turn back at a fold, and the factors of the Jacobian say it for nothing.  Length is measured in
-policies and in τ.  A step goes ahead along the tangent, then back to the curve by Newton's method
-at right angles to it, and is three times as long or as short as it went.
+In a monotone game whose transitions do not depend on m, η falls all along: there is one solution
+for each η.  In others the curve may turn: two solutions meet and vanish, and to go on, η has to
+rise for a while.  So the curve is followed by its length and not by η.  With Y for the unknowns and
+F for the equations, its direction is ∂F dY + ∂F/∂τ dτ = 0, τ = log η, where dτ has the sign of
+det ∂F, up to a sign that is fixed at the start.  So it turns back at a fold, and the factors of the
+Jacobian tell when.  Length is measured in policies and in τ.  A step goes ahead along the tangent,
+then back to the curve by Newton's method, at right angles to it.  Steps grow while that is easy.
+They shrink where it fails, or where the tangent turns by more than a right angle: then it is likely
+that the step has missed a bend and found another part of the curve.
 
 The curve arrives, but it may be long: in games with many equilibria it can pass by most of them.
-So it is given up after a while for another w.  What helps most often is that those who play late
-make more mistakes than those who play early: then the early steps, on which all later ones depend,
-come to rest first.  After these some w are drawn at random.
+So it is left after a while for another w.  What helps most often is that those who play late make
+more mistakes than those who play early: then the early steps, on which all later ones depend, come
+to rest first.  After these some w are drawn at random.
 """
 
 from __future__ import annotations
@@ -92,9 +94,10 @@ def _even(w: Floats) -> Floats:
     That is −Σ w log(w/Σw).  Where it was less, players would go only to pay less of it.
     """
     rows = w / w.sum(axis=-1, keepdims=True)
+    result: Floats = rows
     if rows.shape[-1] == 1:
-        return rows
-    result: Floats = -rows / (rows * np.log(rows)).sum(axis=-1, keepdims=True)
+        return result
+    result = -rows / (rows * np.log(rows)).sum(axis=-1, keepdims=True)
     return result
 
 
@@ -133,7 +136,7 @@ def onward(grid: Grid, at: Point, w: Floats, idle: int = IDLE, coldest: float = 
 
     If it is the equilibrium at the end of the path that begins with w, the beginning is reached:
     then there is no other one on it, and the result has not arrived.  Equilibria at the two ends of
-    such a curve have determinants of opposite sign, so those found here are not found by `homotopy`.
+    such a curve have determinants of opposite sign, so `homotopy` does not find those found here.
     """
     now = Mistakes(coldest / w.max(), w, coldest)
     found = newton(grid, point(grid, at.u, at.d, at.m, now), now)
@@ -151,10 +154,10 @@ def _follow(grid: Grid, at: Point, now: Mistakes, way: float, end: float, idle: 
         while step > SHORTEST:
             ahead = max(step * speed, end - np.log(now.eta)) if speed < 0 else step * speed
             there = now._replace(eta=now.eta * float(np.exp(ahead)))
-            new = (old + ahead * d for old, d in zip(at[:3], tangent.along, strict=True))
+            u, d, m = (old + ahead * part for old, part in zip(at[:3], tangent.along, strict=True))
             last = speed < 0 and np.log(there.eta) <= end + TIED
             normal = None if last else turn * tangent.system.slope / speed
-            found = _back(grid, point(grid, *new, there), there, normal)
+            found = _back(grid, point(grid, u, d, m, there), there, normal)
             if found is not None and last:
                 history.append(regret(grid, found[0].rows, found[0].m))
                 return Path(_settled(grid, found[0]), np.array(history), True, found[0])
