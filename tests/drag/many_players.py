@@ -6,7 +6,7 @@ SIZES = (3, 4, 5, 7, 10, 15, 20, 30, 50)
 
 
 def said(size, rate):
-    """N nurses and a discount rate in quarters; one who stops, if the others play grim; halves up."""
+    """N nurses and a discount rate in quarters. One stops, the others play grim; halves up."""
     n, beta = SIZES[size], (1 + rate) / 4
     ward = mfg.prisoners_dilemma(beta)
     kept = mfg.n_player_gap(ward, mfg.grim, n) <= 1e-9
