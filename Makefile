@@ -48,6 +48,7 @@ bench: .venv/installed
 	@$(BIN)/python benchmarks/horizon.py
 	@$(BIN)/python benchmarks/learning.py
 	@$(BIN)/python benchmarks/meanfield.py
+	@$(BIN)/python benchmarks/cache_seconds.py
 
 clean:
 	@rm -rf _build .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -196,3 +196,75 @@ def test_policies_reach_the_bound_as_groups_grow():
 def test_refuses(call, message):
     with pytest.raises(ValueError, match=message):
         call(machine(0.2))
+
+
+def test_the_curve_of_an_arm_that_never_earns():
+    curve = attention_value(Arm([[0.5, 0.5]] * 2, [[1, 0]] * 2, 0, 0))
+    assert curve.fraction.tolist() == [0]
+    assert curve.value.tolist() == [0]
+
+
+def test_the_curve_ends_at_the_least_attention_that_earns_the_most():
+    """The third state pays the same either way and goes the same way: nothing to be won there."""
+    P = [[0.5, 0.25, 0.25], [0.2, 0.5, 0.3], [0.5, 0.25, 0.25]]
+    curve = attention_value(Arm(P, P, [0, 0, 2], [3, 1, 2]))
+    left = np.vstack([np.eye(3) - np.array(P).T, np.ones(3)])
+    rest = np.linalg.lstsq(left, [0, 0, 0, 1], rcond=None)[0]
+    np.testing.assert_allclose(curve.fraction, [0, rest[0], rest[0] + rest[1]], atol=1e-12)
+    np.testing.assert_allclose(curve.price, [3, 1], atol=1e-12)
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_the_curve_has_no_corner_on_a_straight_line(seed):
+    """Where activation moves nothing and wins the same everywhere, one piece leads from 0 to 1."""
+    P = examples.random_dense(6, seed).dense()[0]
+    rewards = np.random.default_rng(seed).random(6)
+    curve = attention_value(Arm(P, P, rewards, rewards + 2))
+    np.testing.assert_allclose(curve.fraction, [0, 1], atol=1e-12)
+    np.testing.assert_allclose(curve.price, [2], atol=1e-12)
+
+
+@pytest.mark.parametrize("fraction", [1.2, -0.1, float("nan"), [0.5, 2]])
+def test_the_curve_refuses_fractions_that_are_none(fraction):
+    with pytest.raises(ValueError, match="fraction"):
+        attention_value(machine(0.2))(fraction)
+
+
+def test_shares_at_their_bounds():
+    arms, sizes = {"a": machine(0.2), "b": machine(0.1)}, {"a": 6, "b": 6}
+    full = SharePolicy(arms, sizes, {"a": 6 * (1 + 1e-13), "b": 0})
+    assert full.shares.tolist() == [6, 0]
+    with pytest.raises(ValueError, match="shares"):
+        SharePolicy(arms, sizes, {"a": 6, "b": -0.5})
+    with pytest.raises(ValueError, match="shares"):
+        SharePolicy(arms, sizes, {"a": 6, "c": 0.5})
+
+
+class Always:
+    """A generator that draws the same number for ever."""
+
+    def __init__(self, number):
+        self.number = number
+
+    def random(self, shape):
+        return np.full(shape, self.number)
+
+
+@pytest.mark.parametrize("number", [0.0, np.nextafter(0.3, 0), 0.5, np.nextafter(1, 0)])
+def test_whole_sums_of_shares_are_spent_whole(number):
+    """0.7 + 0.2 + 0.1 is below 1 in floating point, yet one arm is activated whatever is drawn."""
+    arms = dict.fromkeys("abc", machine(0.2))
+    policy = SharePolicy(arms, dict.fromkeys("abc", 6), {"a": 0.7, "b": 0.2, "c": 0.1})
+    assert np.cumsum(policy.shares)[-1] < 1
+    assert policy.decide(np.array([0, 6] * 3), 0, Always(number)).sum() == 1
+
+
+def test_groups_and_runs_of_nobody():
+    arms = {"a": machine(0.2)}
+    with pytest.raises(ValueError, match=r"sizes\['a'\]"):
+        attention_problem(arms, {"a": 0}, 1)
+    policy = SharePolicy(arms, {"a": 4}, {"a": 1})
+    with pytest.raises(ValueError, match="runs"):
+        simulate_attention(policy, 10, runs=0)
+    with pytest.raises(ValueError, match="steps"):
+        simulate_attention(policy, 0)

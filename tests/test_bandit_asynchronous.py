@@ -1,8 +1,11 @@
 """Arms with clocks of their own: the drift, the exact chain and the simulation agree."""
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 from scipy.linalg import expm
+from scipy.optimize import linprog
 
 from alphafair.models.bandits import (
     Arm,
@@ -23,6 +26,7 @@ from alphafair.models.bandits.asynchronous import (
 BOUND, CYCLING = 0.12380, 0.1142  # of cycle_example(2) at a = .4: its relaxation, its cycle
 
 P = [[0.4, 0.3, 0.3], [0, 1, 0], [0, 0, 1]]
+TWO_KINDS = Arm(np.eye(3), np.eye(3), [0, 1, 2], [0, 1, 2])  # a state for life
 STUCK = Arm(P, P, [0, 1, 2], [0, 1, 2])  # every arm ends in one of two states
 
 
@@ -39,6 +43,29 @@ def test_a_cycle_of_the_common_clock_is_a_point_of_rest():
         np.testing.assert_allclose(end, relaxation.fixed_point, atol=1e-8)
 
 
+def test_both_values_to_eight_digits_by_other_means():
+    """The bound as a linear program by HiGHS, the cycle by a greedy step written out here."""
+    arm, a = examples.cycle_example(2), 0.4
+    flow = np.hstack([np.eye(3) - arm.P0.T, np.eye(3) - arm.P1.T])
+    served, everybody = np.repeat([0.0, 1.0], 3), np.ones(6)
+    program = linprog(
+        -np.concatenate([arm.R0, arm.R1]),
+        A_eq=np.vstack([flow, served, everybody]),
+        b_eq=[0, 0, 0, a, 1],
+    )
+    assert stationary_relaxation(arm, a).value == pytest.approx(-program.fun, abs=1e-8)
+    m, reward = np.array([0.2, 0.3, 0.5]), np.zeros(4000)
+    for step in range(4000):
+        left, active = a, np.zeros(3)
+        for s in range(3):
+            active[s] = min(m[s], left)
+            left -= active[s]
+        reward[step] = (m - active) @ arm.R0 + active @ arm.R1
+        m = (m - active) @ arm.P0 + active @ arm.P1
+    cycle = limit_cycle(arm, [0, 1, 2], a)
+    assert cycle.reward == pytest.approx(reward[-2:].mean(), abs=1e-8)
+
+
 def test_the_path_inside_a_region_is_a_matrix_exponential():
     arm, a = examples.cycle_example(2), 0.4
     relaxation = stationary_relaxation(arm, a)
@@ -49,6 +76,19 @@ def test_the_path_inside_a_region_is_a_matrix_exponential():
     times = np.array([0, 0.5, 1, 3])
     exact = [m + (away - m) @ expm(t * (K - np.eye(3))) for t in times]
     np.testing.assert_allclose(asynchronous_path(arm, order, a, away, times), exact, atol=1e-10)
+
+
+def test_at_the_start_nothing_has_moved():
+    arm, start = examples.cycle_example(2), [0.2, 0.3, 0.5]
+    path = asynchronous_path(arm, [0, 1, 2], 0.4, start, [0, 0])
+    assert path.tolist() == [start, start]
+
+
+@pytest.mark.parametrize(
+    ("values", "stable"), [([-3, 0.5], True), ([1.2, 0], False), ([0.9 + 2j, 0.9 - 2j], True)]
+)
+def test_what_settles_has_real_parts_below_one(values, stable):
+    assert settles(SimpleNamespace(eigenvalues=np.array(values))) is stable
 
 
 def test_one_arm_is_a_chain_by_hand():
@@ -109,7 +149,12 @@ def test_the_gap_to_the_bound_closes_with_the_number_of_arms():
     [
         (lambda a, p: asynchronous_reward(p, a, 400), "at most 20000 are solved exactly"),
         (lambda a, p: asynchronous_path(a, [0, 1, 2], 0.4, [1, 1, 0], [0]), "start has shape"),
+        (lambda a, p: asynchronous_path(a, [0, 1, 2], 0.4, [2, -1, 0], [0]), "start has shape"),
         (lambda a, p: asynchronous_path(a, [0, 1, 2], 0.4, [1, 0, 0], [1, 0]), "do not fall"),
+        (lambda a, p: asynchronous_path(a, [0, 1, 2], 0.4, [1, 0, 0], [-1, 0]), "do not fall"),
+        (lambda a, p: asynchronous_path(a, [0, 1, 2], 0.4, [1, 0, 0], []), "do not fall"),
+        (lambda a, p: asynchronous_reward(p, TWO_KINDS, 5), "initial"),
+        (lambda a, p: simulate_asynchronous(p, TWO_KINDS, 5, 1), "initial"),
         (lambda a, p: asynchronous_reward(p, STUCK, 5), "sets of configurations that cannot be"),
     ],
 )

@@ -2,11 +2,14 @@
 
 import numpy as np
 import pytest
+from scipy import sparse
 
 from alphafair.models.bandits import (
     Arm,
     LPUpdatePolicy,
+    PriorityPolicy,
     RollingHorizonPolicy,
+    advantage,
     examples,
     finite_horizon_relaxation,
     optimal_value,
@@ -16,6 +19,7 @@ from alphafair.models.bandits import (
     stationary_reward,
     whittle_policy,
 )
+from alphafair.models.bandits.planning.stationary import relative_values
 
 FRACTION = 0.4
 HORIZON = 60
@@ -74,3 +78,53 @@ def test_exact_values_of_few_arms():
 def test_refuses(fraction, horizon, message):
     with pytest.raises(ValueError, match=message):
         RollingHorizonPolicy(Arm([[1]], [[1]], 0, 1), fraction, horizon)
+
+
+@pytest.mark.parametrize("horizon", [5, 7, 9, 15])
+def test_an_end_with_values_mends_short_odd_horizons(horizon):
+    """Ahead of nothing they are poor on this arm; ahead of the relative values they are good."""
+    arm = examples.cycle_example(2)
+    bound = stationary_relaxation(arm, FRACTION).value
+    lost = {}
+    for ending in ("nothing", "values"):
+        policy = RollingHorizonPolicy(arm, FRACTION, horizon, ending=ending)
+        lost[ending] = bound - simulate_average(policy, arm, 1000, 300, seed=2).mean
+    assert lost["nothing"] > 6e-3
+    assert 0 < lost["values"] < 2.5e-3
+
+
+@pytest.mark.parametrize(
+    ("arm", "fraction", "n"),
+    [
+        (examples.cycle_example(2), 0.4, 10),
+        (examples.nonindexable(), 0.4, 10),
+        (examples.indexable_without_pcl(), 0.5, 10),
+    ],
+)
+def test_one_step_ahead_of_the_values_is_the_priority_by_advantage(arm, fraction, n):
+    """At the multiplier; on the third arm this is not the order of its index."""
+    relaxation = stationary_relaxation(arm, fraction)
+    y = relaxation.occupation
+    gain = advantage(arm, y[:, 1] > y[:, 0], relaxation.multiplier, 1)
+    order = PriorityPolicy(gain, fraction)
+    one = RollingHorizonPolicy(arm, fraction, 1, ending="values")
+    counts = [(i, j, n - i - j) for i in range(n + 1) for j in range(n + 1 - i)]
+    assert np.array_equal(one.decide(np.array(counts)), order.decide(np.array(counts)))
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_a_plan_from_the_optimum_stays_there_if_its_end_has_values(seed):
+    """T steps from m* earn T V, whatever T is, for sparse arms as well."""
+    arm = examples.random_dense(4, seed)
+    relaxation = stationary_relaxation(arm, 0.5)
+    h = relative_values(arm, relaxation.occupation)
+    paid = [R + P @ h - h for R, P in ((arm.R0, arm.P0), (arm.R1, arm.P1))]
+    for kind in (np.asarray, sparse.csr_array):
+        shaped = Arm(kind(arm.P0), kind(arm.P1), *paid)
+        plan = finite_horizon_relaxation(shaped, relaxation.fixed_point, 0.5, 7)
+        assert plan.value == pytest.approx(7 * relaxation.value, rel=1e-9)
+
+
+def test_an_unknown_ending():
+    with pytest.raises(ValueError, match="ending is 'free': must be one of 'nothing', 'values'"):
+        RollingHorizonPolicy(examples.cycle_example(2), 0.4, ending="free")

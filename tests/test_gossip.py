@@ -229,6 +229,136 @@ def test_noise_and_drift_of_a_round():
     assert ratio == pytest.approx([4, 2], rel=0.1)
 
 
+# --- coverage in rounds ---------------------------------------------------------------------------
+def round_of(states, law, exchange):
+    """The law of the numbers of D, O and U after a round, by listing all matchings of these."""
+    up, swap, down = (exchange * p for p in (law.spread, law.swap, law.lose))
+    becomes = {
+        "DU": [("DD", up), ("OD", swap)],
+        "DO": [("DD", up), ("OD", swap)],  # O D: who held it has it, and who had it held it
+        "DD": [("DO", down / 2), ("OD", down / 2)],
+    }
+    everything = list(matchings(list(range(len(states)))))
+    found = {}
+    for matching in everything:
+        now = {"": 1 / len(everything)}
+        for i, j in matching:
+            pair = "".join(sorted(states[i] + states[j]))
+            outcomes = becomes.get(pair, [])
+            stays = 1 - sum(p for _, p in outcomes)
+            now = {
+                before + after: q * p
+                for before, q in now.items()
+                for after, p in [*outcomes, (pair, stays)]
+            }
+        for after, q in now.items():
+            key = tuple(after.count(s) for s in "DOU")
+            found[key] = found.get(key, 0) + q
+    return found
+
+
+@pytest.mark.parametrize("exchange", [1.0, 0.3])
+@pytest.mark.parametrize("numbers", [(20, 6, 3), (6, 3, 3), (5, 2, 1)])
+def test_coverage_chain_by_listing_all_matchings(numbers, exchange):
+    """6 nodes, all numbers of D, O and U that can be reached from one holder."""
+    law, N = PairLaw(*numbers), 6
+    chain = gossip_rounds(N, 1, *numbers, exchange=exchange, coverage=True)
+    counts = [tuple(row) for row in np.rint(chain.values * N).astype(int).tolist()]
+    assert counts[0] == (1, 0, 5)
+    assert len(counts) == len(set(counts)) == 21  # D ≥ 1
+    matrix = chain.matrix.toarray()
+    for row, (D, had, U) in zip(matrix, counts, strict=True):
+        expected = round_of("D" * D + "O" * had + "U" * U, law, exchange)
+        assert dict(zip(counts, row, strict=True)) == pytest.approx(
+            {key: expected.get(key, 0) for key in counts}, abs=ROUNDING
+        )
+        assert sum(expected.values()) == pytest.approx(1, abs=ROUNDING)
+
+
+def test_coverage_in_rounds_of_fifty():
+    """Coverage .319, .502, .752 after 5, 10, 20 rounds: simulated apart from this package."""
+    rounds = [0, 5, 10, 20, 40]
+    chain = gossip_rounds(50, 5, coverage=True).transient(rounds)
+    assert 1 - chain[1:4, 2] == pytest.approx([0.319, 0.502, 0.752], abs=0.0025)
+    plain = gossip_rounds(50, 5).transient(rounds)[:, 0]
+    assert chain[:, 0] == pytest.approx(plain, abs=1e-10)  # N² roundings in a matrix
+    found = transient(gossip_coverage(rounds=True), [0.1, 0, 0.9], rounds)
+    refined = np.abs(found.expectation(50) - chain)[:, 2].max()
+    assert refined < 0.0015
+    assert np.abs(found.mean - chain)[:, 2].max() > 5 * refined
+    # Who holds it is as in the model without a memory.
+    shuffle = transient(gossip_shuffle(rounds=True), [0.1], rounds)
+    assert found.expectation(50)[:, 0] == pytest.approx(shuffle.expectation(50)[:, 0], abs=ROUNDING)
+    assert found.covariance[:, 0, 0] == pytest.approx(shuffle.covariance[:, 0, 0], abs=ROUNDING)
+
+
+def test_coverage_in_rounds_with_sets_of_items():
+    """50 nodes move 100 of 500 items, 50 at a time; items that start with 4 to 6 holders."""
+    rng, (R, N, n, c, s) = np.random.default_rng(0), (60, 50, 500, 100, 50)
+    row, place = np.arange(R * N)[:, None], np.repeat(np.arange(R) * N, N).reshape(R, N)
+    cache = rng.permuted(np.tile(np.arange(n), (R * N, 1)), axis=1)[:, :c]
+    holds = np.zeros((R * N, n), bool)
+    holds[row, cache] = True
+    ever, start = holds.copy(), holds.reshape(R, N, n).sum(1)
+    for _ in range(10):
+        cache = rng.permuted(cache, axis=1)
+        shuffled = (place + rng.random((R, N)).argsort(1)).reshape(-1, 2)
+        partner = np.empty(R * N, int)
+        partner[shuffled], partner[shuffled[:, ::-1]] = shuffled[:, ::-1], shuffled
+        sent = cache[:, :s]
+        got, has_sent = sent[partner], np.zeros((R * N, n), bool)
+        has_sent[row, sent] = True
+        new = ~holds[row, got]
+        spare = ~has_sent[partner][row, sent]
+        gone = spare & (spare.cumsum(1) <= new.sum(1, keepdims=True))
+        sent[gone] = got[new]
+        holds[:] = False
+        holds[row, cache] = True
+        ever |= holds
+        assert (holds.sum(1) == c).all()
+    had, has = (table.reshape(R, N, n).mean(1) for table in (ever, holds))
+    for X0 in (4, 5, 6):
+        chosen = start == X0
+        chain = gossip_rounds(N, X0, n, c, s, coverage=True).transient([10])[0]
+        for seen, wanted in ((had, 1 - chain[2]), (has, chain[0])):
+            error = seen[chosen].std() / np.sqrt(chosen.sum())
+            assert abs(seen[chosen].mean() - wanted) < 4 * error < 0.02
+
+
+def test_noise_and_drift_of_a_round_with_memory():
+    """Φ + Φ1/N and Γ/N against the exact chain of one round, in the limit: error O(1/N²)."""
+    model, x = gossip_coverage(20, 6, 3, rounds=True), np.array([0.4, 0.2, 0.4])
+    errors = []
+    for N in (20, 40):
+        chain = gossip_rounds(N, N // 10, 20, 6, 3, coverage=True)
+        at = np.flatnonzero(np.abs(chain.values - x).max(axis=1) < ROUNDING)
+        law = chain.matrix[at].toarray()[0]
+        mean = law @ chain.values
+        covariance = ((chain.values - mean).T * law) @ (chain.values - mean)
+        drift = model.drift(x) + model.lower_drift(x) / N
+        errors.append([mean - drift, *(N * covariance - model.noise(x))])
+    one, two = np.array(errors)
+    assert two[0] == pytest.approx(one[0] / 4, rel=0.1)
+    assert two[1:] == pytest.approx(one[1:] / 2, rel=0.1, abs=1e-5)
+
+
+def test_derivatives_of_a_round_with_memory():
+    """Those of parabolas, from differences that have no error but rounding."""
+    model, x = gossip_coverage(20, 6, 3, rounds=True), np.array([0.3, 0.5, 0.2])
+    for function, slope in (
+        (model.drift, model.jacobian),
+        (model.lower_drift, model.lower_step.jacobian),
+    ):
+        for h in np.eye(3):
+            central = (function(x + h) - function(x - h)) / 2
+            assert slope(x) @ h == pytest.approx(central, abs=ROUNDING)
+            second = function(x + h) - 2 * function(x) + function(x - h)
+            assert model.curvature(x, np.outer(h, h)) == pytest.approx(second, abs=ROUNDING)
+    batch = np.array([x, [0.1, 0, 0.9]])
+    for each in (model.drift, model.jacobian, model.lower_drift, model.noise):
+        assert each(batch)[1] == pytest.approx(each(batch[1]), abs=ROUNDING)
+
+
 @pytest.mark.parametrize(
     ("make", "message"),
     [
@@ -237,6 +367,7 @@ def test_noise_and_drift_of_a_round():
         (lambda: PairLaw(10, 10, 10), "sent is 10.0: must be a whole number ≥ 1 and ≤ 9"),
         (lambda: PairLaw(2.5, 1, 1), "items is 2.5"),
         (lambda: gossip_shuffle(exchange=0), r"exchange is 0.0: must be in \(0, 1\]"),
+        (lambda: gossip_coverage(exchange=2), r"exchange is 2.0: must be in \(0, 1\]"),
         (lambda: gossip_rounds(5, 2), "nodes is 5: must be even"),
         (lambda: gossip_rounds(6, 7), "holders is 7.0: must be a whole number ≥ 0 and ≤ 6"),
     ],

@@ -24,6 +24,7 @@ MODELS = {
     "gossip in rounds": lambda: meanfield.gossip_shuffle(rounds=True),
     "gossip apart": lambda: meanfield.gossip_shuffle(rounds=True, coordinated=False),
     "coverage": meanfield.gossip_coverage,
+    "coverage in rounds": lambda: meanfield.gossip_coverage(rounds=True),
     "cache": lambda: meanfield.random_cache(np.arange(1.0, 7), [2, 1]),
 }
 GAMES = {

@@ -450,3 +450,68 @@ def test_fields_for_one_state_are_refused():
     assert model(lambda z: z[..., 1]).drift(np.full(6, 0.5)) == pytest.approx([-1 / 6, 1 / 6] * 3)
     with pytest.raises(ValueError, match=r"rates of many states .*: write z\[..., f\], not z\[:, "):
         model(lambda z: z[:, :, 1])
+
+
+# ------------------------------------------------------------------------ unlike objects: doubt
+
+
+def pairs_infect(source, strength):
+    """Five unlike people; it takes two infected to infect."""
+    prone, infect = np.linspace(0.5, 2.5, 5)[:, None], np.array([1, 0])
+
+    def rates(z):
+        return infect * prone * (source + strength * z[..., 1] ** 2) + 1 - infect
+
+    return Heterogeneous([(0, 1), (1, 0)], rates, objects=5)
+
+
+def test_a_refinement_that_harms_is_doubted():
+    """Infections hold each other up, few of them: the mean field errs by .029, refined .054."""
+    model = pairs_infect(0.2, 3)
+    with pytest.warns(UserWarning, match="may be worse than the mean field: .* 3.2 times"):
+        result = steady_state(model)
+    truth = exact_chain(model, np.eye(2)[[1] * 5]).expectation()
+    assert np.abs(result.mean - truth).max() < 0.03
+    assert np.abs(result.expectation(1) - truth).max() > 0.05
+
+
+@pytest.mark.parametrize("source", [1, 2])
+def test_a_refinement_that_helps_is_not_doubted(source, recwarn):
+    model = pairs_infect(source, 1)
+    result = steady_state(model)
+    truth = exact_chain(model, np.eye(2)[[1] * 5]).expectation()
+    errors = [np.abs(each - truth).max() for each in (result.mean, result.expectation(1))]
+    assert errors[1] < errors[0] / 2
+    assert not recwarn.list
+
+
+@pytest.mark.parametrize("load", [0.3, 0.7, 0.95])
+@pytest.mark.parametrize("speeds", [[2, 0.5], [2, 0.5, 1.2, 1], np.linspace(0.5, 2, 12)])
+def test_good_servers_are_not_doubted(speeds, load, recwarn):
+    steady_state(heterogeneous_supermarket(speeds, load, buffer=5))
+    assert not recwarn.list
+
+
+def test_servers_with_a_square_are_doubted():
+    model = heterogeneous_supermarket([2, 0.5], 0.7, buffer=5, self_interaction=True)
+    with pytest.warns(UserWarning, match="with probability -0"):
+        steady_state(model)
+
+
+def test_a_refined_probability_above_one_is_told():
+    with pytest.warns(UserWarning, match=r"object 0 is in state 1 with probability 1\.11"):
+        steady_state(random_cache([100, 1], [1]))
+
+
+@pytest.mark.parametrize(
+    ("rates", "message"),
+    [
+        (lambda z: np.array([[1.0], [2.0]]) * z[..., 1], "rates.z. fails: .*broadcast to .3, 2"),
+        (lambda z: z[..., 1] * np.array([1, 2, 3]), "rates.z. fails: operands"),
+        (lambda z: np.ones(5) + 0 * z[0, 0, 0], "rates.z. has shape .5,.: the rates of a field"),
+        (lambda z: [z[..., 1], 1 - z[..., 1], z[..., 0]], "rates.z. has shape .3, 3, 2"),
+    ],
+)
+def test_rates_of_the_wrong_length_are_told_the_right_one(rates, message):
+    with pytest.raises(ValueError, match=message):
+        Heterogeneous([(0, 1), (1, 0)], rates, objects=3)

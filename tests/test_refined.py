@@ -26,6 +26,7 @@ from alphafair.models.meanfield import (
 )
 
 SIS = sis(2, 1, source=0.5)
+LOAD = np.broadcast_to(np.eye(2) / 3, (3, 2, 2))
 
 
 def order(errors, sizes):
@@ -233,6 +234,7 @@ def test_cache_in_time():
 
 
 # Mean queues: exact, then x and x + V with the square of the paper and without self-interaction.
+@pytest.mark.filterwarnings("ignore:the refinement says")  # with the square, rightly
 @pytest.mark.parametrize(
     ("speeds", "exact", "squared", "linear"),
     [
@@ -532,3 +534,186 @@ def test_closed_forms_are_used():
     # f = 1 − x²: A = −2, Q = 2, W = ½, ½ f'' W = −½, V = −¼
     assert [refined.covariance[0, 0], refined.correction[0]] == pytest.approx([0.5, -0.25])
     assert linalg.norm(refined.mean - 1) < 1e-12
+
+
+# --- kinks ----------------------------------------------------------------------------------------
+# Lamps that burn out at rate x and of which one half at a time can be mended: min(1 − x, ½).
+def bent_in_numpy(x):
+    return [np.minimum(1 - x[0], 0.5), x[0]]
+
+
+def bent_in_torch(x):
+    import torch
+
+    return [torch.minimum(1 - x[0], 0.5 + 0 * x[0]), x[0]]
+
+
+def bent_in_closed_form():
+    return Smooth(
+        lambda x: np.concatenate([np.minimum(1 - x, 0.5), x], axis=-1),
+        lambda x: np.stack([-1.0 * (x > 0.5), np.ones_like(x)], -2),
+        lambda x, W: np.zeros((*x.shape[:-1], 2)),
+    )
+
+
+@pytest.mark.parametrize("rates", [bent_in_numpy, bent_in_torch, bent_in_closed_form()])
+def test_a_fixed_point_on_a_kink_is_refused(rates):
+    """The exact mean at N = 50 is .477; V was −13.7 by differences and 0 by torch."""
+    model = Population([[1], [-1]], rates, start=[0.3])
+    message = r"x = \[0.5\] is on a kink of rates\[0\], whose slope along \[1.\] is 0 before and -1"
+    with pytest.raises(
+        ValueError, match=message + r" after it: there is no V, since .*write a smooth"
+    ):
+        steady_state(model)
+    assert fixed_point(model)[0] == pytest.approx(0.5, abs=1e-9)
+    # 50 (½ − mean)² → .16525²: half normal laws with variances ½ and ¼, joined at the kink
+    exact = exact_chain(Population([[1], [-1]], bent_in_numpy, start=[0.0]), [0.0], 50)
+    assert exact.expectation()[0] == pytest.approx(0.5 - 0.16525 / 50**0.5, abs=1e-3)
+
+
+def test_jumps_are_found_as_well():
+    """At rest on a jump the mean field goes to and fro, and Newton's method finds nothing."""
+
+    def rates(x):
+        return [0.9 * (x[0] < 0.5) + 0.1, 1.0 * x[0]]
+
+    model = Population([[1], [-1]], rates, start=[0.3])
+    with pytest.raises(ValueError, match=r"is on a jump of rates\[0\], by -0.9 along \[1.\]"):
+        steady_state(model)
+    with pytest.warns(UserWarning, match=r"crosses, .*, a jump of rates\[0\], by -0.5 along"):
+        transient(Population([[1], [-1]], lambda x: [1 - 0.5 * (x[0] > 0.2), x[0]]), [0.0], [0.4])
+
+
+def servers(c):
+    """Half of the jobs at rest wait if c servers are slower than what comes."""
+
+    def rates(x):
+        import torch
+
+        return [0.45 + 0 * x[0], torch.clamp(x[0], max=c)]
+
+    return Population([[1], [-1]], rates, start=[0.1])
+
+
+def test_a_kink_that_is_near():
+    """At .45, with min(x, .46): W = .45, so N must be well above .45/.01² = 4500."""
+    message = (
+        r"\[0.45\] is 0.01 from a kink of rates\[1\], whose slope along \[1.\] is 1 before and 0"
+    )
+    with pytest.warns(UserWarning, match=message + r".* N is well above 4500"):
+        refined = steady_state(servers(0.46))
+    assert refined.correction[0] == pytest.approx(0, abs=1e-12)
+    assert steady_state(servers(0.6)).covariance[0, 0] == pytest.approx(0.45)  # far enough
+    by_differences = Population([[1], [-1]], lambda x: [0.45, np.minimum(x[0], 0.46)], start=[0.1])
+    with pytest.raises(ValueError, match=r"is 0.01 from a kink .* differences that reach 0.03 far"):
+        steady_state(by_differences)
+
+
+@pytest.mark.parametrize("rates", [bent_in_numpy, bent_in_torch])
+def test_a_path_that_crosses_a_kink(rates):
+    """By x' = min(1 − x, ½) − x/4 it goes from 0 to .8, and is at ½ at time 4 log(4/3)."""
+
+    def slower(x):
+        gain, loss = rates(x)
+        return [gain, loss / 4]
+
+    model = Population([[1], [-1]], slower, start=[0.0])
+    message = r"crosses, at about time 1.15, a kink of rates\[0\], .* is 0 before and -1 after"
+    with pytest.warns(UserWarning, match=message):
+        transient(model, [0.0], [3.0])
+    transient(model, [0.0], [0.9])  # no warning before it
+    transient(model, [0.9], [3.0])
+    with pytest.warns(UserWarning, match=r"ends, at time 1.1, near a kink of rates\[0\]"):
+        transient(model, [0.0], [1.1])
+
+
+def test_kinks_of_steps_and_of_objects():
+    step = SynchronousPopulation(
+        lambda x: [0.25 + np.minimum(x[0] / 2, 0.25)], lambda x: [[1.0]], start=[0.5]
+    )
+    with pytest.raises(ValueError, match=r"is on a kink of step\[0\]"):
+        steady_state(step)
+    with pytest.warns(UserWarning, match=r"ends, at time 3, near a kink of step\[0\]"):
+        transient(step, [0.5], [3])
+    # the fraction in state 1, with half of the others there, as felt in state 0 and in state 1
+    half, bend = np.array([1 / 3, 2 / 3]), np.array([0.5, 0])
+    objects = Heterogeneous(
+        [(0, 1), (1, 0)], lambda z: 1 - bend * np.abs(z[..., 1] - half), objects=3, load=LOAD
+    )
+    with pytest.raises(ValueError, match=r"is on a kink of drift\[\d\]"):
+        steady_state(objects)
+
+
+def test_two_kinks_that_cancel_in_some_directions():
+    """|a| − |b| is smooth along (1, 1) and (1, −1), in which the noise is largest and least."""
+    ways = [[1, 1], [-1, -1], [1, -1], [-1, 1]]
+
+    def rates(x):
+        bent = 0.1 * (np.abs(x[0]) - np.abs(x[1]))
+        pull = x[0] + x[1], x[0] - x[1]
+        return [3 - pull[0] + bent, 3 + pull[0] + bent, 1 - pull[1] / 4, 1 + pull[1] / 4]
+
+    with pytest.raises(ValueError, match=r"is on a kink of rates\[[01]\]"):
+        steady_state(Population(ways, rates, start=[0.0, 0.0]))
+
+
+@pytest.mark.parametrize("source", [0.0, 1e-12, 1e-6, 1e-3])
+def test_what_bends_at_the_border_of_the_states_is_no_kink(source):
+    """max(x, 0) at a fraction that is, or is almost, 0: X is never below."""
+    model = Population(
+        [[-1, 1], [1, -1]], lambda x: [source * x[0], np.maximum(x[1], 0)], start=[1.0, 0.0]
+    )
+    assert steady_state(model).mean[1] == pytest.approx(source, rel=2e-3)
+
+
+@pytest.mark.parametrize("sharpness", [1, 10, 100, 1000])
+def test_smooth_rates_are_not_refused(sharpness):
+    """However sharply they bend."""
+
+    def rates(x):
+        import torch
+
+        arms = torch.stack([-sharpness * (1 - x[0]), -sharpness / 2 + 0 * x[0]])
+        return [1 - torch.logsumexp(arms, 0) / sharpness, 1 + x[0]]
+
+    model = Population([[1], [-1]], rates, start=[0.3])
+    assert steady_state(model).covariance[0, 0] > 0
+    transient(model, [1.0], [2.0])
+
+
+# --- what is no population ------------------------------------------------------------------------
+def test_sums_that_jumps_keep():
+    """As conserved, without being told."""
+    model = Population([[-1, 1], [1, -1]], pairs)
+    with pytest.raises(
+        ValueError, match=r"initial is \[0.9, 0.2\], with sum 1.1, .* start has sum 1"
+    ):
+        transient(model, [0.9, 0.2], [1.0])
+    other = Population([[-1, 1], [1, -1]], pairs, start=[0.9, 0.2])
+    assert transient(other, [0.6, 0.5], [1.0]).mean.sum() == pytest.approx(1.1)
+    free = Population([[1], [-1]], lambda x: [1.0, x[0]], start=[0.0])  # jumps keep nothing
+    assert transient(free, [7.0], [0.0]).mean[0, 0] == 7
+
+
+def test_values_of_the_wrong_length():
+    swap = [[-1, 1], [1, -1]]
+    with pytest.raises(
+        ValueError, match="lower_rates has 1 values: must have one for each of the 2"
+    ):
+        Population(swap, pairs, lower_rates=lambda x: [x[0]])
+    short = Population(swap, pairs, finite_rates=lambda x, n: [x[0]])
+    with pytest.raises(ValueError, match="rates has 1 values: must have one for each of the 2"):
+        exact_chain(short, [0.5, 0.5], 4)
+    ragged = Population(swap, lambda x: [x[0], x[1]][: 2 if x[0] > 0.4 else 1])
+    with pytest.raises(ValueError, match=r"has \[1, 2\] values: must be as many at all x"):
+        ragged.drift(np.array([[0.5, 0.5], [0.3, 0.7]]))
+    with pytest.raises(ValueError, match="takes neither arrays nor tensors: it must return a list"):
+        Population(swap, lambda x: {0: x[0], 1: x[1]})
+
+
+def test_rates_that_are_nan_on_the_way():
+    gone = Population([[-1]], lambda x: [x[0] if x[0] > 0.3 else np.nan], start=[1.0])
+    with pytest.raises(
+        ValueError, match=r"stops at time 1.2\d*, at x = \[0.3\]: .* jump or be nan"
+    ):
+        transient(gone, [1.0], [5.0])

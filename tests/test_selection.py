@@ -245,6 +245,30 @@ def test_equal_rate_budget_with_general_priors():
     assert len(sides) == 4
 
 
+def test_the_rule_with_group_dependent_priors_and_bias():
+    """Parity often lowers what the oblivious find (how often depends on the draw); here never.
+
+    If the group with the larger ŝ has the smaller s̃, and the budget is below (or above) both
+    budgets of equal rates, the two baselines stand on opposite sides of parity.
+    """
+    rng, hurt, sure = np.random.default_rng(6), [], 0
+    for _ in range(400):
+        share, (mean, bias) = rng.uniform(0.1, 0.9), rng.normal(size=(2, 2)) * [[0.5], [0.3]]
+        spread, noise = rng.uniform(0.3, 2, 2), rng.uniform(0.1, 2, 2)
+        population = Population([share, 1 - share], mean, spread, bias, noise)
+        budget = rng.uniform(0.02, 0.98)
+        plain = group_oblivious(population, budget)
+        hurt.append(demographic_parity(population, budget).utility < plain.utility)
+        stars = [equal_rate_budget(population, policy) for policy in BASELINES]
+        orders = np.diff(population.observed_spread) * np.diff(population.posterior_spread)
+        if orders[0] < 0 and (budget < min(stars) or budget > max(stars)):
+            sure += 1
+            way = [gamma_rule(plain, gamma).utility for gamma in (0, 0.3, 0.6, 0.8, 1)]
+            assert (np.diff(way) > -SHARP).all()
+    assert sure > 40
+    assert np.mean(hurt) > 0.3
+
+
 def test_equal_rate_budget_where_there_is_none():
     assert equal_rate_budget(A) == 0.5
     assert equal_rate_budget(A, bayes_optimal) == 0.5

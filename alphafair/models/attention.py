@@ -103,6 +103,8 @@ def attention_value(arm: Arm) -> AttentionValue:
     if last[1] <= first[1] + CORNER * one.scale:
         return AttentionValue(np.array(first[:1]), np.array(first[1:]))
     corners = [first, *_between(one, first, last), last]
+    while corners[-1][1] <= corners[-2][1] + CORNER * one.scale:
+        corners.pop()  # more attention than is worth anything
     fraction, value = np.array(corners).T
     return AttentionValue(fraction, value)
 
@@ -136,8 +138,6 @@ class _OneArm:
         size = self.R.size // 2
         upper = np.where(self.active == 1, 0.0, 1.0) if price == np.inf else np.ones(2 * size)
         cost = -self.R / self.scale + (0 if price == np.inf else price / self.scale * self.active)
-        if price == 0.0:  # the least attention among the best
-            cost = cost + CORNER * self.active
         side = np.append(np.zeros(size), 1.0)
         result = scipy(
             "the value of attention"
@@ -268,12 +268,16 @@ class SharePolicy:
         counts = np.asarray(counts)
         total = np.cumsum(self.shares)
         total = np.where(np.abs(total - np.rint(total)) <= DECIDED, np.rint(total), total)
-        upto = np.floor(np.append(0.0, total) + rng.random((*counts.shape[:-1], 1))).astype(np.intp)
+        marks = np.append(0.0, total)
+        drawn = np.floor(marks + rng.random((*counts.shape[:-1], 1)))
+        upto = np.minimum(drawn, np.ceil(marks)).astype(
+            np.intp
+        )  # a sum rounds up if u is next to 1
         budget = np.diff(upto, axis=-1)
         parts = [
-            in_order(counts[..., a:b], order, np.minimum(budget[..., k], size))
-            for k, (a, b, order, size) in enumerate(
-                zip(self._states, self._states[1:], self.order, self.sizes, strict=False)
+            in_order(counts[..., a:b], order, budget[..., k])
+            for k, (a, b, order) in enumerate(
+                zip(self._states, self._states[1:], self.order, strict=False)
             )
         ]
         return np.concatenate(parts, axis=-1)

@@ -11,7 +11,7 @@ SLIPS, STOPPED = 1, 2
 
 
 def said(stop):
-    """The patients, the part of the days with a wrong action, and the gap, by what it costs."""
+    """The patients, the number of days with a wrong action, and the gap, by what it costs."""
     N = SIZES[stop]
     arm = bandits.Arm(LEFT_ALONE, CALLED, [1, 0.5, 0], [1, 0.5, 0])
     rule = bandits.PriorityPolicy([1, 3, 2], 0.2)  # who slips, then who stopped
@@ -20,6 +20,6 @@ def said(stop):
     cost = bandits.Arm(LEFT_ALONE, CALLED, [0, b[1], 0], [-b[0], 0, 0])
     days = bandits.trajectory(rule, arm, N, 1000, [0.6, 0.2, 0.2], seed=N)[100:]
     slip, stopped = np.rint(N * days[:, SLIPS]), np.rint(N * days[:, STOPPED])
-    wrong = 100 * ((5 * slip > N) | (5 * (slip + stopped) < N)).mean()
+    wrong = ((5 * slip > N) | (5 * (slip + stopped) < N)).sum()
     gap = bandits.simulate_average(rule, cost, N, 500, seed=19).mean
-    return [str(N), f"{wrong:.1f}", f"{gap:.1e}" if gap else "none seen"]
+    return [str(N), str(wrong), f"is about {gap:.1e}" if gap else "is too small to be seen"]

@@ -60,15 +60,17 @@ def said(first, second):
 
 
 def said_2(stop):
-    """τ, the gap of a rolling horizon with half an interval, and the gap of the index."""
+    """τ, the gap of a rolling horizon with either ending, and the gap of the index."""
     P0, P1, R1, a = CIRCLING
     rows = [np.array(P) / np.sum(P, axis=1, keepdims=True) for P in (P0, P1)]
     arm = bandits.Arm(*rows, 0, R1)
     bound = bandits.stationary_relaxation(arm, a).value
-    ahead = bandits.RollingHorizonPolicy(arm, a, LOOKS[stop])
-    found = bandits.simulate_average(ahead, arm, 1000, 400, seed=2)
-    low, high = found.interval
+    words = [str(LOOKS[stop])]
+    for ending in ("nothing", "values"):
+        ahead = bandits.RollingHorizonPolicy(arm, a, LOOKS[stop], ending=ending)
+        found = bandits.simulate_average(ahead, arm, 1000, 400, seed=2)
+        low, high = found.interval
+        words.append(f"{1e4 * (bound - found.mean):.1f} ± {1e4 * (high - low) / 2:.1f}")
     index = bandits.PriorityPolicy([3, 2, 1], a)
     other = bandits.simulate_average(index, arm, 1000, 200, runs=10, seed=1000)
-    words = [1e4 * (bound - found.mean), 1e4 * (high - low) / 2, 1e4 * (bound - other.mean)]
-    return [str(LOOKS[stop]), *(f"{value:.1f}" for value in words)]
+    return [*words, f"{1e4 * (bound - other.mean):.1f}"]

@@ -98,7 +98,6 @@ def simulate_virtual_advice(
     relaxation = stationary_relaxation(arm, a)
     advice = virtual_policy(relaxation)
     upto = np.cumsum(np.stack(normalized(arm)), axis=2)  # (2, S, S): passive, active
-    upto[:, :, -1] = 1.0
     paid = np.stack([arm.R0, arm.R1])
     rng = np.random.default_rng(seed)
     twin = rng.choice(arm.n_states, size=(runs, n), p=relaxation.occupation.sum(axis=1))

@@ -16,6 +16,16 @@ x_g.  With t_g(x) the estimate that a part x of the group exceeds, the mean qual
 
 is concave, because its derivative p_g E[W | Ŵ = t_g(x_g)]/α falls as x_g rises.
 
+A common level of E[W | Ŵ] is sought as its log odds between the least and the best quality of all
+groups, w₀ and w₁::
+
+    ℓ = log (E[W | Ŵ = t] − w₀)/(w₁ − E[W | Ŵ = t])
+      = log Σ π_j (w_j − w₀) φ(z_j) − log Σ π_j (w₁ − w_j) φ(z_j),
+
+because with few places all who are selected may be as good as certain to be good: levels that
+differ in the twentieth digit after 0.999… are far apart in ℓ.  Where even so the rates jump between
+one double and the next, the last places are shared out in between: that makes no difference to U.
+
 **When does parity help?**  With two groups, U has one peak on the line of rates that meet the
 budget.  Parity is better than the oblivious rates if U rises all the way from these to equal rates,
 and as U is concave it is enough to look at the end:
@@ -36,8 +46,10 @@ References:
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -45,11 +57,12 @@ from numpy.typing import ArrayLike
 
 from ...checks import Floats, number, reals, refuse_first
 from ..common import ReadOnly, bisect, scipy
-from .population import SUM_TO_ONE, Selection, band, fractions_of, labels_of, vector
+from .population import LARGEST, SUM_TO_ONE, Selection, band, fractions_of, labels_of, vector
 
 NODES = 200  # of the quadrature on each side of the median: 1e−14 for laws with a smooth quantile
 REACH = 4.0  # of the double exponential variable: beyond it the weights are below 1e−37
 FAR = 40.0  # standard deviations of noise
+TINY = 1e-250  # sums of likelihoods that small may have lost terms to underflow
 FINE = 9e-16  # of the search for a threshold: relative to it, or to the noise
 
 
@@ -248,8 +261,40 @@ class LatentPopulation(ReadOnly):
 
     def best(self, budget: float, by: str) -> Selection:
         """The rates at which the last selected of all groups are equal in the eyes of somebody."""
-        level, _ = bisect(lambda v: self.fraction @ self._rates(v, by) < budget, *self._levels(by))
-        return self.selection(self._met(self._rates(level, by), budget), budget, by)
+        x, _ = self._common(budget, by, 0.0, 1.0)
+        return self.selection(self._met(x, budget), budget, by)
+
+    def _common(self, budget: float, by: str, low: float, high: float) -> tuple[Floats, float]:
+        """(K,) rates between two that reach a common level and meet the budget, and that level."""
+        p = self.fraction
+
+        def rates(level: float) -> Floats:
+            return np.asarray(np.clip(self._rates(level, by), low, high))
+
+        def excess(level: float) -> float:
+            return float(p @ rates(level)) - budget
+
+        low_level, high_level = self._levels(by)
+        more, less, level = rates(low_level), rates(high_level), high_level
+        if p @ more > budget > p @ less:
+            unit = float(self.noise.min()) if by == "estimate" else 1.0
+            ends = np.arcsinh(low_level / unit), np.arcsinh(high_level / unit)  # of any size
+            place = scipy().optimize.brentq(
+                lambda u: excess(unit * math.sinh(u)), *ends, xtol=FINE, rtol=FINE, maxiter=1000
+            )
+            near = 4 * FINE * (1 + abs(place))
+            below, level = (unit * math.sinh(place + step) for step in (-near, near))
+            more, less = rates(below), rates(level)
+            if not p @ more >= budget >= p @ less:  # it jumps there
+                below, level = bisect(lambda v: excess(v) < 0, low_level, high_level)
+                more, less = rates(below), rates(level)
+        if p @ more < budget:  # whoever is worth the least level is wanted, too
+            less, more = more, np.full(len(self), high)
+        elif p @ less > budget:  # the best cannot be told apart
+            more, less = less, np.full(len(self), low)
+        width = p @ (more - less)
+        part = float(np.clip((p @ more - budget) / width, 0, 1)) if width > 0 else 0.0
+        return more + (less - more) * part, level
 
     def best_in_band(self, selection: Selection, gamma: float) -> Selection:
         """The γ-rule: the best rates of somebody's in a band [γ M, M]."""
@@ -257,23 +302,18 @@ class LatentPopulation(ReadOnly):
         if not isinstance(by, str):
             raise ValueError("selection was made of given rates: the γ-rule needs a baseline")
 
-        def in_band(top: float) -> tuple[Floats, float]:
-            def too_few(v: float) -> bool:
-                return bool(p @ np.clip(self._rates(v, by), gamma * top, top) < alpha)
-
-            level, _ = bisect(too_few, *self._levels(by))
-            return np.clip(self._rates(level, by), gamma * top, top), level
-
         def falls(top: float) -> bool:
-            tau = in_band(top)[1]
-            gain = np.maximum(self._marginal(np.full(len(self), top), by) - tau, 0)
-            loss = np.minimum(self._marginal(np.full(len(self), gamma * top), by) - tau, 0)
+            _, level = self._common(alpha, by, gamma * top, top)
+            (upper, tau), (lower, _) = (
+                self._marginal(np.full(len(self), x), by, level) for x in (top, gamma * top)
+            )
+            gain, loss = np.maximum(upper - tau, 0), np.minimum(lower - tau, 0)
             return bool(p @ (gain + gamma * loss) < 0)
 
         x = band(selection.rates, p, alpha, gamma)
         if x is None:
             top, _ = bisect(falls, alpha, min(1.0, alpha / gamma))
-            x = in_band(top)[0]
+            x, _ = self._common(alpha, by, gamma * top, top)
         return self.selection(self._met(x, alpha), alpha, by)
 
     def selection(self, rates: Floats, budget: float, by: Any) -> Selection:
@@ -285,29 +325,74 @@ class LatentPopulation(ReadOnly):
 
     def _levels(self, by: str) -> tuple[float, float]:
         """What a level is between."""
+        ends = self._ends()
         if by == "estimate":
-            return self._ends()
-        low = min(law.values.min() for law in self.quality)
-        return float(low), float(max(law.values.max() for law in self.quality))
+            return ends
+        odds = np.concatenate([self._each(self._log_odds, t) for t in ends])
+        odds = odds[np.isfinite(odds)]
+        return float(odds.min(initial=0.0)), float(odds.max(initial=0.0))
 
     def _rates(self, level: float, by: str) -> Floats:
-        """(K,) the part of each group whose estimate, or posterior mean, exceeds a level."""
+        """(K,) the part of each group whose estimate, or posterior log odds, exceed a level."""
         if by == "estimate":
             return self.exceeding(level)
         return self.exceeding(self._reaching(level))
 
     def _reaching(self, level: float) -> Floats:
-        """(K,) the thresholds at which the posterior mean reaches a level."""
-        return self._each(lambda g, v: self._where(lambda t: self._posterior(g, t) - v), level)
+        """(K,) the thresholds at which the posterior log odds reach a level."""
+        return self._each(lambda g, v: self._where(lambda t: self._log_odds(g, t) - v), level)
 
-    def _marginal(self, rates: Floats, by: str) -> Floats:
-        """(K,) what the last selected are worth: estimate, or posterior mean."""
+    @cached_property
+    def _range(self) -> tuple[float, float]:
+        """w₀ and w₁, the least and the best quality of all."""
+        return (
+            float(min(law.values.min() for law in self.quality)),
+            float(max(law.values.max() for law in self.quality)),
+        )
+
+    @cached_property
+    def _parts(self) -> list[Floats]:
+        """(2, J) of each group: π (w − w₀) and π (w₁ − w)."""
+        low, high = self._range
+        return [law.weights * [law.values - low, high - law.values] for law in self.quality]
+
+    def _log_odds(self, g: int, t: float) -> Any:
+        """The ℓ of the module head; at t = ±∞ its limit.  ±∞ if all are the best, or the least."""
+        values, parts = self.quality[g].values, self._parts[g]
+        if self._range[0] == self._range[1]:
+            return 0.0
+        if np.isinf(t):
+            with np.errstate(divide="ignore"):
+                above, below = np.log(parts[:, values.argmax() if t > 0 else values.argmin()])
+            return above - below
+        z = self._z(g, t)
+        near = np.abs(z).argmin()  # −z²/2 of each, less that of the nearest
+        likely = (values[near] - values) * ((z + z[near]) / (2 * self.noise[g]))
+        above, below = parts @ np.exp(likely)
+        if min(above, below) > TINY:
+            return math.log(above) - math.log(below)
+        with np.errstate(divide="ignore"):
+            logs = np.log(parts) + likely
+            top = np.maximum(logs.max(axis=1), -LARGEST)
+            above, below = top + np.log(np.exp(logs - top[:, None]).sum(axis=1))
+            return above - below
+
+    def _marginal(self, rates: Floats, by: str, level: float = 0.0) -> tuple[Floats, float]:
+        """(K,) what the last selected are worth, and a level: estimates, or posterior means.
+
+        Posterior means are less the end of their range that the level is nearer to.
+        """
         t = self.thresholds(rates)
         if by == "estimate":
-            return t
-        ends = self._ends()
-        inside = self.posterior_mean(np.clip(t, *ends))
-        return np.where(np.isinf(t), np.sign(t) * np.inf, inside)
+            return t, level
+        (low, high), sign = self._range, 1.0 if level > 0 else -1.0
+        expit = scipy().special.expit
+
+        def worth(odds: Any) -> Any:
+            return -sign * (high - low) * expit(-sign * odds)
+
+        inside = self._each(self._log_odds, np.clip(t, *self._ends()))
+        return np.where(np.isinf(t), np.sign(t) * np.inf, worth(inside)), float(worth(level))
 
     def _met(self, rates: Floats, budget: float) -> Floats:
         """Rates that meet the budget to the last digit."""
@@ -351,5 +436,5 @@ def parity_helps(population: LatentPopulation, budget: float) -> bool | None:
     if t[0] == t[1]:
         return None
     first = int(np.argmax(t))
-    last = population.posterior_mean(t)
+    last = population._each(population._log_odds, t)
     return bool(last[first] <= last[1 - first])

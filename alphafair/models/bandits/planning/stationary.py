@@ -210,7 +210,21 @@ def _occupation(arm: Arm, a: float, allowed: Any = True) -> Floats:
 
 
 def _multiplier(arm: Arm, y: Floats) -> tuple[float, Floats]:
-    """λ and the advantage of being active at λ, (S,), from the dual program.
+    """λ and the advantage of being active at λ, (S,), from the dual program (`_dual`)."""
+    matrix, reward, scale, solved = _dual(arm, y)
+    slack = (matrix @ solved - reward).reshape(2, arm.n_states) * scale
+    return float(solved[-1]) * scale, slack[0] - slack[1]
+
+
+def relative_values(arm: Arm, y: Floats) -> Floats:
+    """h, (S,): what an arm is worth by its state, if all goes on as in the optimum y for ever."""
+    _, _, scale, solved = _dual(arm, y)
+    values: Floats = solved[:-2] * scale
+    return values
+
+
+def _dual(arm: Arm, y: Floats) -> tuple[Any, Floats, float, Floats]:
+    """The dual program's matrix, right side, their scale, and its solution h, g, λ.
 
     g + h_s + u λ ≥ R^u_s + Σ_j P^u_sj h_j, with equality where y(s, u) > 0.  Among the solutions
     the least λ (the largest if a = 1), and then the least h, which is the relative value also of
@@ -229,9 +243,8 @@ def _multiplier(arm: Arm, y: Floats) -> tuple[float, Floats]:
     price = np.append(np.zeros(size + 1), -1.0 if all_active else 1.0)
     penalty = float(_solved(price, bounds=bounds, **rules)[-1])
     bounds[-1] = (penalty, penalty)
-    h = _solved(np.append(np.ones(size), [0.0, 0.0]), bounds=bounds, **rules)
-    slack = (matrix @ h - reward).reshape(2, size) * scale
-    return penalty * scale, slack[0] - slack[1]
+    least = _solved(np.append(np.ones(size), [0.0, 0.0]), bounds=bounds, **rules)
+    return matrix, reward, scale, least
 
 
 def _solved(cost: Floats, **rules: Any) -> Floats:

@@ -16,7 +16,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -27,6 +27,9 @@ SECOND = np.array([3 / 2, -3 / 20, 1 / 90])  # Σ c_i (f(ih) − 2 f(0) + f(−i
 STEPS = (1e-3, 1e-2)  # h: rounding and truncation are both about 1e−12
 SAME = 1e-9  # relative and absolute, of what is computed in two ways
 CHUNK = 2**24  # numbers in the largest table of a batch
+REACH = 3e-2  # how far from x the differences look
+SHORTEST = 1e-7  # a bend that is still there on so short a segment is a kink
+SHARP = 1e-3  # slopes that differ by less than this part of the largest slope do no harm
 
 
 @dataclass(frozen=True)
@@ -65,10 +68,25 @@ class Differentiated:
         """(…, L)."""
         rows = x.reshape(-1, x.shape[-1])
         if self.takes_arrays(rows[0]):
-            values = np.array([_array(self.function(row)) for row in rows])
+            each = [_array(self.function(row)) for row in rows]
+            lengths = sorted({one.size for one in each})
+            if len(lengths) > 1:
+                raise ValueError(f"a function of x has {lengths} values: must be as many at all x")
+            values = np.array(each)
         else:
-            values = _torch_rows(as_tensors(self.function), rows)
+            values = self._by_torch(rows)
         return values.reshape(*x.shape[:-1], -1)
+
+    def _by_torch(self, rows: Floats) -> Floats:
+        """Values of a function that does not take arrays."""
+        # Whatever it raises: it was tried with arrays before, so it takes neither.
+        try:
+            return _torch_rows(as_tensors(self.function), rows)
+        except Exception as error:
+            raise ValueError(
+                f"a function of x with shape ({rows.shape[1]},) takes neither arrays nor tensors: "
+                f"it must return a list, array or tensor of numbers ({error})"
+            ) from error
 
     def jacobian(self, x: Floats) -> Floats:
         """(…, L, d)."""
@@ -126,6 +144,95 @@ class Differentiated:
 def smooth(function: Callable[[Any], Any] | Smooth | Differentiated) -> Smooth | Differentiated:
     """The function with derivatives."""
     return function if isinstance(function, Smooth | Differentiated) else Differentiated(function)
+
+
+class Kink(NamedTuple):
+    """Where a function has two slopes, or jumps.
+
+    Attributes:
+        where: (d,) x.
+        entry: which of the values.
+        along: (d,) direction, its largest entry 1.
+        before, after: the slopes along it.
+        jump: by how much the value jumps; 0 if it only bends.
+        segment: in which it was found.
+    """
+
+    where: Floats
+    entry: int
+    along: Floats
+    before: float
+    after: float
+    jump: float
+    segment: int
+
+
+def find_kink(
+    function: Callable[[Floats], Floats], middle: Floats, half: Floats, unit: Any = None
+) -> Kink | None:
+    """The sharpest kink on the segments from middle − half to middle + half, if there is one.
+
+    Of five equidistant points on each segment, three windows of half its length are kept track of,
+    and the one goes on in which the slopes differ most: a kink is in the inner half of one.
+
+    Args:
+        function: (K, d) → (K, L).
+        middle, half: (K, d).
+        unit: (K,) what counts as the length of a segment; default |half|.
+
+    Example:
+        >>> bent = find_kink(lambda x: np.minimum(x, 0.3), np.zeros((1, 1)), np.ones((1, 1)))
+        >>> bent.where.round(6).tolist(), round(bent.before, 6), round(bent.after, 6)
+        ([0.3], 1.0, 0.0)
+        >>> find_kink(np.sin, np.zeros((1, 1)), np.ones((1, 1))) is None
+        True
+    """
+    size = np.linalg.norm(half, axis=-1)
+    length = size if unit is None else np.broadcast_to(unit, size.shape)
+    shortest = SHORTEST * np.maximum(1.0, np.abs(middle).max(axis=-1, initial=0))
+    which = np.flatnonzero(size > shortest)
+    m, h, size, length, shortest = (each[which] for each in (middle, half, size, length, shortest))
+    worst, best = 0.0, None
+    if not which.size:
+        return None
+    with np.errstate(all="ignore"):
+        ends = [function(m - h), function(m), function(m + h)]
+        slopes = np.abs(np.diff(ends, axis=0)) / length[:, None]
+        floor = SHARP * float(slopes[np.isfinite(slopes)].max(initial=0))
+        while which.size:
+            left, right = function(m - h / 2), function(m + h / 2)
+            points = np.stack([ends[0], left, ends[1], right, ends[2]])
+            bend = np.abs(points[:-2] + points[2:] - 2 * points[1:-1]) / (length / 2)[:, None]
+            most = np.nan_to_num(bend, nan=0, posinf=0).max(axis=-1, initial=0)  # (3, K)
+            choice, every = most.argmax(axis=0), np.arange(which.size)
+            sharp = most[choice, every]
+            m, h = m + (choice - 1)[:, None] * h / 2, h / 2
+            size, length = size / 2, length / 2
+            ends = [points[choice + i, every] for i in range(3)]
+            found = (sharp > floor) & (size <= shortest)
+            if found.any() and sharp[found].max() > worst:
+                k = int(np.flatnonzero(found)[sharp[found].argmax()])
+                entry = int(np.nan_to_num(bend[choice[k], k]).argmax())
+                worst, best = sharp[k], (m[k], h[k], entry, int(which[k]))
+            on = (sharp > floor) & (size > shortest)
+            which, m, h, size = which[on], m[on], h[on], size[on]
+            length, shortest = length[on], shortest[on]
+            ends = [each[on] for each in ends]
+    return best if best is None else _slopes(function, *best)
+
+
+def _slopes(
+    function: Callable[[Floats], Floats], m: Floats, h: Floats, entry: int, segment: int
+) -> Kink:
+    """On both sides of a kink between m − h and m + h."""
+    along = h / h[np.abs(h).argmax()]
+    step = float(np.abs(h).max()) * along
+    values = function(m + np.outer([-9, -1, 1, 9], step))[:, entry]
+    size = float(np.abs(step).max())
+    before, after = (values[[1, 3]] - values[[0, 2]]) / (8 * size)
+    jump = float(values[2] - values[1] - (before + after) * size)
+    real = abs(jump) > SHARP * float(np.abs(values).max())
+    return Kink(m, entry, along, float(before), float(after), jump if real else 0.0, segment)
 
 
 def refuse_mixed(name: str, function: Callable[..., Any], *tables: Floats, cure: str) -> None:

@@ -25,6 +25,13 @@ In rounds, a uniform random matching pairs all nodes, and (`gossip_shuffle` with
     Φ = x + p↑ x (1 − x) − p↓ x²/2,     Φ₁ = (p↑ + p↓/2) x (1 − x)
     Γ = p↑ (1 − p↑) x (1 − x) + p↓ (1 − p↓) x²/2 + 2 (p↑ + p↓/2)² x² (1 − x)²
 
+That is a case of what a matching does to nodes in several states, used for the coverage in rounds
+(`_Matched`).  With x_i the fraction in state i, h_ij and M_ij the mean and the second moment of
+what a pair (i, j) adds to the counts, h_i = Σ_j x_j h_ij, h = Σ_i x_i h_i and M = Σ_ij x_i x_j
+M_ij::
+
+    Φ = x + h/2,     Φ₁ = (h − Σ_i x_i h_ii)/2,     Γ = (M + h hᵀ)/2 − Σ_i x_i h_i h_iᵀ
+
 References:
     R. Bakhshi, D. Gavidia, W. Fokkink, M. van Steen, "An analytical model of information
     dissemination for a gossip-based protocol", Computer Networks 53 (2009), arXiv:0810.1571.
@@ -40,8 +47,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike
 
-from ....checks import Floats, number
-from ...common import scipy, whole
+from ....checks import Floats, Integers, number
+from ...common import scipy, watched, whole
 from .differentiate import Smooth
 from .exact import Chain
 from .population import Population, SynchronousPopulation
@@ -231,8 +238,15 @@ def _in_rounds(
     )
 
 
-def gossip_coverage(items: int = 500, cache: int = 100, sent: int = 50) -> Population:
-    """Who holds the item (D), who has held it (O), and who has never (U); nodes meet at rate 1.
+def gossip_coverage(
+    items: int = 500,
+    cache: int = 100,
+    sent: int = 50,
+    *,
+    rounds: bool = False,
+    exchange: float = 1.0,
+) -> Population | SynchronousPopulation:
+    """Who holds the item (D), who has held it (O), and who has never (U).
 
     The replication is x_D as in `gossip_shuffle`, the coverage x_D + x_O::
 
@@ -242,39 +256,64 @@ def gossip_coverage(items: int = 500, cache: int = 100, sent: int = 50) -> Popul
         items: n.
         cache: c.
         sent: s.
+        rounds: False: each node starts a meeting at rate 1, with a partner drawn at random.
+            True: a random matching of all nodes at times 1, 2, ….
+        exchange: probability that two nodes that meet do exchange.
 
     Returns:
-        `Population` with the coordinates D, O and U.
+        `Population`, or `SynchronousPopulation`, with the coordinates D, O and U.
+
+    Raises:
+        ValueError: see `PairLaw`.
 
     Example:
         >>> from alphafair.models.meanfield import mean_field
         >>> x = mean_field(gossip_coverage(), [0.1, 0, 0.9], [0, 20])[1]
         >>> round(float(1 - x[2]), 4)
         0.9523
+        >>> x = mean_field(gossip_coverage(rounds=True), [0.1, 0, 0.9], [0, 20])[1]
+        >>> round(float(1 - x[2]), 4)
+        0.7534
     """
     law = PairLaw(items, cache, sent)
-    up, down, swap = law.spread, law.lose, law.swap
+    part = number("exchange", exchange, "in (0, 1]", _share)
+    up, down, swap = part * law.spread, part * law.lose, part * law.swap
+    start = [rest := law.cache / law.items, 1 - rest, 0]
+    states = ("holds it", "held it", "never")
+    if rounds:
+        matched = _Matched(np.array([up, swap, up, down]))
+        return SynchronousPopulation(
+            Smooth(matched.value, matched.jacobian, matched.contraction),
+            matched.noise,
+            Smooth(matched.lower_value, matched.lower_jacobian, matched.contraction),
+            start=start,
+            conserved=[1, 1, 1],
+            states=states,
+        )
     pairs = _Pairs(np.array([2 * up, 2 * swap, 2 * up, down]))
     meetings = Smooth(pairs.value, pairs.jacobian, pairs.contraction)
     lower = Smooth(pairs.lower_value, pairs.lower_jacobian, pairs.contraction)
     return Population(
-        [[1, 0, -1], [0, 1, -1], [1, -1, 0], [-1, 1, 0]],
+        _JUMPS,
         meetings,
         lower,
         pairs.finite,
-        start=[rest := law.cache / law.items, 1 - rest, 0],
+        start=start,
         conserved=[1, 1, 1],
-        states=("holds it", "held it", "never"),
+        states=states,
     )
+
+
+# What a meeting can do to the numbers of D, O and U, and who meets: D U (twice), D O and D D.
+_JUMPS = np.array([[1, 0, -1], [0, 1, -1], [1, -1, 0], [-1, 1, 0]])
+_FIRST, _SECOND = np.array([0, 0, 0, 0]), np.array([2, 2, 1, 0])
 
 
 @dataclass(frozen=True, eq=False)
 class _Pairs:
-    """Rates of the meetings of D U (twice), D O and D D; x is (…, 3)."""
+    """Rates of the meetings that change something; x is (…, 3)."""
 
     weight: Floats
-
-    FIRST, SECOND = np.array([0, 0, 0, 0]), np.array([2, 2, 1, 0])
 
     @property
     def alone(self) -> Floats:
@@ -283,18 +322,18 @@ class _Pairs:
         return table
 
     def value(self, x: Floats) -> Floats:
-        rates: Floats = self.weight * x[..., self.FIRST] * x[..., self.SECOND]
+        rates: Floats = self.weight * x[..., _FIRST] * x[..., _SECOND]
         return rates
 
     def jacobian(self, x: Floats) -> Floats:
         table = np.zeros((*x.shape[:-1], 4, 3))
-        for k, (i, j) in enumerate(zip(self.FIRST, self.SECOND, strict=True)):
+        for k, (i, j) in enumerate(zip(_FIRST, _SECOND, strict=True)):
             table[..., k, i] += self.weight[k] * x[..., j]
             table[..., k, j] += self.weight[k] * x[..., i]
         return table
 
     def contraction(self, x: Floats, W: Floats) -> Floats:
-        second_order: Floats = 2 * self.weight * W[..., self.FIRST, self.SECOND]
+        second_order: Floats = 2 * self.weight * W[..., _FIRST, _SECOND]
         return second_order
 
     def lower_value(self, x: Floats) -> Floats:
@@ -309,6 +348,61 @@ class _Pairs:
         return rates
 
 
+@dataclass(frozen=True, eq=False)
+class _Matched:
+    """A round of D, O and U: the formulas at the top of this module; x is (…, 3)."""
+
+    chance: Floats  # (4,) of each jump, in a pair that can make it
+
+    @property
+    def pairs(self) -> Floats:
+        """(4, 3, 3) the chance of each jump in the pair (i, j)."""
+        table = np.zeros((4, 3, 3))
+        event = np.arange(4)
+        table[event, _FIRST, _SECOND] = table[event, _SECOND, _FIRST] = self.chance
+        return table
+
+    @property
+    def change(self) -> Floats:
+        """(3, 3, 3) h: in pair (i, j), of state k."""
+        mean: Floats = np.einsum("lij,lk->ijk", self.pairs, _JUMPS)
+        return mean
+
+    def value(self, x: Floats) -> Floats:
+        after: Floats = x + np.einsum("...i,...j,ijk->...k", x, x, self.change) / 2
+        return after
+
+    def jacobian(self, x: Floats) -> Floats:
+        slope: Floats = np.eye(3) + np.einsum("...i,ijk->...kj", x, self.change)
+        return slope
+
+    def contraction(self, x: Floats, W: Floats) -> Floats:
+        second: Floats = np.einsum("...ij,ijk->...k", W, self.change)
+        return second
+
+    @property
+    def alone(self) -> Floats:
+        """(3, 3) what a node that meets itself would do: half of h_ii, in the columns."""
+        table: Floats = np.einsum("iik->ki", self.change) / 2
+        return table
+
+    def lower_value(self, x: Floats) -> Floats:
+        less: Floats = self.value(x) - x - x @ self.alone.T
+        return less
+
+    def lower_jacobian(self, x: Floats) -> Floats:
+        return self.jacobian(x) - np.eye(3) - self.alone
+
+    def noise(self, x: Floats) -> Floats:
+        each = np.einsum("...j,ijk->...ik", x, self.change)
+        mean = np.einsum("...i,...ik->...k", x, each)
+        often = np.einsum("...i,...j,lij->...l", x, x, self.pairs)
+        square = np.einsum("...l,lk,lm->...km", often, _JUMPS, _JUMPS)
+        both = square + mean[..., :, None] * mean[..., None, :]
+        noise: Floats = both / 2 - np.einsum("...i,...ik,...im->...km", x, each, each)
+        return noise
+
+
 def gossip_rounds(
     nodes: int,
     holders: int,
@@ -317,8 +411,11 @@ def gossip_rounds(
     sent: int = 50,
     *,
     exchange: float = 1.0,
+    coverage: bool = False,
 ) -> Chain:
     """The exact Markov chain of the number of nodes that hold one item, in rounds.
+
+    Exact if each meeting follows the pair law; with sets of items an approximation.
 
     With X of N nodes, b pairs of the matching are 11 and j = X − 2b are 10, by a part of
 
@@ -327,6 +424,9 @@ def gossip_rounds(
     of all matchings that is 2^(N/2) (N/2)!/N! times this and 2^j; then Bin(j, p↑) nodes gain the
     item and Bin(b, p↓) lose it.
 
+    For the coverage, the partners of the j holders are a random choice of j of the others, so that
+    the number of them who never held it is hypergeometric; there are (N + 1)(N + 2)/2 states.
+
     Args:
         nodes: N, even.
         holders: X at time 0.
@@ -334,39 +434,102 @@ def gossip_rounds(
         cache: c.
         sent: s.
         exchange: probability that two nodes that meet do exchange.
+        coverage: also count who has held it, and who never has.
 
     Returns:
-        `Chain` with values X/N; the first configuration is the initial one.
+        `Chain` with values X/N, or with the fractions of D, O and U as in `gossip_coverage`; the
+        first configuration is the initial one.
+
+    Raises:
+        ValueError: an odd number of nodes, more holders than nodes; see `PairLaw`.
 
     Example:
         >>> gossip_rounds(50, 5).transient([0, 10])[:, 0].round(5).tolist()
         [0.1, 0.13083]
+        >>> never = gossip_rounds(50, 5, coverage=True).transient([0, 10])[:, 2]
+        >>> (1 - never).round(5).tolist()
+        [0.1, 0.50273]
     """
     N = whole("nodes", nodes, 2)
     if N % 2:
         raise ValueError(f"nodes is {N}: must be even, or a node has no partner in a round")
     X0 = whole("holders", holders, 0, N)
     law, part = PairLaw(items, cache, sent), number("exchange", exchange, "in (0, 1]", _share)
+    if coverage:
+        return _with_memory(N, X0, part * law.spread, part * law.swap, part * law.lose)
     matrix = np.array([_round(X, N, part * law.spread, part * law.lose) for X in range(N + 1)])
     order = np.append(X0, np.delete(np.arange(N + 1), X0))
     inside = scipy("the exact chain").sparse.csr_array(matrix[np.ix_(order, order)])
     return Chain(order[:, None] / N, inside, True)
 
 
-def _round(X: int, N: int, up: float, down: float) -> Floats:
-    """(N + 1,) the law of the next X."""
-    law, gammaln, binom = np.zeros(N + 1), scipy().special.gammaln, scipy().stats.binom
+def _pairs_of(X: int, N: int) -> tuple[Integers, Integers, Floats]:
+    """How many pairs 11 and 10 a matching can have, and how likely that is."""
+    gammaln = scipy().special.gammaln
     b = np.arange(max(0, X - N // 2), X // 2 + 1)
     j = X - 2 * b
     a = (N - X - j) // 2
     logs = j * np.log(2) - gammaln(a + 1) - gammaln(b + 1) - gammaln(j + 1)
     weight = np.exp(logs - logs.max())
-    for pairs, mixed, chance in zip(b, j, weight / weight.sum(), strict=True):
+    return b, j, weight / weight.sum()
+
+
+def _round(X: int, N: int, up: float, down: float) -> Floats:
+    """(N + 1,) the law of the next X."""
+    law, binom = np.zeros(N + 1), scipy().stats.binom
+    for pairs, mixed, chance in zip(*_pairs_of(X, N), strict=True):
         gain = binom.pmf(np.arange(mixed + 1), mixed, up)
         loss = binom.pmf(np.arange(pairs + 1), pairs, down)
         law[X - pairs : X + mixed + 1] += chance * np.convolve(gain, loss[::-1])
     total: Floats = law / law.sum()
     return total
+
+
+def _with_memory(N: int, X0: int, up: float, swap: float, down: float) -> Chain:
+    """The chain of the numbers of D, O and U.
+
+    Of b, o and u pairs D D, D O and D U, Bin(b, p↓) lose the item, Bin(o, p↑) gain it, and Bin(u,
+    p↑ + p↔) of the U learn of it; of these, who learn by a copy add to D, too.
+    """
+    half, sparse, comb = N // 2, scipy("the exact chain").sparse, scipy().special.comb
+    # (trials, successes) → the chance, for each of them
+    learn, copy, gain, lose = (_binomials(half, p) for p in (up + swap, up / (up + swap), up, down))
+    # (o, number who learn, number of new D)
+    new = np.array([[np.convolve(g, c)[: half + 1] for c in copy] for g in gain])
+    never = np.arange(N - X0 + 1)
+    known = np.array([(X, U) for U in never for X in range(min(X0, 1), N - U + 1)])
+    first = np.flatnonzero((known == [X0, N - X0]).all(axis=1))[0]
+    known[[0, first]] = known[[first, 0]]
+    place = np.full((N + 1, N - X0 + 1), -1)
+    place[tuple(known.T)] = np.arange(len(known))
+    rows, columns, chances = [], [], []
+    for row, (X, U) in enumerate(watched(known, "configurations")):
+        law = np.zeros((half + 1, N + 1))  # number who learn, next X
+        had = N - X - U
+        for b, j, chance in zip(*_pairs_of(X, N), strict=True):
+            u = np.arange(max(0, j - had), min(j, U) + 1)
+            meet = chance * comb(U, u) * comb(had, j - u) / comb(had + U, j)
+            up_by = np.einsum("u,ui,uig->ig", meet, learn[u], new[j - u])[:, : j + 1]
+            for k in range(b + 1):
+                law[:, X - k : X - k + j + 1] += lose[b, k] * up_by
+        learned, after = np.nonzero(law)
+        rows.append(np.full(after.size, row))
+        columns.append(place[after, U - learned])
+        chances.append(law[learned, after] / law.sum())
+    entries = np.concatenate(chances), (np.concatenate(rows), np.concatenate(columns))
+    X, U = known.T
+    return Chain(
+        np.column_stack([X, N - X - U, U]) / N,
+        sparse.csr_array(entries, shape=(len(known), len(known))),
+        True,
+    )
+
+
+def _binomials(most: int, p: float) -> Floats:
+    """(most + 1, most + 1): the law of the successes in 0, 1, … trials."""
+    k = np.arange(most + 1)
+    table: Floats = scipy().stats.binom.pmf(k, k[:, None], p)
+    return table
 
 
 def _share(p: float) -> bool:

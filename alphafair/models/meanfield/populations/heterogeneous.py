@@ -14,6 +14,9 @@ state is known: it is s_ℓ.  So its part of the field is load_k at s_ℓ, witho
 Allmeier and Gast replace it by its mean, x_{k,s}² for the indicator X_{k,s}² = X_{k,s}; the orders
 are the same, but for ten servers the errors are two times larger (``self_interaction=True``).
 
+With a handful of objects that move together the refinement can be worse than the mean field:
+`steady_state` and `transient` warn where W or x + V contradict what probabilities can be.
+
 References:
     S. Allmeier, N. Gast, "Mean field and refined mean field approximations for heterogeneous
     systems: it works!", Proc. ACM Measurement and Analysis of Computing Systems 6 (2022),
@@ -22,6 +25,7 @@ References:
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -34,6 +38,12 @@ from ....checks import Floats, Integers, reals
 from ...common import scipy
 from .differentiate import FIRST, SECOND, STEPS, refuse_mixed, several, works
 from .population import TINY, nonnegative, of_shape
+
+EXCESS = 1.18  # times the variance of an indicator: with both, refining mostly harms in examples
+TOGETHER = 2.25  # times the variance of the number of independent objects
+IMPOSSIBLE = 1.4  # times the variance of an indicator, whatever the others do
+OUTSIDE = 1e-2  # of [0, 1], of a probability
+FEW = 1e-6  # variances that are too small to divide by
 
 
 @dataclass(frozen=True)
@@ -138,6 +148,42 @@ class _Differentiated:
         return contracted
 
 
+def _refuse_unlike(function: Callable[[Any], Any], shape: tuple[int, int, int]) -> None:
+    """ValueError unless rates of the field (n, L, F) broadcast to (n, L)."""
+    cure = (
+        f"the rates of a field z of shape {shape} must broadcast to {shape[:2]}, objects and "
+        f"transitions: np.stack([…], axis=-1), and [:, None] for what only objects have"
+    )
+    z = np.full(shape, 1 / shape[0])
+    try:
+        found = np.shape(function(z))
+    except Exception as error:
+        try:
+            found = tuple(function(_Differentiated._torch(z)).shape)
+        except Exception:
+            raise ValueError(f"rates(z) fails: {error}; {cure}") from error
+    try:
+        fits = np.broadcast_shapes(found, shape[:2]) == shape[:2]
+    except ValueError:
+        fits = False
+    if not fits:
+        raise ValueError(f"rates(z) has shape {found}: {cure}")
+
+
+def warn_outside(P: Floats, states: int) -> None:
+    """A warning where refined probabilities (…, n · states) leave [0, 1]."""
+    beyond = np.maximum(-P, P - 1)
+    worst = np.unravel_index(int(beyond.argmax()), P.shape)
+    if beyond[worst] > OUTSIDE:
+        k, s = divmod(int(worst[-1]), states)
+        warnings.warn(
+            f"the refinement says that object {k} is in state {s} with probability "
+            f"{P[worst]:.3g}: x + V is an expansion, and V is too large here; the objects are too "
+            f"few, or too few of them are uncertain; use the mean field, or an exact method",
+            stacklevel=5,
+        )
+
+
 @dataclass(frozen=True)
 class Heterogeneous:
     """n objects with S states each, that interact through a field.
@@ -191,6 +237,8 @@ class Heterogeneous:
         }
         if not isinstance(self.rates, FieldRates):
             values["rates"] = _Differentiated(self.rates)
+        shape = (n, len(transitions), values["load"].shape[2])
+        _refuse_unlike(getattr(self.rates, "value", self.rates), shape)
         for name, value in values.items():
             object.__setattr__(self, name, value)
         start = np.full((n, size), 1 / size) if self.start is None else self.start
@@ -285,6 +333,42 @@ class Heterogeneous:
         second = 2 * slope.sum(axis=-1) + self._moving(x) * self.rates.contraction(z, C)
         flat: Floats = (second @ self.jumps).reshape(x.shape)
         return flat
+
+    def doubt(self, x: Floats, V: Floats, W: Floats) -> None:
+        """A warning where the expansion contradicts itself.
+
+        An indicator of mean P has the variance P (1 − P), to first order x (1 − x).  W finds its
+        variance from the noise and from what the drift makes of it.  Where that is more, the
+        objects are few, and where the *number* of objects in a state varies much more than that of
+        independent objects, they move together; with both, two terms of an expansion say little.
+        (With self-interaction W also holds what an object does to itself, and is not asked.)  A
+        probability outside of [0, 1] is the other sign.
+        """
+        if not self.self_interaction:
+            self._doubt_variance(x, W)
+        warn_outside(x + V, self.shape[1])
+
+    def _doubt_variance(self, x: Floats, W: Floats) -> None:
+        own = (x * (1 - x)).reshape(*x.shape[:-1], *self.shape)
+        variance = np.diagonal(W, axis1=-2, axis2=-1).reshape(own.shape)
+        ratio = np.divide(variance, own, out=np.ones_like(own), where=own > FEW)
+        table = W.reshape(*x.shape[:-1], *self.shape, *self.shape)
+        number, alone = np.einsum("...ksjs->...s", table), own.sum(axis=-2)
+        together = np.divide(number, alone, out=np.ones_like(alone), where=alone > FEW)
+        moved = (ratio > EXCESS) & (together > TOGETHER)[..., None, :]
+        bad = np.argwhere(moved | (ratio > IMPOSSIBLE))
+        if bad.size:
+            worst = tuple(max(bad.tolist(), key=lambda at: float(ratio[tuple(at)])))
+            *lead, k, s = worst
+            warnings.warn(
+                f"the refinement may be worse than the mean field: by W the indicator of object "
+                f"{k} in state {self.states[s]!r} has variance {variance[worst]:.3g}, and it "
+                f"cannot have much more than x (1 − x) = {own[worst]:.3g}; the number of objects "
+                f"in that state has {together[(*lead, s)]:.2g} times the variance of independent "
+                f"ones; the objects are too few, or move too much together: compare with "
+                f"`exact_chain` or `simulate`",
+                stacklevel=5,
+            )
 
     def _covariances(self, W: Floats) -> tuple[Floats, Floats]:
         """Cov(x_ks, z_k) (…, n, S, F) and Cov(z_k, z_k) (…, n, F, F)."""

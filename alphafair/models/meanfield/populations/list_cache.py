@@ -27,6 +27,7 @@ from numpy.typing import ArrayLike
 
 from ....checks import Floats, Integers, reals, refuse_first
 from ...common import scipy, watched
+from .heterogeneous import warn_outside
 from .population import TINY, finite, of_shape
 
 FAR = 4.0  # a step of u: e⁴ is far enough at once
@@ -170,6 +171,10 @@ class RandomCache:
     def lower_drift(self, x: Floats) -> Floats:
         """0: the objects are counted in the rates."""
         return np.zeros_like(x)
+
+    def doubt(self, x: Floats, V: Floats, W: Floats) -> None:
+        """A warning where a refined probability is none."""
+        warn_outside(x + V, self.shape[1])
 
     def _table(self, x: Floats) -> Floats:
         return x.reshape(*x.shape[:-1], *self.shape)

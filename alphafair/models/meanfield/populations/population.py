@@ -127,11 +127,10 @@ class Population:
             object.__setattr__(self, name, value)
         if self.conserved is not None:
             _check_conserved(jumps, np.atleast_2d(reals("conserved", self.conserved)))
-        given = np.shape(self.rates_at(start))
-        if given != (len(jumps),):
-            raise ValueError(
-                f"rates has {given[0]} values: must have one for each of the {len(jumps)} jumps"
-            )
+        self.rates_at(start)
+        if self.lower_rates is not None:
+            lower = self.lower_rates.value(start)  # type: ignore[union-attr]
+            _one_a_jump("lower_rates", finite("lower_rates", lower), jumps)
         for name in ("rates", "lower_rates"):
             refuse_unlike(name, getattr(self, name), start)
 
@@ -195,6 +194,7 @@ class Population:
             ).reshape(*x.shape[:-1], -1)
         else:
             rates = self.rates.value(x) + self.lower_rates.value(x) / n  # type: ignore[union-attr]
+        _one_a_jump("rates", rates, self.jumps)
         checked = nonnegative("rates", rates, x)
         return checked
 
@@ -484,7 +484,25 @@ def _state(model: Population | SynchronousPopulation, values: ArrayLike) -> Floa
                 f"initial has the conserved sum {given:g} and the model's start {wanted:g}: must "
                 f"be equal; divide counts by the number of objects"
             )
+    elif isinstance(model, Population):
+        change = x - model.start
+        change -= model.tangent @ (model.tangent.T @ change)
+        if np.abs(change).max(initial=0) > TINY * max(1.0, float(np.abs(x).max(initial=0))):
+            raise ValueError(
+                f"initial is {x.tolist()}, with sum {x.sum():g}, and the model's start has sum "
+                f"{model.start.sum():g}: no jumps lead from one to the other, because they keep "
+                f"some sums; divide counts by the number of objects, or give the model this start"
+            )
     return x
+
+
+def _one_a_jump(name: str, values: Floats, jumps: Floats) -> None:
+    """(…, L) values for L jumps."""
+    if values.shape[-1] != len(jumps):
+        raise ValueError(
+            f"{name} has {values.shape[-1]} values: must have one for each of the {len(jumps)} "
+            f"jumps"
+        )
 
 
 def _check_conserved(jumps: Floats, conserved: Floats) -> None:

@@ -13,6 +13,11 @@ move at once, x⁺ = Φ(x), W⁺ = A W Aᵀ + Γ and V⁺ = A V + ½ B : W + Φ1
 Jumps conserve sums, so that A is singular; all is done in an orthonormal basis of the span of the
 jumps, where it is not if the fixed point is stable (its rank there is not guessed from A).
 
+All of this needs rates with two derivatives.  At a kink, as that of min(x, c) at c, the correction
+is not of the order 1/N: X sees both slopes, and its mean moves by a multiple of 1/√N.  So
+`steady_state` refuses a fixed point on a kink, and warns of one that is near.  Where a path crosses
+a kink, W is right but V lacks a jump, and `transient` warns.
+
 In time, V and W have no effect on x: the path is found first, all Jacobians along it in a few
 batches, then W and V by the Runge–Kutta pair of order 8 that found the path.
 
@@ -31,6 +36,7 @@ References:
 from __future__ import annotations
 
 import functools
+import warnings
 from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
@@ -39,8 +45,8 @@ from numpy.typing import ArrayLike
 
 from ....checks import Floats, number
 from ...common import scipy, watched
-from .differentiate import Differentiated
-from .population import Model, increasing
+from .differentiate import REACH, Differentiated, Kink, find_kink
+from .population import Model, Population, increasing
 
 PATIENCE = (1e1, 1e2, 1e3, 1e4, 1e6, 1e8)  # times that the mean field is followed before Newton's
 IN_STEPS = 4  # of them, where all objects move at once: each unit of time is a step
@@ -52,6 +58,9 @@ STABLE = 1e-9  # real parts must be below −STABLE times the model's rates, mod
 PATH = (1e-10, 1e-12)  # relative and absolute tolerance of the mean field in time
 ACCURACY = 1e-7  # relative, of W in time, by an estimate that is hundreds of times too careful
 HALVINGS = 8  # of the steps in time, to reach it
+BENT = 1e-4  # ACCURACY where the path crosses a kink, which is inside of a step
+DIRECTIONS = 16  # in which kinks are looked for, if there are more
+ON = 1e-4  # a fixed point that is so near to a kink, relatively, is on it
 NUMBERS = 2**23  # in the tables of one batch of Jacobians
 
 
@@ -143,7 +152,10 @@ def steady_state(model: Model) -> Refined:
         `Refined`.
 
     Raises:
-        ValueError: as `fixed_point`; rates that are negative there.
+        ValueError: as `fixed_point`; rates that are negative there, or have a kink.
+
+    Warns:
+        UserWarning: a kink is near, so that N must be larger than one would think.
 
     Example:
         >>> from alphafair.models.meanfield import supermarket
@@ -152,12 +164,16 @@ def steady_state(model: Model) -> Refined:
         [2.7513, 2.3925]
     """
     x, A = _rest(model)
+    kink = _kink_near(model, x, A)
+    _refuse_kink(model, x, kink)
     U, one = model.tangent, np.eye(model.tangent.shape[1])
     Q = U.T @ model.noise(x) @ U
     solve = scipy().linalg.solve_discrete_lyapunov if model.synchronous else _lyapunov
     W = U @ _symmetric(solve(A, _symmetric(Q))) @ U.T
     pull = U.T @ (model.curvature(x, W) / 2 + model.lower_drift(x))
     V = U @ np.linalg.solve((one - A) if model.synchronous else -A, pull)
+    if kink is not None:
+        _warn_near(model, x, W, kink)
     return _shaped(model, x, V, W)
 
 
@@ -193,6 +209,9 @@ def transient(model: Model, initial: ArrayLike, times: ArrayLike) -> Refined:
         ValueError: an initial state that cannot be one, rates that are negative on the way, times
             that are not increasing, no convergence.
 
+    Warns:
+        UserWarning: the path crosses a kink of the rates, or ends near one (in steps: ends only).
+
     Example:
         >>> from alphafair.models.meanfield import sir
         >>> refined = transient(sir(infection=2, recovery=1), [0.9, 0.1, 0], [0, 1])
@@ -201,12 +220,15 @@ def transient(model: Model, initial: ArrayLike, times: ArrayLike) -> Refined:
     """
     x0, grid = model.state(initial), _times(model, times)
     if model.synchronous:
-        return _synchronous(model, x0, grid)
+        steps = _synchronous(model, x0, grid)
+        _warn_crossed(model, None, grid, steps.mean[-1].reshape(-1))
+        return steps
     path = _path(model, x0, grid)
+    crossed = _warn_crossed(model, path, grid, path.sol(grid[-1]))
     for level in range(HALVINGS):
         mesh = _mesh(model, path, grid, level)
         V, W, error = _corrections(model, path.sol, mesh, grid)
-        if error <= ACCURACY:
+        if error <= (BENT if crossed else ACCURACY):
             return _shaped(model, path.sol(grid).T, V, W)
     raise ValueError(
         f"W does not converge: with {len(mesh)} steps it is known to {error:.1g}, relatively; "
@@ -234,6 +256,7 @@ def _rest(model: Model) -> tuple[Floats, Floats]:
         if spent < time * unit:
             break
     if unstable is None:
+        _refuse_kink(model, x, _kink_near(model, x, model.jacobian(x)), within=NEAR)
         far = not model.synchronous and spent == time * unit  # in steps so long that it is smooth
         perhaps = "it may be slow or grow without bound" if far else "it may cycle"
         perhaps += " or be slow" if model.synchronous else ""
@@ -341,6 +364,123 @@ def _lyapunov(A: Floats, Q: Floats) -> Floats:
     return W
 
 
+# --- kinks ----------------------------------------------------------------------------------------
+def _values(model: Model) -> tuple[str, Callable[[Floats], Floats]]:
+    """What of the model has to be smooth, with a name."""
+    if isinstance(model, Population):
+        return "rates", model.rates.value  # type: ignore[union-attr]
+    return "step" if model.synchronous else "drift", model.drift
+
+
+def _kink_near(model: Model, x: Floats, A: Floats) -> Kink | None:
+    """A kink within REACH of x, in directions in which there is noise; A is Df there.
+
+    A direction with little noise matters little and is searched less far.  Fractions stay ≥ 0: at
+    the border, where a fraction and its noise are small, rates need not make sense beyond it.
+    """
+    U, Q = model.tangent, model.noise(x)
+    values, vectors = np.linalg.eigh(_symmetric(U.T @ Q @ U))
+    spread = U @ (vectors * np.sqrt(np.maximum(values, 0)))
+    # Generic directions: in those of the eigenvectors two kinks may cancel, as in |a| − |b|.
+    count = DIRECTIONS if values.size > DIRECTIONS else 3
+    mixed = np.random.default_rng(0).normal(size=(values.size, count))
+    mixed = spread @ mixed / np.sqrt(max(values.size, 1))
+    half = np.concatenate([spread, mixed], axis=1).T if count == 3 else mixed.T
+    far = REACH * max(1.0, float(np.abs(x).max()))
+    half *= far / max(float(np.abs(half).max(initial=0)), np.finfo(float).tiny)
+    quiet = np.diagonal(Q) <= ON * float(np.abs(A).max(initial=0))
+    border = (x > ON * far) | ((x >= 0) & quiet)
+    steps = np.abs(half[:, border])
+    room = np.min(
+        x[border] / np.maximum(steps, x[border] + np.finfo(float).tiny), axis=1, initial=1
+    )
+    return find_kink(_values(model)[1], x + 0 * half, half * room[:, None], far * room)
+
+
+def _told(name: str, kink: Kink) -> str:
+    """The kink and its cure."""
+    along = np.array2string(kink.along, precision=3, threshold=8, suppress_small=True)
+    if kink.jump:
+        return f"a jump of {name}[{kink.entry}], by {kink.jump:.4g} along {along}"
+    return (
+        f"a kink of {name}[{kink.entry}], whose slope along {along} is {kink.before:.4g} before "
+        f"and {kink.after:.4g} after it"
+    )
+
+
+CURE = (
+    "write a smooth rate, as −log(exp(−k a) + exp(−k b))/k for min(a, b) with 1/k not below the "
+    "noise √(W/N), or use `exact_chain` or `simulate`, which need no derivatives"
+)
+
+
+def _refuse_kink(model: Model, x: Floats, kink: Kink | None, within: float = ON) -> None:
+    """ValueError if x is on the kink, or so near that differences lie on both sides of it."""
+    if kink is None:
+        return
+    gap = float(np.abs(kink.where - x).max()) / max(1.0, float(np.abs(x).max()))
+    rates = getattr(model, "rates", getattr(model, "step", None))
+    by_differences = isinstance(rates, Differentiated) and not rates.takes_tensors(x)
+    name, at = _values(model)[0], np.array2string(x, precision=4, threshold=8)
+    if gap <= within:
+        why = "" if kink.jump else ", since the mean moves by a multiple of 1/√N"
+        raise ValueError(
+            f"the fixed point x = {at} is on {_told(name, kink)}: there is no V{why}; {CURE}"
+        )
+    if by_differences:
+        raise ValueError(
+            f"the fixed point x = {at} is {gap:.2g} from {_told(name, kink)}, and {name} is "
+            f"differentiated by differences that reach {REACH:g} far: write it in torch; or {CURE}"
+        )
+
+
+def _warn_near(model: Model, x: Floats, W: Floats, kink: Kink) -> None:
+    """How many objects it takes for the noise to be smaller than the distance."""
+    gap = kink.where - x
+    enough = float(gap @ W @ gap) / max(float(gap @ gap) ** 2, np.finfo(float).tiny)
+    warnings.warn(
+        f"the fixed point x = {np.array2string(x, precision=4, threshold=8)} is "
+        f"{np.abs(gap).max():.2g} from {_told(_values(model)[0], kink)}: V and W hold where N is "
+        f"well above {enough:.0f}, so that X stays on one side",
+        stacklevel=3,
+    )
+
+
+def _warn_crossed(model: Model, path: Any, times: Floats, end: Floats) -> bool:
+    """Does the path cross a kink, or end near one?  It warns if so."""
+    name, function = _values(model)
+    kink, when = None, ""
+    if path is not None:
+        x, t = _spaced(path.y.T, path.t)
+        # Chords, and chords of their middles: a kink is in the inner half of one of them.
+        middle = np.concatenate([x[:-1] + x[1:], (x[:-2] + 2 * x[1:-1] + x[2:]) / 2]) / 2
+        half = np.concatenate([x[1:] - x[:-1], (x[2:] - x[:-2]) / 2]) / 2
+        kink = find_kink(function, middle, half)
+        if kink is not None:
+            start = kink.segment % (len(x) - 1) + kink.segment // (len(x) - 1) / 2
+            when = f"crosses, at about time {np.interp(start + 0.5, range(len(t)), t):.3g},"
+    if kink is None:
+        kink = _kink_near(model, end, model.jacobian(end))
+        when = f"ends, at time {times[-1]:.3g}, near"
+    if kink is not None:
+        at = np.array2string(kink.where, precision=4, threshold=8)
+        warnings.warn(
+            f"the path {when} {_told(name, kink)}, at x = {at}: V lacks what the kink does to the "
+            f"mean; {CURE}",
+            stacklevel=3,
+        )
+    return kink is not None
+
+
+def _spaced(x: Floats, t: Floats) -> tuple[Floats, Floats]:
+    """Points of a path that are not too near to each other: at a kink its steps are very short."""
+    kept, least = [0], ON * max(1.0, float(np.abs(x).max()))
+    for k in range(1, len(x)):
+        if np.abs(x[k] - x[kept[-1]]).max() > least:
+            kept.append(k)
+    return x[kept], t[kept]
+
+
 # --- in time --------------------------------------------------------------------------------------
 class _Tableau(NamedTuple):
     """Dormand and Prince's method of order 8 with s stages.
@@ -379,7 +519,11 @@ def _path(model: Model, x0: Floats, times: Floats) -> Any:
         atol=absolute,
     )
     if not solution.success or not np.isfinite(solution.y).all():
-        raise ValueError(f"the mean field stops at time {solution.t[-1]:g}: {solution.message}")
+        at = np.array2string(solution.y[:, -1], precision=4, threshold=8)
+        raise ValueError(
+            f"the mean field stops at time {solution.t[-1]:g}, at x = {at}: {solution.message} "
+            f"(the rates there may explode, jump or be nan)"
+        )
     return solution
 
 
@@ -496,7 +640,9 @@ def _symmetric(table: Floats) -> Floats:
 
 
 def _shaped(model: Model, x: Floats, V: Floats, W: Floats) -> Refined:
-    """In the shape of the model's mean."""
+    """In the shape of the model's mean; a model of unlike objects says where it doubts."""
+    if hasattr(model, "doubt"):
+        model.doubt(x, V, W)
     lead, shape = x.shape[:-1], model.shape
     return Refined(
         x.reshape(*lead, *shape), V.reshape(*lead, *shape), W.reshape(*lead, *shape, *shape)
