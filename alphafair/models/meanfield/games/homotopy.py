@@ -78,7 +78,7 @@ class Path(NamedTuple):
 
 
 def ways(grid: Grid, attempts: int, seed: int) -> Iterator[tuple[Floats, int]]:
-    """Weights w (T, S, A), and how many points without progress are allowed: at last, any number."""
+    """Weights w (T, S, A), and how many points without progress they get: the last any number."""
     T, (S, A) = len(grid.h), grid.game.shape
     rng, late = np.random.default_rng(seed), np.linspace(-0.5, 0.5, T)[:, None, None]
     for k in range(attempts):
