@@ -208,7 +208,7 @@ def equilibrium(
     assert best is not None
     result = _of_path(game, cells, best, on_grid)
     raise NoEquilibriumError(
-        f"{attempts} paths did not arrive; the best policy is exploitable by "
+        f"no path of {attempts} arrived; the best policy is exploitable by "
         f"{result.exploitability:.3g}, and is the attribute best of this error.  Try "
         f"equilibrium(game, attempts={10 * attempts}), whose paths begin elsewhere; are costs and "
         f"transitions smooth in m?",
@@ -258,13 +258,13 @@ def equilibria(
     """
     cells = _grid(game, steps)
     found: list[tuple[Path, Floats]] = []
-    trials = list(ways(cells, whole("attempts", attempts, 1), seed))[:-1]
-    for w, idle in trials:
-        _keep(cells, found, homotopy(cells, w, idle, coldest))
+    trials = [w for w, _ in ways(cells, whole("attempts", attempts, 1), seed)]
+    for w in trials:
+        _keep(cells, found, homotopy(cells, w, coldest=coldest))
     for path, _ in list(found):
-        for w, idle in trials[:ONWARD]:
+        for w in trials[:ONWARD]:
             assert path.point is not None
-            _keep(cells, found, onward(cells, path.point, w, idle, coldest))
+            _keep(cells, found, onward(cells, path.point, w, coldest=coldest))
     results = [_of_path(game, cells, path) for path, _ in found]
     if isinstance(game, DiscreteGame):
         results += _by_luck(game, cells, found, attempts, seed)

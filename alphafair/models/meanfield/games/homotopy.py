@@ -78,14 +78,14 @@ class Path(NamedTuple):
 
 
 def ways(grid: Grid, attempts: int, seed: int) -> Iterator[tuple[Floats, int]]:
-    """Weights w (T, S, A), and how many points without progress are allowed with them."""
+    """Weights w (T, S, A), and how many points without progress they get: the last any number."""
     T, (S, A) = len(grid.h), grid.game.shape
     rng, late = np.random.default_rng(seed), np.linspace(-0.5, 0.5, T)[:, None, None]
     for k in range(attempts):
         slow = SLOWLY[k] if k < len(SLOWLY) else rng.choice(SLOWLY)
         spread = ASIDE if k < len(SLOWLY) else SPREAD
-        yield np.exp(slow * late) * _even(np.exp(spread * rng.normal(size=(T, S, A)))), IDLE
-    yield _even(np.exp(ASIDE * rng.normal(size=(T, S, A)))), POINTS
+        w = np.exp(slow * late) * _even(np.exp(spread * rng.normal(size=(T, S, A))))
+        yield w, IDLE if k < attempts - 1 else POINTS
 
 
 def _even(w: Floats) -> Floats:
