@@ -15,9 +15,7 @@ NOTEBOOKS = sorted(BOOK.glob("*.ipynb"))
 
 # A chapter compares with CVXPY.  Where there is no convex program, or none yet, it names here the
 # oracle that it compares with instead: something that does not use the code that it checks.
-OTHER_ORACLES = {
-    "games": "value_at",  # differential equations, solved by SciPy
-}
+OTHER_ORACLES: dict[str, str] = {}
 
 
 # Chapters with an output that differs between machines: the text says so, and a check stands in.

@@ -5,7 +5,8 @@
   in each state and when.
 - What happens when all follow a policy: `mass_flow`, `values`, `social_cost`.  What one player can
   do about it: `best_response`, `exploitability`.
-- Equilibria, where she can do nothing: `equilibrium`, `repeated_best_response`, `fictitious_play`;
+- Equilibria, where she can do nothing: `equilibrium`, `equilibria`, `repeated_best_response`,
+  `fictitious_play`;
   with one change of action `threshold_equilibrium`, and `threshold_optimum` for what would be best
   for all.
 - N players instead of infinitely many, exactly: `n_player_costs`, `n_player_gap`.
@@ -15,7 +16,9 @@
 
 from .equilibrium import (
     Equilibrium,
+    NoEquilibriumError,
     Threshold,
+    equilibria,
     equilibrium,
     fictitious_play,
     repeated_best_response,
@@ -56,11 +59,13 @@ __all__ = [
     "DiscreteGame",
     "Equilibrium",
     "NPlayers",
+    "NoEquilibriumError",
     "Policy",
     "Response",
     "Threshold",
     "Values",
     "best_response",
+    "equilibria",
     "equilibrium",
     "exploitability",
     "fictitious_play",

@@ -3,11 +3,14 @@
 Three ways there.  `repeated_best_response` answers the crowd until nothing changes.
 `fictitious_play` answers the average of all answers so far, and gets there if the game is monotone
 (who does as the crowd does pays for it).  `equilibrium` follows the players from confusion to
-reason (`homotopy`): fast and to all digits, and in games that are not monotone farther than both.
+reason (`homotopy`): fast and to all digits, for certain if the game is monotone and transitions do
+not depend on m, and else with several beginnings.  `equilibria` lists all that it comes across.
 
-A game in continuous time is first solved in small Euler steps.  That says who changes from which
-action to which, and about when; the moments are then found by Newton's method on the exact flow:
-each is where the two actions are equally good.
+A game in continuous time is first solved in steps, by the implicit midpoint rule (`grid`).  If
+players use one action at a time, that says who changes from which action to which, and about when;
+the moments are then found by Newton's method on the exact flow: each is where the two actions are
+equally good.  Where players mix for a while the policy of the grid is kept, with an error of the
+order h².
 """
 
 from __future__ import annotations
@@ -19,8 +22,10 @@ from numpy.typing import ArrayLike
 
 from ....checks import Floats, number
 from ...common import scipy, watched, whole
-from .game import ContinuousGame, DiscreteGame, Game, Policy
-from .homotopy import COLDEST, homotopy
+from .game import TINY, ContinuousGame, DiscreteGame, Game, Policy
+from .grid import Grid, grid, middle, regret, worth
+from .grid import forward as crowd_of
+from .homotopy import COLDEST, Path, homotopy, onward, ways
 from .response import (
     backward,
     best_response,
@@ -32,8 +37,16 @@ from .response import (
     tail,
 )
 
-STEPS = 500  # Euler steps of a game in continuous time
+STEPS = 500  # of a game in continuous time
+ATTEMPTS = 20  # paths
 PURE = 1e-6  # an action that is taken less than this is not taken
+DIFFERENT = 1e-6  # fractions in which two equilibria must differ
+CERTAIN = 1e-8  # exploitability on the grid, in the game's units, of an equilibrium
+ONWARD = 4  # paths that are followed from each equilibrium
+LEAVE, CALM, ROUNDS = 0.05, 100, 100  # of `equilibria`: who leaves, one in how many answers, rounds
+COARSE = 100  # Euler steps for stability
+SAME = 1e-12  # probabilities that differ by less are equal
+WITHOUT_END = 30 / 32  # of the steps of an endless game: e^−30 = 1e−13 of the weight
 
 
 class Equilibrium(NamedTuple):
@@ -43,14 +56,17 @@ class Equilibrium(NamedTuple):
         policy: π.
         cost: what each player pays when all use it, m⁰·v(0).
         exploitability: what one of them could save.
-        history: exploitability after each round, or (homotopy) for each η, of the game that was
-            solved: in continuous time that of the Euler steps.
+        history: exploitability after each round or (homotopy) along the path, of the game that was
+            solved: in continuous time that on the grid.
+        stable: does the crowd come back if a few leave it, and then a few at a time answer best?
+            None if that was not asked (`equilibria` does).
     """
 
     policy: Policy
     cost: float
     exploitability: float
     history: Floats
+    stable: bool | None = None
 
 
 # --- answers --------------------------------------------------------------------------------------
@@ -134,45 +150,257 @@ def _divide(top: Floats, bottom: Floats) -> Floats:
 
 
 # --- homotopy -------------------------------------------------------------------------------------
-def equilibrium(game: Game, *, steps: int = STEPS, coldest: float = COLDEST) -> Equilibrium:
+class NoEquilibriumError(ValueError):
+    """The search ended without an equilibrium.
+
+    Attributes:
+        best: the least exploitable policy that was met; no equilibrium, as its exploitability says.
+    """
+
+    def __init__(self, message: str, best: Equilibrium) -> None:
+        super().__init__(message)
+        self.best = best
+
+
+def equilibrium(
+    game: Game,
+    *,
+    steps: int = STEPS,
+    coldest: float = COLDEST,
+    attempts: int = ATTEMPTS,
+    seed: int = 0,
+    on_grid: bool = False,
+) -> Equilibrium:
     """An equilibrium by homotopy, and in continuous time exact moments of change.
 
     Args:
         game: in discrete or continuous time.
-        steps: Euler steps of a game in continuous time.
+        steps: of a game in continuous time; more are taken if rates are so large that players would
+            move more than once in a step.
         coldest: the last η, in units of the largest difference between two actions.
+        attempts: paths of `homotopy` that are tried.  The first is enough if the game is monotone.
+        seed: of those that are drawn at random, from the sixth on.
+        on_grid: of a game in continuous time, the equilibrium of the game in steps, with its cost
+            and its ``exploitability(game, policy, steps=steps)``.
 
     Returns:
-        `Equilibrium`.  In discrete time its exploitability is about T times ``coldest``.  In
-        continuous time it is at the accuracy of the differential equations (1e−10) if players use
-        one action at a time, and of the order of a step where they mix for a while.
+        `Equilibrium`.  In discrete time, and on the grid, its exploitability is about T times
+        ``coldest`` or less.  In continuous time it is at the accuracy of the differential equations
+        (1e−10) if players use one action at a time, and of the order h² of a step where they mix
+        for a while.
 
     Raises:
-        ValueError: no solution was found for some η (games that are not monotone).
+        NoEquilibriumError: no path arrived (games that are not monotone); it holds the best policy.
 
     Example:
         >>> from alphafair.models.meanfield.games import susceptible_infected
         >>> found = equilibrium(susceptible_infected())
         >>> found.exploitability < 1e-8, round(found.cost, 3)
-        (True, 8.615)
+        (True, 8.779)
     """
+    cells, best = _grid(game, steps), None
+    for w, idle in ways(cells, whole("attempts", attempts, 1), seed):
+        path = homotopy(cells, w, idle, coldest)
+        if path.arrived:
+            return _of_path(game, cells, path, on_grid)
+        if best is None or path.history[-1] < best.history[-1]:
+            best = path
+    assert best is not None
+    result = _of_path(game, cells, best, on_grid)
+    raise NoEquilibriumError(
+        f"no path of {attempts} arrived; the best policy is exploitable by "
+        f"{result.exploitability:.3g}, and is the attribute best of this error.  Try "
+        f"equilibrium(game, attempts={10 * attempts}), whose paths begin elsewhere; are costs and "
+        f"transitions smooth in m?",
+        result,
+    )
+
+
+def equilibria(
+    game: Game,
+    *,
+    attempts: int = ATTEMPTS,
+    steps: int = STEPS,
+    coldest: float = COLDEST,
+    seed: int = 0,
+) -> list[Equilibrium]:
+    """All equilibria that are found by several ways, the cheapest first.
+
+    From each attempt's beginning a path leads to an equilibrium.  From that one other paths lead
+    up and down again, to others.  In discrete time best responses are tried, too: if they come to
+    rest, they are an equilibrium.  There may be more that are not found.
+
+    Args:
+        game: in discrete or continuous time.
+        attempts: beginnings of paths, as in `equilibrium`.
+        steps: of a game in continuous time.
+        coldest: the last η.
+        seed: of beginnings that are drawn at random.
+
+    Returns:
+        `Equilibrium` s, each with its exploitability as certificate, and ``stable``: 5 % of the
+        crowd leave for the actions that are taken least, then one in a hundred at a time changes to
+        a best response, less and less; is the crowd nearer to the equilibrium after it?
+
+    Raises:
+        NoEquilibriumError: none was found.
+
+    Example:
+        >>> from alphafair.models.meanfield.games import DiscreteGame
+        >>> sides = DiscreteGame(  # left or right of the road, once; other cars are in the way
+        ...     "?LR", "LR", lambda m: [[[0, 1, 0], [0, 0, 1]], [[0, 1, 0]] * 2, [[0, 0, 1]] * 2],
+        ...     lambda m: [[0, 0], [m[2]] * 2, [m[1]] * 2], [1, 0, 0], horizon=2)
+        >>> for each in equilibria(sides, attempts=4):
+        ...     print(each.policy.at(0)[0].round(6), round(each.cost, 6), each.stable)
+        [1. 0.] 0.0 True
+        [0. 1.] 0.0 True
+        [0.5 0.5] 0.5 False
+    """
+    cells = _grid(game, steps)
+    found: list[tuple[Path, Floats]] = []
+    trials = [w for w, _ in ways(cells, whole("attempts", attempts, 1), seed)]
+    for w in trials:
+        _keep(cells, found, homotopy(cells, w, coldest=coldest))
+    for path, _ in list(found):
+        for w in trials[:ONWARD]:
+            assert path.point is not None
+            _keep(cells, found, onward(cells, path.point, w, coldest=coldest))
+    results = [_of_path(game, cells, path) for path, _ in found]
     if isinstance(game, DiscreteGame):
-        rows, history = homotopy(game, coldest)
-        clean = np.where(rows < PURE, 0, rows)
-        tables = (clean / clean.sum(axis=-1, keepdims=True), rows)
-        steps_of = np.arange(game.span)
-        return min(
-            (_result(game, Policy(steps_of, table), history) for table in tables),
-            key=lambda found: found.exploitability,
+        results += _by_luck(game, cells, found, attempts, seed)
+    if not results:
+        return [equilibrium(game, steps=steps, coldest=coldest, attempts=attempts, seed=seed)]
+    checked = [each._replace(stable=_stable(game, each.policy)) for each in results]
+    return sorted(checked, key=lambda each: (round(each.cost, 9), -each.policy.at(0).ravel()[0]))
+
+
+def _keep(cells: Grid, found: list[tuple[Path, Floats]], path: Path) -> bool:
+    """Append a path if it led to an equilibrium with another crowd than those before."""
+    m = crowd_of(cells, path.rows)
+    mass = middle(cells, m)  # without the end, at which nothing is paid any more
+    new = all(np.abs(mass - other).max() > DIFFERENT for _, other in found)
+    good = path.arrived and regret(cells, path.rows, m) < CERTAIN
+    if good and new:
+        found.append((path, mass))
+    return good and new
+
+
+def _by_luck(
+    game: DiscreteGame, cells: Grid, found: list[tuple[Path, Floats]], attempts: int, seed: int
+) -> list[Equilibrium]:
+    """Those at which best responses come to rest."""
+    rng, lucky = np.random.default_rng(seed), []
+    for _ in range(attempts):
+        rows = np.eye(game.shape[1])[rng.integers(game.shape[1], size=(game.span, game.shape[0]))]
+        try:
+            start = Policy(np.arange(game.span), rows)
+            each = repeated_best_response(game, start=start, rounds=ROUNDS)
+        except ValueError:
+            continue
+        path = Path(each.policy.at(np.arange(game.span)), each.history, True, None)
+        if _keep(cells, found, path):
+            lucky.append(each)
+    return lucky
+
+
+def _stable(game: Game, policy: Policy) -> bool:
+    """Does the crowd come back?  In continuous time in Euler steps, as few as the rates allow."""
+    inner, h = game, 1.0
+    if isinstance(game, ContinuousGame):
+        steps = max(COARSE, int(np.ceil(game.span * max(_fastest(game), game.discount))))
+        inner, h = euler(game, steps), game.span / steps
+    assert isinstance(inner, DiscreteGame)
+    T = inner.span
+    kept, choices = policy.at(h * (np.arange(T) + (h < 1) / 2)), np.eye(inner.shape[1])
+    rows = choices[kept.argmin(axis=-1)]
+    home, away = forward(inner, kept)[:-1], forward(inner, rows)[:-1]
+    weight = (1 - LEAVE) * home + LEAVE * away
+    share = _divide(LEAVE * away, weight)[..., None]
+    rows = kept + share * (rows - kept)
+    fade = inner.discount ** np.arange(T)[:, None]
+    begin = float((fade * np.abs(weight - home)).sum())
+    for k in range(CALM, CALM + ROUNDS):
+        crowd = forward(inner, rows)
+        _, H = backward(
+            inner.moves(crowd[:-1]),
+            inner.pays(crowd[:-1]),
+            inner.discount,
+            None,
+            tail(inner, crowd[-1], None),
         )
-    inner = euler(game, steps)
+        answer = choices[H.argmin(axis=-1)]
+        mass = forward(inner, answer)[:-1]
+        rows = rows + _divide(mass, k * weight + mass)[..., None] * (answer - rows)
+        weight = (k * weight + mass) / (k + 1)
+    return float((fade * np.abs(weight - home)).sum()) <= begin
+
+
+def _grid(game: Game, steps: int) -> Grid:
+    """The game in steps, at least so many that no rate is more than one per step."""
+    if isinstance(game, DiscreteGame):
+        return grid(game)
+    if not isinstance(game, ContinuousGame):
+        raise TypeError(f"game must be a ContinuousGame, not {type(game).__name__}")
+    fastest = int(np.ceil(game.span * max(_fastest(game), game.discount)))
+    return grid(game, max(whole("steps", steps, 1), fastest))
+
+
+def _of_path(game: Game, cells: Grid, path: Path, on_grid: bool = False) -> Equilibrium:
+    """The policy of a path, for the game itself or as it is on the grid."""
+    if on_grid and isinstance(game, ContinuousGame):
+        policy = Policy(cells.times[:-1], path.rows).merged()
+        value = worth(cells, path.rows, crowd_of(cells, path.rows))[0]
+        gap = exploitability(game, policy, steps=len(cells.h))
+        return Equilibrium(policy, float(game.initial @ value) * cells.unit, gap, path.history)
+    kept = len(cells.h)
+    if game.horizon is None:  # what comes last only leads to an end that is none
+        kept = int(np.ceil(kept * WITHOUT_END))
+    rows = path.rows[:kept]
+    if isinstance(game, DiscreteGame):
+        new = _news(rows)
+        return _result(game, Policy(np.arange(kept)[new], rows[new]), path.history)
     assert isinstance(game, ContinuousGame)
-    rows, history = homotopy(inner, coldest)
-    pieces = _pieces(rows, game.span / steps)
+    h = game.span / len(cells.h)
+    pieces = _pieces(rows, h)
+    if any(piece.row.max() < 1 - PURE and piece.start > 0 for piece in pieces):
+        return _result(game, _staggered(cells, rows), path.history)
     return min(
-        (_result(game, p, history) for p in (_sharpened(game, pieces), _policy(pieces))),
+        (_result(game, p, path.history) for p in (_sharpened(game, pieces), _policy(pieces))),
         key=lambda found: found.exploitability,
     )
+
+
+def _news(rows: Floats) -> list[int]:
+    """The steps whose rows differ from those in force by more than rounding."""
+    new = [0]
+    for k, row in enumerate(rows):
+        if np.abs(row - rows[new[-1]]).max() > SAME:
+            new.append(k)
+    return new
+
+
+def _staggered(cells: Grid, rows: Floats) -> Policy:
+    """A policy from the middle of each step to the middle of the next: the mean of both.
+
+    What is exact on the grid is the crowd in the middle of each step.  At the ends it may swing to
+    and fro, if players are kept indifferent; the mean over two steps does not, and leads from one
+    middle to the next.
+    """
+    mid = middle(cells, crowd_of(cells, rows))[..., None]
+    joint = mid * rows
+    both = mid[:-1] + mid[1:]
+    mean = (rows[:-1] + rows[1:]) / 2
+    mean = np.divide(joint[:-1] + joint[1:], both, out=mean, where=both > TINY)
+    starts = np.append(0.0, (cells.times[:-1] + cells.h / 2)[: len(rows) - 1])
+    table = np.maximum(np.concatenate([rows[:1], mean]), 0)
+    return Policy(starts, table / table.sum(axis=-1, keepdims=True))
+
+
+def _fastest(game: ContinuousGame) -> float:
+    """The largest rate out of a state, as far as the corners tell."""
+    size = game.shape[0]
+    crowds = np.concatenate([game.initial[None], np.eye(size)])
+    return -float(game.moves(crowds)[:, np.arange(size), :, np.arange(size)].min())
 
 
 def euler(game: Game, steps: int) -> DiscreteGame:
@@ -183,11 +411,8 @@ def euler(game: Game, steps: int) -> DiscreteGame:
     """
     if not isinstance(game, ContinuousGame):
         raise TypeError(f"game must be a ContinuousGame, not {type(game).__name__}")
-    h, size = game.span / whole("steps", steps, 1), game.shape[0]
-    stay = np.eye(size)[:, None, :]
-
-    crowds = np.concatenate([game.initial[None], np.eye(size)])
-    fastest = -float(game.moves(crowds)[:, np.arange(size), :, np.arange(size)].min())
+    h, fastest = game.span / whole("steps", steps, 1), _fastest(game)
+    stay = np.eye(game.shape[0])[:, None, :]
     if h * max(fastest, game.discount) > 1:
         raise ValueError(f"steps is {steps}: rates to {fastest:.3g} need {h * steps * fastest:.0f}")
 

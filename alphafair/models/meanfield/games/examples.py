@@ -191,8 +191,8 @@ def susceptible_infected(horizon: int = 18) -> DiscreteGame:
     out, the better it is to stay at home, and then the others need not: best responses to best
     responses come back to where they were, and their average (`fictitious_play`) stays exploitable
     by 0.16 after 1000 rounds, while `equilibrium` finds a policy that is not.  There are several,
-    and more for longer horizons: with 13, 16, 17, 20 steps and more `equilibrium` loses the path
-    and says so.
+    and more for longer horizons: to 15 steps the first path leads to one, beyond that it may take
+    another beginning, and past 80 steps more ``attempts``.
 
     Args:
         horizon: T steps.

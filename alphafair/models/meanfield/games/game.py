@@ -24,11 +24,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
-from ....checks import Floats, number, reals
+from ....checks import Floats, entry, number, reals
 
 NEGATIVE = -1e-9  # rates and probabilities below this are no rounding errors
 TINY = 1e-9  # sums that should be 1 may be this far from it
 FORGOTTEN = 32.0  # e^−32 = 1e−14: an infinite horizon ends here
+FINITE = "finite; is there a division by a fraction that can be 0?"
 LONGEST = 1_000_000  # steps of an infinite horizon
 
 
@@ -212,7 +213,9 @@ class ContinuousGame(Game):
         diagonal = np.eye(table.shape[-1])[:, None, :]
         rates = table * (1 - diagonal)
         if rates.min() < NEGATIVE * max(1.0, float(rates.max())):
-            raise ValueError(_where("transitions", rates, m, "a rate ≥ 0"))
+            floor = NEGATIVE * max(1.0, float(rates.max()))
+            cure = "; is it right for all fractions m in [0, 1]? The diagonal need not be given"
+            raise ValueError(_where("transitions", rates, m, rates >= floor, "a rate ≥ 0" + cure))
         generator: Floats = rates - diagonal * rates.sum(axis=-1, keepdims=True)
         return generator
 
@@ -263,10 +266,24 @@ class DiscreteGame(Game):
         return int(np.ceil(-FORGOTTEN / np.log(self.discount)))
 
     def _lawful(self, table: Floats, m: Floats) -> Floats:
-        if not (table.min() >= NEGATIVE and np.abs(table.sum(axis=-1) - 1).max() <= TINY):
-            wrong = np.broadcast_to(table.sum(axis=-1, keepdims=True) - 1, table.shape)
-            worst = np.where(np.abs(wrong) > TINY, np.nan, table)
-            raise ValueError(_where("transitions", worst, m, "rows ≥ 0 with sum 1"))
+        total = table.sum(axis=-1, keepdims=True)
+        fine = (table >= NEGATIVE) & (np.abs(total - 1) <= TINY)
+        if not fine.all():
+            index = np.argwhere(~fine)[0][:-1]
+            row, away = table[tuple(index)], 1 - float(total[tuple(index)][0])
+            state = int(index[-2])
+            cure = "probabilities are not negative"
+            if abs(away) > TINY:
+                cure = (
+                    f"if what is missing is to stay, add {away:.4g} to its entry {state}"
+                    if away > 0
+                    else "divide the row by its sum"
+                )
+            raise ValueError(
+                f"transitions(m){entry(index[m.ndim - 1 :])} is {_short(row)} with sum "
+                f"{1 - away:.10g} at m = {_short(m[tuple(index[: m.ndim - 1])])}: must be ≥ 0 with "
+                f"sum 1; {cure}"
+            )
         return table
 
 
@@ -277,8 +294,14 @@ def fractions(name: str, values: ArrayLike, size: int) -> Floats:
     if m.shape != (size,):
         raise ValueError(f"{name} has shape {m.shape}: must be ({size},), one for each state")
     if not (m.min() >= 0 and abs(m.sum() - 1) <= TINY):
+        if (m >= 0).all() and 0 < m.sum() < np.inf:
+            cure = f"divide it by its sum: {_short(m / m.sum())}"
+        else:
+            first = int(np.argmin(m >= 0))
+            cure = f"{name}{entry([first])} is {m[first]:g}"
         raise ValueError(
-            f"{name} has least entry {m.min():g} and sum {m.sum():.10g}: must be ≥ 0 with sum 1"
+            f"{name} has least entry {m.min():g} and sum {m.sum():.10g}: must be ≥ 0 with sum 1; "
+            f"{cure}"
         )
     scaled: Floats = m / m.sum()
     return scaled
@@ -343,7 +366,7 @@ def _many(name: str, given: Any, rows: Floats, shape: tuple[int, ...]) -> Floats
                 ) from error
     table = np.moveaxis(table, -1, 0)
     if not np.isfinite(table).all():
-        raise ValueError(_where(name, table, rows, "finite"))
+        raise ValueError(_where(name, table, rows, np.isfinite(table), FINITE))
     return table
 
 
@@ -352,19 +375,42 @@ def _single(name: str, given: Any, m: Floats, shape: tuple[int, ...]) -> Floats:
     try:
         table: Floats = np.array(given, dtype=float)
     except (TypeError, ValueError) as error:
-        raise ValueError(f"{name}(m) is no table of numbers: it must have shape {shape}") from error
+        raise ValueError(
+            f"{name}(m) is no table of numbers: it must have shape {shape}{_misfit(given, shape)}"
+        ) from error
     if table.shape != shape:
-        raise ValueError(f"{name}(m) has shape {table.shape}: must be {shape}")
+        raise ValueError(
+            f"{name}(m) has shape {table.shape}: must be {shape}{_misfit(given, shape)}"
+        )
     if not np.isfinite(table).all():
-        raise ValueError(_where(name, table, m, "finite"))
+        raise ValueError(_where(name, table, m, np.isfinite(table), FINITE))
     return table
 
 
-def _where(name: str, table: Floats, m: Floats, expected: str) -> str:
-    """Names the worst entry of a table (…, S, A[, S])."""
-    ranked = np.where(np.isfinite(table), table, -np.inf)
-    index = np.unravel_index(int(ranked.argmin()), table.shape)
+def _misfit(given: Any, shape: tuple[int, ...], index: tuple[int, ...] = ()) -> str:
+    """Where nested lists first differ from the shape, in words; nothing if they do not."""
+    axes = ("states", "actions", "states")
+    if len(index) == len(shape):
+        return "" if np.ndim(given) == 0 else f"; entry {list(index)} is no number"
+    what = f"entry {list(index)}" if index else "it"
+    try:
+        length = len(given)
+    except TypeError:
+        return f"; {what} is one number instead of {shape[len(index)]}"
+    if length != shape[len(index)]:
+        return f"; {what} has length {length}, and there are {shape[len(index)]} {axes[len(index)]}"
+    found = (_misfit(part, shape, (*index, k)) for k, part in enumerate(given))
+    return next((words for words in found if words), "")
+
+
+def _short(m: Floats) -> str:
+    """A row in a message."""
+    return np.array2string(m, precision=4, threshold=8, separator=", ")
+
+
+def _where(name: str, table: Floats, m: Floats, fine: Any, expected: str) -> str:
+    """Names the first entry of a table (…, S, A[, S]) that is not fine."""
+    index = tuple(int(i) for i in np.argwhere(~fine)[0])
     batch = m.ndim - 1
-    entry = [int(i) for i in index[batch:]]
     at = np.array2string(m[index[:batch]], precision=4, threshold=8)
-    return f"{name}(m){entry} is {table[index]:g} at m = {at}: must be {expected}"
+    return f"{name}(m){list(index[batch:])} is {table[index]:g} at m = {at}: must be {expected}"

@@ -1,268 +1,286 @@
 """From confusion to reason: the path of players who make mistakes, followed to an equilibrium.
 
-With H_t(i, a) the cost of a in state i at time t, followed by π, a policy is an equilibrium if a is
-not taken or no other action is better, π_a (H_a − min H) = 0 for all i, t, a.  Put η > 0 there::
+With ε = η w, the equations of `grid` have one solution if η is large: all choose as w tells them,
+about uniformly.  As η falls, the solutions form a path.  For almost all w it is a smooth curve that
+does not cross itself and has nowhere to end but at η = 0, where players make no mistakes.
 
-    π_a (H_a − λ) = η,  Σ_a π_a = 1,    or    R_a = η (1/π_0 − 1/π_a) + H_a − H_0 = 0,  a > 0
+In a monotone game whose transitions do not depend on m, η falls all along: there is one solution
+for each η.  In others the curve may turn: two solutions meet and vanish, and to go on, η has to
+rise for a while.  So the curve is followed by its length and not by η.  With Y for the unknowns and
+F for the equations, its direction is ∂F dY + ∂F/∂τ dτ = 0, τ = log η, where dτ has the sign of
+det ∂F, up to a sign that is fixed at the start.  So it turns back at a fold, and the factors of the
+Jacobian tell when.  Length is measured in policies and in τ.  A step goes ahead along the tangent,
+then back to the curve by Newton's method, at right angles to it.  Steps grow while that is easy.
+They shrink where it fails, or where the tangent turns by more than a right angle: then it is likely
+that the step has missed a bend and found another part of the curve.
 
-and all choose uniformly if η is large, and no one can save more than η T A if it is small.
-Newton's method finds π, a softmax of z with z_0 = 0, for each of a falling sequence of η from the
-one before.  (With a logarithm, η log(π_a/π_0), in place of the barrier, players would make hardly
-any mistakes that are costly; that path turns sooner.)
-
-If the game is monotone there is one solution for each η, and the path leads to the equilibrium.
-Otherwise there may be several that appear and vanish in pairs.  Where the one that was followed
-vanishes, Newton's method is tried for η farther ahead; if it finds nothing there, that is an error.
-
-Its unknowns are (m_{t+1}, u_t, z_t) for all t at once, u the cost of π, with the flow of m and the
-recursion for u as equations: errors of one step are not carried through all others, as they would
-be if m and u were computed from z.  The Jacobian is block tridiagonal in t::
-
-    dm_{t+1} − (∂F/∂m) dm_t − (∂F/∂z) dz_t = −(m_{t+1} − F_t),         F = Σ m_i π_ia P_iaj(m)
-    du_t − δ P^π du_{t+1} − (π · ∂H/∂m) dm_t − Σ_a π_ia (H_ia − u_i) dz_ia = −(u_t − π · H)
-    η ∂(1/π_0 − 1/π_a) dz + δ (P_ia − P_i0) du_{t+1} + (∂H_ia/∂m − ∂H_i0/∂m) dm_t = −R
+The curve arrives, but it may be long: in games with many equilibria it can pass by most of them.
+So it is left after a while for another w.  What helps most often is that those who play late make
+more mistakes than those who play early: then the early steps, on which all later ones depend, come
+to rest first.  After these some w are drawn at random.
 """
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from collections.abc import Iterator
+from typing import NamedTuple
 
 import numpy as np
 
-from ....checks import Floats, Integers
-from ...common import scipy, watched
-from .game import DiscreteGame
-from .response import backward, forward, tail
+from ....checks import Floats
+from ...common import watched
+from .grid import (
+    Grid,
+    Linear,
+    Mistakes,
+    Point,
+    forward,
+    linear,
+    parts,
+    point,
+    regret,
+    residual,
+    worth,
+)
 
-COLDEST = 1e-11  # of the largest difference between actions: the last η
-NEWTON = 60  # steps for one η
-JUMPS = (0.97, 0.9, 0.8, 0.65, 0.5, 0.3, 0.1, 0.03, 0.01)  # of η where a solution vanishes
-FASTEST = 0.01  # η falls no faster than this
-FARTHEST = 200.0  # of z: on the path e^z is a cost over η, and it must be a number off it
-POINTS = 10_000  # values of η
-DIFFERENCE = 1e-5  # in m; for rates that are quadratic in m there is no error but rounding
+COLDEST = 1e-12  # the last ε, in units of the largest difference between two actions
+WARM = 100.0  # the first η, in the same units; it is raised where that is too cold
+HOTTEST = 1e8
+NEWTON = 8  # steps for one point of the path: more are a sign that it was too far
+PATIENCE = 60  # Newton steps where there is no path to follow
+SHORTEST, LONGEST = 1e-7, 1e3  # steps along the path
+SHARP = 1e-4  # a step in which it may turn by more than a right angle: else it is another path
+EXACT = 0.03  # residual on the path, in units of ε
+ROUNDING = 1e-13  # residual, in units of the largest value
+TIED = 1e-9  # ds/dd where actions are equally good: keeps the Jacobian regular
+POINTS = 1000  # of a path
+IDLE = 50  # points without a new low of η: the curve goes round and round
+LOWER = 0.9  # what a new low is
+SLOWLY = (0.0, 8.0, 16.0, 4.0, 32.0)  # log of how much more mistakes there are late than early
+ASIDE = 0.05  # of log w: not quite uniform, so that symmetries do not make the curve cross itself
+SPREAD = 1.0  # of log w where it is drawn at random
 
 
-def homotopy(game: DiscreteGame, coldest: float = COLDEST) -> tuple[Floats, Floats]:
-    """The policy (T, S, A) at the end of the path, and the exploitability along it.
+class Path(NamedTuple):
+    """Where a path ended.
+
+    Attributes:
+        rows: (T, S, A) the policy there.
+        history: exploitability at its points.
+        arrived: ε is as small as it should be.
+        point: the last one; None if there was not even a first.
+    """
+
+    rows: Floats
+    history: Floats
+    arrived: bool
+    point: Point | None
+
+
+def ways(grid: Grid, attempts: int, seed: int) -> Iterator[tuple[Floats, int]]:
+    """Weights w (T, S, A), and how many points without progress they get: the last any number."""
+    T, (S, A) = len(grid.h), grid.game.shape
+    rng, late = np.random.default_rng(seed), np.linspace(-0.5, 0.5, T)[:, None, None]
+    for k in range(attempts):
+        slow = SLOWLY[k] if k < len(SLOWLY) else rng.choice(SLOWLY)
+        spread = ASIDE if k < len(SLOWLY) else SPREAD
+        w = np.exp(slow * late) * _even(np.exp(spread * rng.normal(size=(T, S, A))))
+        yield w, IDLE if k < attempts - 1 else POINTS
+
+
+def _even(w: Floats) -> Floats:
+    """Weights with which it costs the same everywhere to choose with the probabilities w/Σw.
+
+    That is −Σ w log(w/Σw).  Where it was less, players would go only to pay less of it.
+    """
+    rows = w / w.sum(axis=-1, keepdims=True)
+    result: Floats = rows
+    if rows.shape[-1] == 1:
+        return result
+    result = -rows / (rows * np.log(rows)).sum(axis=-1, keepdims=True)
+    return result
+
+
+def homotopy(grid: Grid, w: Floats, idle: int = IDLE, coldest: float = COLDEST) -> Path:
+    """The path for these weights, followed to the end or until it goes round in circles.
 
     Args:
-        game: T steps, S states, A actions.
-        coldest: η at the end, in units of the largest difference between two actions.
-
-    Raises:
-        ValueError: no solution was found for some η.
+        grid: T steps.
+        w: (T, S, A) > 0.
+        idle: points without a new low of η after which it is left.
+        coldest: ε at the end, in units of the largest difference between two actions.
 
     Example:
         >>> from alphafair.models.meanfield.games import susceptible_infected
-        >>> policy, regret = homotopy(susceptible_infected(2))
-        >>> policy[:, 0].round(6).tolist(), bool(regret[-1] < 1e-9)
+        >>> from alphafair.models.meanfield.games.grid import grid
+        >>> path = homotopy(grid(susceptible_infected(2)), np.ones((2, 2, 2)))
+        >>> path.rows[:, 0].round(6).tolist(), bool(path.history[-1] < 1e-9)
         ([[1.0, 0.0], [1.0, 0.0]], True)
     """
-    point = _confused(game)
-    scale = float(np.abs(_worse(point)).max(initial=0))
-    if scale == 0:  # nothing to choose
-        return point.rows, np.array([_regret(game, point.rows)])
-    eta, end, factor, history = 4 * scale, coldest * scale, 1.0, []
-    for _ in watched(range(POINTS), "homotopy"):
-        found, rounds, factor = _colder(game, point, eta, factor, end)
-        if found is None:
-            raise ValueError(
-                f"no equilibrium was found for η < {eta:.3g}, where one player can save "
-                f"{_regret(game, point.rows):.3g}: coldest = {eta / scale:.2g} would end there; "
-                f"are costs and transitions smooth in m?"
-            )
-        point, eta = found, max(eta * factor, end)
-        history.append(_regret(game, point.rows))
-        if eta <= end:
+    rows = w / w.sum(axis=-1, keepdims=True)
+    m, eta = forward(grid, rows), WARM / float(w.min())
+    while eta * w.min() < HOTTEST:
+        now = Mistakes(eta, w, coldest)
+        epsilon = now.epsilon
+        fee = (epsilon * (1 - np.log(rows))).sum(axis=-1) - epsilon.sum(axis=-1)
+        guess = point(grid, worth(grid, rows, m, fee), rows - epsilon / rows, m, now)
+        found = newton(grid, guess, now)
+        if found is not None:
+            return _follow(grid, found, now, -1.0, np.log(coldest / w.max()), idle)
+        eta *= 10
+    return Path(rows, np.array([regret(grid, rows, m)]), False, None)
+
+
+def onward(grid: Grid, at: Point, w: Floats, idle: int = IDLE, coldest: float = COLDEST) -> Path:
+    """From an equilibrium up the path for these weights, and down again to another one.
+
+    If it is the equilibrium at the end of the path that begins with w, the beginning is reached:
+    then there is no other one on it, and the result has not arrived.  Equilibria at the two ends of
+    such a curve have determinants of opposite sign, so `homotopy` does not find those found here.
+    """
+    now = Mistakes(coldest / w.max(), w, coldest)
+    found = newton(grid, point(grid, at.u, at.d, at.m, now), now)
+    if found is None:
+        return Path(at.rows, np.zeros(1), False, None)
+    return _follow(grid, found, now, 1.0, np.log(now.eta), idle)
+
+
+def _follow(grid: Grid, at: Point, now: Mistakes, way: float, end: float, idle: int) -> Path:
+    """The curve through a point, with η falling (−1) or rising at first, to the end of log η."""
+    tangent, step, since = _tangent(grid, at, now), 1.0, 0
+    sense, extreme, history = way * tangent.system.sign, now.eta, [regret(grid, at.rows, at.m)]
+    turn, speed = tangent.direction(sense)
+    for k in watched(range(POINTS), "homotopy"):
+        while step > SHORTEST:
+            ahead = max(step * speed, end - np.log(now.eta)) if speed < 0 else step * speed
+            there = now._replace(eta=now.eta * float(np.exp(ahead)))
+            u, d, m = (old + ahead * part for old, part in zip(at[:3], tangent.along, strict=True))
+            last = speed < 0 and np.log(there.eta) <= end + TIED
+            normal = None if last else turn * tangent.system.slope / speed
+            found = _back(grid, point(grid, u, d, m, there), there, normal)
+            if found is not None and last:
+                history.append(regret(grid, found[0].rows, found[0].m))
+                return Path(_settled(grid, found[0]), np.array(history), True, found[0])
+            if found is not None:
+                coming = found[3] or _tangent(grid, *found[:2])
+                next_turn, next_speed = coming.direction(sense)
+                if step < SHARP or (turn * next_turn).sum() + speed * next_speed > 0:
+                    break
+            step = min(step, abs(ahead / speed)) / 3
+        else:
             break
-        factor = max(min(factor, 0.7) * (0.5 if rounds <= 5 else 1.0), FASTEST)
-    return point.rows, np.array(history)
+        at, now, rounds, _ = found
+        tangent, turn, speed = coming, next_turn, next_speed
+        history.append(regret(grid, at.rows, at.m))
+        if now.eta * now.w.min() > 10 * WARM and way > 0:
+            break
+        if now.eta < LOWER * extreme or (way > 0 and speed > 0):
+            extreme, since = now.eta, k
+        elif k - since > idle:
+            break
+        step = min(step * (3.0 if rounds <= 2 else 1.5 if rounds <= 4 else 0.7), LONGEST)
+    rows = at.rows / at.rows.sum(axis=-1, keepdims=True)
+    return Path(rows, np.array(history), False, at)
 
 
-class _Point(NamedTuple):
-    """The unknowns and what follows from them."""
+class Tangent(NamedTuple):
+    """The equations to first order, and (du, dd, dm) per d log η along the path."""
 
-    mass: Floats
-    value: Floats
-    z: Floats
-    rows: Floats
-    H: Floats
-    P: Floats
+    system: Linear
+    along: tuple[Floats, Floats, Floats]
 
-
-def _at(game: DiscreteGame, mass: Floats, value: Floats, z: Floats) -> _Point:
-    """The costs for m (T + 1, S), u (T + 1, S), z (T, S, A − 1)."""
-    logits = np.concatenate([np.zeros((*z.shape[:2], 1)), z], axis=-1)
-    weights = np.exp(logits - logits.max(axis=-1, keepdims=True))
-    rows = weights / weights.sum(axis=-1, keepdims=True)
-    P, c = game.table("transitions", mass[:-1]), game.table("costs", mass[:-1])
-    H = c + game.discount * (P @ value[1:, None, :, None])[..., 0]
-    return _Point(mass, value, z, rows, H, P)
+    def direction(self, sense: float) -> tuple[Floats, float]:
+        """(T, S, A) dπ and dτ per length, the way that the sign of the determinant says."""
+        turn = self.system.slope * self.along[1]
+        speed = sense * self.system.sign / np.sqrt((turn**2).sum() + 1)
+        return speed * turn, float(speed)
 
 
-def _confused(game: DiscreteGame) -> _Point:
-    """All choose uniformly."""
-    T, (size, choices) = game.span, game.shape
-    rows = np.full((T, size, choices), 1 / choices)
-    mass = forward(game, rows)
-    P, c = game.moves(mass[:-1]), game.pays(mass[:-1])
-    value, _ = backward(P, c, game.discount, rows, tail(game, mass[-1], rows[-1]))
-    return _at(game, mass, value, np.zeros((T, size, choices - 1)))
+def _tangent(grid: Grid, at: Point, now: Mistakes) -> Tangent:
+    system = linear(grid, at, now)
+    (along,) = system.solve(-system.colder)
+    return Tangent(system, parts(grid, along, at.d.shape))
 
 
-def _worse(point: _Point) -> Floats:
-    """(T, S, A − 1) what an action costs more than the first."""
-    more: Floats = point.H[..., 1:] - point.H[..., :1]
-    return more
+def _exact(at: Point, now: Mistakes) -> float:
+    """The residual that is small enough."""
+    worth = max(1.0, float(np.abs(at.u).max()))
+    return max(EXACT * float(now.epsilon.min()), ROUNDING * worth)
 
 
-def _residual(point: _Point, eta: float) -> tuple[Floats, Floats, Floats]:
-    """Of the three equations."""
-    flow = point.mass[1:] - np.einsum("ti,tia,tiaj->tj", point.mass[:-1], point.rows, point.P)
-    cost = point.value[:-1] - (point.rows * point.H).sum(axis=-1)
-    pi = point.rows
-    return flow, cost, eta * (1 / pi[..., :1] - 1 / pi[..., 1:]) + _worse(point)
+def _back(
+    grid: Grid, at: Point, now: Mistakes, normal: Floats | None
+) -> tuple[Point, Mistakes, int, Tangent | None] | None:
+    """From beside the path to it, at right angles to (normal, 1) in (d, τ); at the same η if None.
+
+    Returns:
+        The point, its η, how many steps it took, and the tangent that the last of them knew; None
+        if it was too far.
+    """
+    before, tangent = np.inf, None
+    for n in range(NEWTON):
+        error = residual(grid, at, now)
+        size = float(np.abs(error).max())
+        if size <= _exact(at, now):
+            return at, now, n, tangent
+        if not at.lawful or (n > 1 and size > before / 2):
+            return None
+        before, system = size, linear(grid, at, now)
+        straight, slip = (
+            parts(grid, side, at.d.shape) for side in system.solve(-error, -system.colder)
+        )
+        ahead, tangent = 0.0, Tangent(system, slip)
+        if normal is not None:
+            ahead = -float((normal * straight[1]).sum() / ((normal * slip[1]).sum() + 1))
+        if not abs(ahead) < 2:  # and no NaN
+            return None
+        now = now._replace(eta=now.eta * float(np.exp(ahead)))
+        u, d, m = (old + a + ahead * b for old, a, b in zip(at[:3], straight, slip, strict=True))
+        at = point(grid, u, d, m, now)
+    return None
 
 
-def _regret(game: DiscreteGame, rows: Floats) -> float:
-    """The exploitability of a policy."""
-    mass = forward(game, rows)
-    P, c = game.moves(mass[:-1]), game.pays(mass[:-1])
-    ends = [tail(game, mass[-1], row) for row in (rows[-1], None)]
-    v, u = (
-        backward(P, c, game.discount, choice, end)[0]
-        for choice, end in zip((rows, None), ends, strict=True)
-    )
-    return float(game.initial @ (v[0] - u[0]))
-
-
-def _colder(
-    game: DiscreteGame, point: _Point, eta: float, factor: float, end: float
-) -> tuple[_Point | None, int, float]:
-    """A solution for a smaller η, the steps that it took, and η over the one before."""
-    while factor < JUMPS[0] or factor == 1:
-        found, rounds = _newton(game, point, max(eta * factor, end))
-        if found is not None:
-            return found, rounds, factor
-        factor = np.sqrt(factor)
-    for jump in JUMPS:
-        found, rounds = _newton(game, point, max(eta * jump, end))
-        if found is not None:
-            return found, rounds, jump
-    return None, 0, factor
-
-
-def _newton(game: DiscreteGame, point: _Point, eta: float) -> tuple[_Point | None, int]:
-    """The solution for this η and the number of steps; None if they do not lead there."""
-    # After the end of an endless game the crowd stays as it is: as it was for the η before.
-    value = np.concatenate([point.value[:-1], tail(game, point.mass[-1], None)[None]])
-    point = _at(game, point.mass, value, point.z)
-    scale = max(1.0, float(np.abs(point.H).max()))
-    residual = _residual(point, eta)
-    size = _size(residual)
-    for k in range(NEWTON):
-        if size <= max(1e-13 * scale, 1e-5 * eta):
-            return point, k
-        try:
-            dm, du, dz = _step(game, point, residual, eta)
-        except RuntimeError:  # singular to the last digit
-            return None, k
-        for length in 0.5 ** np.arange(10):
-            mass, value = point.mass.copy(), point.value.copy()
-            mass[1:] = np.maximum(mass[1:] + length * dm, 0)
-            value[:-1] += length * du
-            trial = _at(game, mass, value, np.clip(point.z + length * dz, -FARTHEST, FARTHEST))
-            residual = _residual(trial, eta)
-            if _size(residual) < (1 - 0.1 * length) * size:
+def newton(grid: Grid, at: Point, now: Mistakes, *, floor: float = 0.0) -> Point | None:
+    """The solution near a point for fixed η, with shorter steps where a whole one is no better."""
+    error = residual(grid, at, now)
+    size = float(np.abs(error).max())
+    for _ in range(PATIENCE):
+        if size <= _exact(at, now):
+            return at
+        (step,) = linear(grid, at, now, floor=floor).solve(-error)
+        change = parts(grid, step, at.d.shape)
+        for length in 0.5 ** np.arange(8):
+            u, d, m = (old + length * d for old, d in zip(at[:3], change, strict=True))
+            trial = point(grid, u, d, m, now)
+            error = residual(grid, trial, now)
+            if trial.lawful and float(np.abs(error).max()) < (1 - length / 10) * size:
                 break
         else:
-            return None, k
-        point, size = trial, _size(residual)
-    return None, NEWTON
+            return None
+        at, size = trial, float(np.abs(error).max())
+    return None
 
 
-def _size(residual: tuple[Floats, Floats, Floats]) -> float:
-    return max(float(np.abs(part).max(initial=0)) for part in residual)
+def _settled(grid: Grid, at: Point) -> Floats:
+    """The policy without mistakes, if that is less exploitable."""
+    tables = [at.rows / at.rows.sum(axis=-1, keepdims=True)]
+    clean = np.where(at.rows > at.s, at.rows, 0)
+    tables.append(clean / clean.sum(axis=-1, keepdims=True))
+    calm = Mistakes(0.0, np.ones(1))
+    exact = newton(grid, point(grid, at.u, at.d, at.m, calm), calm, floor=TIED)
+    if exact is not None:
+        tables.append(exact.rows / exact.rows.sum(axis=-1, keepdims=True))
+    tables = [_alike(grid, rows) for rows in tables]
+    return min(tables, key=lambda rows: abs(regret(grid, rows, forward(grid, rows))))
 
 
-def _derivatives(game: DiscreteGame, point: _Point) -> tuple[Floats, Floats]:
-    """∂H (T, S, A, k) with u held, and Σ_ia m_i π_ia ∂P_iaj (T, j, k), by differences.
-
-    Those of second order, to the side where m ≥ 0.
-    """
-    size, m, after = game.shape[0], point.mass[:-1], point.value[1:]
-    dH, dF = np.empty((*point.H.shape, size)), np.empty((len(m), size, size))
-    weights = np.array([-3, 4, -1]) / (2 * DIFFERENCE)
-    for k in range(size):
-        at = [m + step * DIFFERENCE * np.eye(size)[k] for step in range(3)]
-        P, c = (
-            sum(w * game.table(name, near) for w, near in zip(weights, at, strict=True))
-            for name in ("transitions", "costs")
-        )
-        dH[..., k] = c + game.discount * np.einsum("tiaj,tj->tia", P, after)
-        dF[..., k] = np.einsum("ti,tia,tiaj->tj", m, point.rows, P)
-    return dH, dF
-
-
-def _step(
-    game: DiscreteGame, point: _Point, residual: tuple[Floats, Floats, Floats], eta: float
-) -> tuple[Floats, Floats, Floats]:
-    """Newton's step (dm, du, dz)."""
-    (T, size, others), pi, P = point.z.shape, point.rows, point.P
-    m, delta = point.mass[:-1], game.discount
-    dH, dF = _derivatives(game, point)
-    under = np.einsum("tia,tiaj->tij", pi, P)
-    dF += under.swapaxes(1, 2)
-    turn = pi[..., 1:, None] * (np.eye(others + 1)[1:] - pi[..., None, :])  # ∂π_b/∂z_a
-    dFdz = np.einsum("ti,tiab,tibj->tjia", m, turn, P).reshape(T, size, -1)
-    paid = np.einsum("tiab,tib->tia", turn, point.H)
-    dudz = (paid[:, :, None, :] * np.eye(size)[:, :, None]).reshape(T, size, -1)
-    dudm = np.einsum("tia,tiak->tik", pi, dH)
-    dzdu = delta * (P[:, :, 1:] - P[:, :, :1]).reshape(T, -1, size)
-    dzdm = (dH[:, :, 1:] - dH[:, :, :1]).reshape(T, -1, size)
-
-    width = size * others
-    block = 2 * size + width  # columns of t: m_{t+1}, u_t, z_t
-    at_m, at_u, at_z = (first + block * np.arange(T) for first in (0, size, 2 * size))
-    parts = [
-        _entries(at_m, at_m, np.broadcast_to(np.eye(size), (T, size, size))),
-        _entries(at_m[1:], at_m[:-1], -dF[1:]),
-        _entries(at_m, at_z, -dFdz),
-        _entries(at_u, at_u, np.broadcast_to(np.eye(size), (T, size, size))),
-        _entries(at_u[:-1], at_u[1:], -delta * under[:-1]),
-        _entries(at_u[1:], at_m[:-1], -dudm[1:]),
-        _entries(at_u, at_z, -dudz),
-        _entries(at_z, at_z, eta * _barrier(pi)),
-        _entries(at_z[:-1], at_u[1:], dzdu[:-1]),
-        _entries(at_z[1:], at_m[:-1], dzdm[1:]),
-    ]
-    row, column, entry = (np.concatenate(side) for side in zip(*parts, strict=True))
-    sparse = scipy("the homotopy").sparse
-    matrix = sparse.csc_array((entry, (row, column)), shape=(block * T, block * T))
-    right = np.concatenate([part.reshape(T, -1) for part in residual], axis=1)
-    step = -sparse.linalg.splu(matrix).solve(right.ravel()).reshape(T, block)
-    dm, du, dz = np.split(step, [size, 2 * size], axis=1)
-    return dm, du, dz.reshape(point.z.shape)
-
-
-def _barrier(pi: Floats) -> Floats:
-    """(T, S (A − 1), S (A − 1)): the derivative of 1/π_0 − 1/π_a by z_b."""
-    T, size, choices = pi.shape
-    taken, first = pi[..., 1:], pi[..., :1]
-    own = np.eye(choices - 1) / taken[..., None]
-    each = taken[..., None, :] * (1 / first - 1 / taken)[..., None] + own
-    table = np.zeros((T, size, choices - 1, size, choices - 1))
-    for i in range(size):
-        table[:, i, :, i] = each[:, i]
-    width = size * (choices - 1)
-    return table.reshape(T, width, width)
-
-
-def _entries(rows: Integers, columns: Integers, blocks: Floats) -> tuple[Any, Any, Any]:
-    """Row, column and value of the entries of blocks (K, a, b), given the place of their first."""
-    _, a, b = blocks.shape
-    row = rows[:, None, None] + np.arange(a)[:, None] + np.zeros(b, np.intp)
-    column = columns[:, None, None] + np.zeros(a, np.intp)[:, None] + np.arange(b)
-    kept = blocks != 0
-    return row[kept], column[kept], blocks[kept]
+def _alike(grid: Grid, rows: Floats) -> Floats:
+    """Actions that never differ share their probability: rounding would share it anyhow."""
+    crowds = np.concatenate([np.eye(rows.shape[1]), grid.game.initial[None]])
+    Q, c = grid.game.moves(crowds), grid.game.pays(crowds)
+    same = (Q[:, :, :, None] == Q[:, :, None]).all(axis=(0, 4)) & (
+        c[:, :, :, None] == c[:, :, None]
+    ).all(axis=0)
+    share = same / same.sum(axis=-1, keepdims=True)
+    result: Floats = np.einsum("iab,tib->tia", share, rows)
+    return result

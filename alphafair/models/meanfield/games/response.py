@@ -24,7 +24,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from ....checks import Floats, Integers, reals
-from ...common import scipy
+from ...common import scipy, whole
 from .game import ContinuousGame, DiscreteGame, Game, Policy
 
 RELATIVE, ABSOLUTE = 1e-11, 1e-13  # of the differential equations
@@ -92,8 +92,8 @@ def values(game: Game, policy: Policy, times: ArrayLike) -> Values:
     """
     at = reals("times", times).reshape(-1)
     play = solve(game, policy)
-    whole = isinstance(game, ContinuousGame) or (at % 1 == 0).all()
-    if not (whole and at.min(initial=0) >= 0 and at.max(initial=0) <= game.span):
+    lawful = isinstance(game, ContinuousGame) or (at % 1 == 0).all()
+    if not (lawful and at.min(initial=0) >= 0 and at.max(initial=0) <= game.span):
         raise ValueError(
             f"times are from {at.min():g} to {at.max():g}: must be in [0, {game.span:g}]"
             + ("" if isinstance(game, ContinuousGame) else ", whole numbers")
@@ -110,8 +110,15 @@ def social_cost(game: Game, policy: Policy) -> float:
     return float(game.initial @ solve(game, policy).cost(np.zeros(1))[0])
 
 
-def exploitability(game: Game, policy: Policy) -> float:
+def exploitability(game: Game, policy: Policy, *, steps: int | None = None) -> float:
     """m⁰·(v(0) − u(0)): what a player can save by leaving the policy that all others keep.
+
+    Args:
+        game: in discrete or continuous time.
+        policy: what all others use.
+        steps: a game in continuous time is judged on a grid of so many steps, by the implicit
+            midpoint rule, for the crowd and for her; None for differential equations.  Plain loops,
+            apart from the solver: `equilibrium` is to be checked by them.
 
     Example:
         >>> from alphafair.models.meanfield.games import Policy, prisoners_dilemma
@@ -119,8 +126,56 @@ def exploitability(game: Game, policy: Policy) -> float:
         >>> round(exploitability(prisoners_dilemma(0.5), stay), 6)  # 1/β − 1/(1 + β)
         1.333333
     """
+    if steps is not None:
+        if not isinstance(game, ContinuousGame):
+            raise TypeError(f"steps is {steps}: only a ContinuousGame is judged on a grid")
+        return _on_grid(game, game.policy_of(policy), whole("steps", steps, 1))
     play, start = solve(game, policy), np.zeros(1)
     return float(game.initial @ (play.cost(start) - play.best(start))[0])
+
+
+def _on_grid(game: ContinuousGame, policy: Policy, steps: int) -> float:
+    """Exploitability by the implicit midpoint rule.
+
+    With m̂ = (m + m⁺)/2 and û = (e^(βh/2) u + e^(−βh/2) u⁺)/2::
+
+        m⁺ = m + h m̂·Q^π(m̂),      e^(βh/2) u − e^(−βh/2) u⁺ = h min_a { c_a(m̂) + Q_a(m̂) û }
+    """
+    h, size = game.span / steps, game.shape[0]
+    grow, eye = np.exp(game.discount * h / 2), np.eye(size)
+    rows, m, middle = policy.at(h * (np.arange(steps) + 0.5)), game.initial, []
+    for row in rows:  # m̂ = m + h/2 m̂·Q, by repetition
+        mid, last = m, m + 1
+        for _ in range(MANY):
+            if np.abs(mid - last).max() <= TIE:
+                break
+            under = np.einsum("ia,iaj->ij", row, game.moves(np.maximum(mid, 0)))
+            mid, last = np.linalg.solve((eye - h / 2 * under).T, m), mid
+        middle.append(mid)
+        m = 2 * mid - m
+    u = v = np.zeros(size)
+    for row, mid in zip(rows[::-1], middle[::-1], strict=True):
+        Q, c = game.moves(np.maximum(mid, 0)), game.pays(np.maximum(mid, 0))
+
+        def back(
+            choice: Floats, after: Floats, Q: Floats = Q, c: Floats = c
+        ) -> Floats:  # with this choice for a step
+            K, paid = np.einsum("ia,iaj->ij", choice, Q), (choice * c).sum(axis=1)
+            right = h * paid + (after + h / 2 * K @ after) / grow
+            value: Floats = np.linalg.solve(grow * (eye - h / 2 * K), right)
+            return value
+
+        v, after = back(row, v), u
+        choice = row
+        for _ in range(MANY):  # improve the choice until nothing is better
+            u = back(choice, after)
+            H = c + Q @ (grow * u + after / grow) / 2
+            better = np.eye(c.shape[1])[H.argmin(axis=1)]
+            gain = (choice * H).sum(axis=1) - H.min(axis=1)
+            if gain.max() <= TIE * np.abs(H).max(initial=1):
+                break
+            choice = np.where(gain[:, None] > 0, better, choice)
+    return float(game.initial @ (v - u))
 
 
 def best_response(game: Game, policy: Policy) -> Response:
@@ -293,7 +348,7 @@ def flow(game: ContinuousGame, policy: Policy) -> Pieces:
             change: Floats = (m[:, None] * row).ravel() @ game.moves(m).reshape(-1, m.size)
             return change
 
-        part = integrate(rate, bounds[k], bounds[k + 1], m, dense=True)
+        part = integrate(rate, bounds[k], bounds[k + 1], m, dense=True, first=_last(parts[-1:]))
         parts.append(part)
         m = part.y[:, -1]
     return Pieces(
@@ -336,7 +391,7 @@ def _solve_continuous(game: ContinuousGame, policy: Policy) -> Play:
             change: Floats = beta * w - np.concatenate([under, least])
             return change
 
-        part = integrate(rate, bounds[k + 1], bounds[k], w, dense=True)
+        part = integrate(rate, bounds[k + 1], bounds[k], w, dense=True, first=_last(parts[:1]))
         parts.insert(0, part)
         w = part.y[:, -1]
     nodes = np.unique(np.concatenate([p.t for p in parts]))
@@ -351,10 +406,21 @@ def _solve_continuous(game: ContinuousGame, policy: Policy) -> Play:
     return Play(m, lambda t: both(t)[:, :size], best, best, nodes)
 
 
+def _last(parts: list[Any]) -> float | None:
+    """The longest step of the piece before: with many short pieces, one step is enough for each."""
+    return max((float(np.abs(np.diff(part.t)).max()) for part in parts), default=None)
+
+
 def integrate(
-    rate: Callable[..., Any], start: float, end: float, value: Floats, *, dense: bool = False
+    rate: Callable[..., Any],
+    start: float,
+    end: float,
+    value: Floats,
+    *,
+    dense: bool = False,
+    first: float | None = None,
 ) -> Any:
-    """The solution of an initial value problem, or an error."""
+    """The solution of an initial value problem, or an error; ``first`` is a guess of a step."""
     result = scipy("a game in continuous time").integrate.solve_ivp(
         rate,
         (start, end),
@@ -363,6 +429,7 @@ def integrate(
         rtol=RELATIVE,
         atol=ABSOLUTE,
         dense_output=dense,
+        first_step=None if first is None else min(first, abs(end - start)),
         t_eval=None if dense else [end],
     )
     if not result.success or not np.isfinite(result.y).all():
