@@ -327,3 +327,28 @@ def test_words_are_escaped(drag):
     assert page.count("</script>") == 1
     assert "a &lt; b &amp; c." in page
     assert spec_of(page)["moves"][0][2] == ["<i>", "</script>"]
+
+
+AXES = re.compile(r'<svg x="([\d.]+)" y="([\d.]+)" width="([\d.]+)" height="([\d.]+)"')
+POINT = re.compile(r'<(?:g class="drag-handle"|circle)[^>]* data-m="(\d+)"')
+PLACE = re.compile(r"translate\((-?[\d.]+) (-?[\d.]+)\)")
+HIDDEN = -9999  # where a point is moved that is not there
+HALF_A_POINT = 2
+
+
+@each_picture
+def test_points_and_handles_stay_within_their_axes(name, number):
+    """Lines are cut off by the axes; a point that leaves them would stand somewhere on the page."""
+    page = PICTURES[name, number]
+    moves = spec_of(page)["moves"]
+    for panel in page.split('<svg viewBox="0 0 360')[1:]:
+        axes = AXES.search(panel)
+        if axes is None:
+            continue
+        left, top, width, height = map(float, axes.groups())
+        for move in POINT.findall(panel):
+            places = PLACE.findall(" ".join(moves[int(move)][2]))
+            x, y = np.array(places, dtype=float).T
+            there = x != HIDDEN
+            assert (np.abs(x - left - width / 2)[there] <= width / 2 + HALF_A_POINT).all()
+            assert (np.abs(y - top - height / 2)[there] <= height / 2 + HALF_A_POINT).all()
