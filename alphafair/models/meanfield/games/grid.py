@@ -227,7 +227,7 @@ class Mistakes(NamedTuple):
 def point(grid: Grid, u: Floats, d: Floats, m: Floats, mistakes: Mistakes) -> Point:
     """π and s from d, tables from m."""
     epsilon = mistakes.epsilon
-    high = (np.sqrt(d * d + 4 * epsilon) + np.abs(d)) / 2
+    high = (np.hypot(d, 2 * np.sqrt(epsilon)) + np.abs(d)) / 2
     low = np.divide(epsilon, high, out=np.zeros_like(high), where=high > 0)
     rows, s = np.where(d > 0, high, low), np.where(d > 0, low, high)
     return Point(u, d, m, rows, s, *grid.tables(middle(grid, m)))
@@ -345,7 +345,7 @@ def linear(grid: Grid, at: Point, mistakes: Mistakes, *, floor: float = 0.0) -> 
     lu, pivots, _ = scipy("the homotopy").linalg.lapack.dgbtrf(matrix, band, band, overwrite_ab=1)
     diagonal = lu[2 * band]
     swaps = (pivots != np.arange(pivots.size)).sum()
-    sign = float(np.sign(diagonal).prod() * (-1.0) ** swaps)
+    sign = float(np.where(diagonal < 0, -1.0, 1.0).prod() * (-1.0) ** swaps)
     kappa = np.zeros((T, S))
     if epsilon.any():
         kappa = (falling * (1 - np.log(at.rows)) - epsilon * drift / at.rows).sum(axis=-1)

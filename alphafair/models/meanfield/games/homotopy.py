@@ -151,6 +151,8 @@ def _follow(grid: Grid, at: Point, now: Mistakes, way: float, end: float, idle: 
     sense, extreme, history = way * tangent.system.sign, now.eta, [regret(grid, at.rows, at.m)]
     turn, speed = tangent.direction(sense)
     for k in watched(range(POINTS), "homotopy"):
+        if not np.isfinite(turn).all():  # the Jacobian is singular to the last digit
+            break
         while step > SHORTEST:
             ahead = max(step * speed, end - np.log(now.eta)) if speed < 0 else step * speed
             there = now._replace(eta=now.eta * float(np.exp(ahead)))
