@@ -246,15 +246,7 @@ def test_what_is_folded_is_not_needed(path):
 COLUMNS = 79  # of code that fit beside the contents at 1280 px; longer lines scroll sideways
 
 
-def part_one():
-    """The chapters of the first part, and the notebooks of the appendix."""
-    toc = yaml.safe_load((ROOT / "_toc.yml").read_text())
-    first, *_, appendix, _ = toc["parts"]
-    names = [Path(x["file"]).name for part in (first, appendix) for x in part["chapters"]]
-    return [path for path in NOTEBOOKS if path.stem in names]
-
-
-@pytest.mark.parametrize("path", part_one(), ids=lambda path: path.stem)
+@each_notebook
 def test_no_code_scrolls_sideways(path):
     for cell in code_cells(path):
         wide = [line for line in cell.source.splitlines() if len(line) > COLUMNS]
@@ -262,6 +254,12 @@ def test_no_code_scrolls_sideways(path):
 
 
 # ------------------------------------------------------------------------------- pages
+
+
+@each_page
+def test_no_line_is_swallowed(path):
+    """A line that begins with a per cent sign is a comment in MyST."""
+    assert not [line for line in prose(path).splitlines() if line.startswith("% ")]
 
 
 @each_notebook
