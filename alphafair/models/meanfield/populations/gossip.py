@@ -126,7 +126,7 @@ def gossip_shuffle(
             True: a random matching of all nodes at times 1, 2, ….
         exchange: probability that two nodes that meet do exchange.
         coordinated: False takes the two partners as independent, as it should not be done: to see
-            what comes of it.
+            what comes of it.  (Still nobody meets itself: the part of order 1/N of the mean stays.)
 
     Returns:
         `Population`, or `SynchronousPopulation`, with one coordinate.

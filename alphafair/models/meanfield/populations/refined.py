@@ -155,7 +155,8 @@ def steady_state(model: Model) -> Refined:
         ValueError: as `fixed_point`; rates that are negative there, or have a kink.
 
     Warns:
-        UserWarning: a kink is near, so that N must be larger than one would think.
+        UserWarning: a kink is near, so that N must be larger than one would think; or the
+            refinement of few unlike objects contradicts itself or leaves [0, 1] (their `doubt`).
 
     Example:
         >>> from alphafair.models.meanfield import supermarket
@@ -210,7 +211,8 @@ def transient(model: Model, initial: ArrayLike, times: ArrayLike) -> Refined:
             that are not increasing, no convergence.
 
     Warns:
-        UserWarning: the path crosses a kink of the rates, or ends near one (in steps: ends only).
+        UserWarning: the path crosses a kink of the rates, or ends near one (in steps: ends only);
+            or the refinement of few unlike objects is doubtful, as in `steady_state`.
 
     Example:
         >>> from alphafair.models.meanfield import sir
