@@ -256,6 +256,13 @@ def test_no_code_scrolls_sideways(path):
 # ------------------------------------------------------------------------------- pages
 
 
+@each_notebook
+def test_every_exercise_has_a_level(path):
+    """The three levels of the front page, and nothing in the titles."""
+    exercises = re.findall(r"\{exercise\}.*\n(?::.*\n)*\n*(.*)", prose(path))
+    assert all(re.match(r"\*Level [123](, [a-z ]+)?\.\*", line) for line in exercises), exercises
+
+
 @each_page
 def test_no_line_is_swallowed(path):
     """A line that begins with a per cent sign is a comment in MyST."""
