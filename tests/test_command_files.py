@@ -31,6 +31,17 @@ def folder(tmp_path, monkeypatch):
     return tmp_path
 
 
+@pytest.fixture(autouse=True)
+def a_hang_up_ends_what_is_started():
+    """Also where the tests themselves run under nohup: children inherit what is ignored."""
+    if os.name != "posix":
+        yield
+        return
+    before = signal.signal(signal.SIGHUP, signal.SIG_DFL)
+    yield
+    signal.signal(signal.SIGHUP, before)
+
+
 def names(folder):
     return sorted(path.name for path in folder.iterdir())
 
