@@ -59,6 +59,13 @@ PLAYERS = [
 ]
 
 
+def test_what_one_of_sixty_saves():
+    """N ε_N, from a program written apart."""
+    game = sir_vaccination()
+    gap = n_player_gap(game, equilibrium(game).policy, 60)
+    assert 60 * gap == pytest.approx(0.0279, abs=5e-5)
+
+
 @pytest.mark.parametrize(("S", "I", "time", "cost", "optimum", "least"), SIR)
 def test_vaccination_thresholds(S, I, time, cost, optimum, least):  # noqa: E741
     game = sir_vaccination(S, I)
