@@ -4,13 +4,14 @@
 - `ReadOnly`: arrays that stay read-only in copies.
 - `bisect`: where a condition begins to hold, for one number; `bisect_each` for many at once.
 - `whole`: a whole number in its range, or a clear error.
-- `compositions`: all ways to share out so many objects.
+- `compositions`: all ways to share out so many objects; `composition_rank`: which one it is.
 - `watched`, `counted`: progress bars, for work of more than a few seconds.
 - `scipy`: imported when something needs it, so that a model is imported with numpy alone.
 """
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from typing import Any, Generic, NamedTuple, TypeVar
 
@@ -26,6 +27,7 @@ __all__ = [
     "Simulation",
     "bisect",
     "bisect_each",
+    "composition_rank",
     "compositions",
     "counted",
     "scipy",
@@ -146,6 +148,35 @@ def compositions(total: int, parts: int) -> Integers:
         table = np.column_stack([np.repeat(table, choices, axis=0), value])
         rest = np.repeat(rest, choices) - value
     return np.column_stack([table, rest])
+
+
+def composition_rank(counts: Integers) -> Integers:
+    """(…,) the position of each row (…, parts) in `compositions` of its sum.
+
+    With r_i = n_i + … + n_S and d_i states after i, C(r_i + d_i, d_i) − C(r_{i+1} + d_i, d_i) of
+    those before it differ first at i, by being smaller there.
+
+    Example:
+        >>> composition_rank(np.array([[1, 1, 0], [0, 0, 2]])).tolist()
+        [4, 0]
+    """
+    rest = np.cumsum(counts[..., ::-1], axis=-1)[..., ::-1]
+    number_of = _simplices(int(rest.max(initial=0)), counts.shape[-1])
+    rank: Integers = np.zeros(rest.shape[:-1], np.intp)
+    for i in range(counts.shape[-1] - 1):
+        sizes = number_of[counts.shape[-1] - 1 - i]
+        rank += sizes[rest[..., i]] - sizes[rest[..., i + 1]]
+    return rank
+
+
+@functools.lru_cache(maxsize=64)
+def _simplices(most: int, parts: int) -> Integers:
+    """[d, r] → C(r + d, d), by Pascal's rule: each row is the running sum of the one before."""
+    table: Integers = np.ones((parts, most + 1), np.intp)
+    for d in range(1, parts):
+        np.cumsum(table[d - 1], out=table[d])
+    table.flags.writeable = False
+    return table
 
 
 def whole(name: str, value: Any, least: int, most: int | None = None) -> int:

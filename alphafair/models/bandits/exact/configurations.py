@@ -39,7 +39,7 @@ import numpy as np
 
 from ....checks import Floats, Integers
 from ....kernels import Kernel
-from ...common import compositions
+from ...common import composition_rank, compositions
 from ..arms import Arm
 from ..counts import normalized
 
@@ -48,35 +48,6 @@ MEMORY = 2**30  # bytes: what exact evaluation may take before it is refused
 
 
 # --- all configurations ---------------------------------------------------------------------------
-def composition_rank(counts: Integers) -> Integers:
-    """(…,) the position of each row (…, parts) in `compositions` of its sum.
-
-    With r_i = n_i + … + n_S and d_i states after i, C(r_i + d_i, d_i) − C(r_{i+1} + d_i, d_i) of
-    those before it differ first at i, by being smaller there.
-
-    Example:
-        >>> composition_rank(np.array([[1, 1, 0], [0, 0, 2]])).tolist()
-        [4, 0]
-    """
-    rest = np.cumsum(counts[..., ::-1], axis=-1)[..., ::-1]
-    number_of = _simplices(int(rest.max(initial=0)), counts.shape[-1])
-    rank: Integers = np.zeros(rest.shape[:-1], np.intp)
-    for i in range(counts.shape[-1] - 1):
-        sizes = number_of[counts.shape[-1] - 1 - i]
-        rank += sizes[rest[..., i]] - sizes[rest[..., i + 1]]
-    return rank
-
-
-@functools.lru_cache(maxsize=64)
-def _simplices(most: int, parts: int) -> Integers:
-    """[d, r] → C(r + d, d), by Pascal's rule: each row is the running sum of the one before."""
-    table: Integers = np.ones((parts, most + 1), np.intp)
-    for d in range(1, parts):
-        np.cumsum(table[d - 1], out=table[d])
-    table.flags.writeable = False
-    return table
-
-
 @dataclass(frozen=True, eq=False)
 class Configurations:
     """All configurations with so many arms in each class.

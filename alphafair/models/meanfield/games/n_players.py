@@ -15,7 +15,6 @@ There are S C(N + S − 2, S − 1) states (own state, n): tens of players in th
 
 from __future__ import annotations
 
-import functools
 import math
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -23,7 +22,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ....checks import Floats, Integers
-from ...common import compositions, scipy, whole
+from ...common import composition_rank, compositions, scipy, whole
 from .game import NEGATIVE, TINY, ContinuousGame, DiscreteGame, Game, Policy, tables_of, takes_many
 
 Strategy = Policy | Callable[[Floats], Any]
@@ -142,7 +141,7 @@ class _Table(NamedTuple):
         weight = np.zeros((size, len(counts)))
         for i in np.flatnonzero(at_start):
             others = at_start - np.eye(size, dtype=np.intp)[i]
-            weight[i, int(rank(others[None])[0])] = game.initial[i]
+            weight[i, int(composition_rank(others[None])[0])] = game.initial[i]
         return cls(counts, mass, game.moves(mass), pays, weight)
 
     @property
@@ -234,7 +233,7 @@ def _crowd_moves(table: _Table, rows: Floats) -> Any:
             moved[:, k] -= 1
             moved[:, to] += 1
             rate = counts[from_k, k] * under[:, from_k, k, to]
-            parts.append((where[:, from_k], where[:, rank(moved)], rate))
+            parts.append((where[:, from_k], where[:, composition_rank(moved)], rate))
     if not parts:
         return sparse.csr_array((where.size, where.size))
     row, column, rate = (np.concatenate([p[n].ravel() for p in parts]) for n in range(3))
@@ -308,38 +307,12 @@ def _crowd_law(table: _Table, rows: Floats) -> Floats:
         after = np.zeros((size, number_of, math.comb(p + size, size - 1)))
         for to in range(size):
             grown = small + np.eye(size, dtype=np.intp)[to]
-            after[:, :, rank(grown)] += law * step[:, :, to, None]
+            after[:, :, composition_rank(grown)] += law * step[:, :, to, None]
         law = after
     return law
 
 
 # --- counts ---------------------------------------------------------------------------------------
-def rank(counts: Integers) -> Integers:
-    """(…,) the place of each row (…, parts) among the `compositions` of its sum.
-
-    Before it come those with the same start and less at some place: Σ_f C(r − f + d, d) for less f,
-    which is C(r + d + 1, d + 1) − C(r' + d + 1, d + 1) with r, r' what is left before and after it.
-
-    Example:
-        >>> rank(np.array([[1, 1, 0], [0, 0, 2]])).tolist()
-        [4, 0]
-    """
-    left = np.cumsum(counts[..., ::-1], axis=-1)[..., ::-1]
-    parts = counts.shape[-1]
-    ways = _ways(int(left.max(initial=0)), parts)
-    place: Integers = np.zeros(left.shape[:-1], np.intp)
-    for k in range(parts - 1):
-        place += ways[parts - 1 - k, left[..., k]] - ways[parts - 1 - k, left[..., k + 1]]
-    return place
-
-
-@functools.lru_cache(maxsize=64)
-def _ways(most: int, parts: int) -> Integers:
-    """[d, r] → C(r + d, d)."""
-    table = [[math.comb(r + d, d) for r in range(most + 1)] for d in range(parts)]
-    return np.array(table, np.intp)
-
-
 def _refuse_if_too_large(game: Game, n_players: int) -> None:
     """Before the tables are built."""
     size, choices = game.shape
