@@ -138,15 +138,18 @@ def fictitious_play(game: Game, *, rounds: int = 100, steps: int = STEPS) -> Equ
         history.append(float(inner.initial @ (v[0] - u[0])))
         answer = np.eye(inner.shape[1])[H.argmin(axis=-1)]
         mass = forward(inner, answer)[:-1]
-        share = _divide(mass, k * weight + mass)[..., None]
-        rows, weight = rows + share * (answer - rows), (k * weight + mass) / (k + 1)
+        rows, weight = _mixed((k, rows, weight), (1, answer, mass))
     return _result(game, Policy(h * np.arange(T), rows), history)
 
 
-def _divide(top: Floats, bottom: Floats) -> Floats:
-    """0 where no one is."""
-    ratio: Floats = np.divide(top, bottom, out=np.zeros_like(top), where=bottom > 0)
-    return ratio
+def _mixed(
+    old: tuple[float, Floats, Floats], new: tuple[float, Floats, Floats]
+) -> tuple[Floats, Floats]:
+    """A policy and its crowd where so many use one and so many another: (how many, rows, crowd)."""
+    (before, rows, weight), (more, answer, mass) = old, new
+    joined, total = more * mass, before * weight + more * mass
+    share = np.divide(joined, total, out=np.zeros_like(total), where=total > 0)
+    return rows + share[..., None] * (answer - rows), total / (before + more)
 
 
 # --- homotopy -------------------------------------------------------------------------------------
@@ -314,9 +317,7 @@ def _stable(game: Game, policy: Policy) -> bool:
     kept, choices = policy.at(h * (np.arange(T) + (h < 1) / 2)), np.eye(inner.shape[1])
     rows = choices[kept.argmin(axis=-1)]
     home, away = forward(inner, kept)[:-1], forward(inner, rows)[:-1]
-    weight = (1 - LEAVE) * home + LEAVE * away
-    share = _divide(LEAVE * away, weight)[..., None]
-    rows = kept + share * (rows - kept)
+    rows, weight = _mixed((1 - LEAVE, kept, home), (LEAVE, rows, away))
     fade = inner.discount ** np.arange(T)[:, None]
     begin = float((fade * np.abs(weight - home)).sum())
     for k in range(CALM, CALM + ROUNDS):
@@ -330,8 +331,7 @@ def _stable(game: Game, policy: Policy) -> bool:
         )
         answer = choices[H.argmin(axis=-1)]
         mass = forward(inner, answer)[:-1]
-        rows = rows + _divide(mass, k * weight + mass)[..., None] * (answer - rows)
-        weight = (k * weight + mass) / (k + 1)
+        rows, weight = _mixed((k, rows, weight), (1, answer, mass))
     return float((fade * np.abs(weight - home)).sum()) <= begin
 
 
