@@ -1,5 +1,6 @@
 """What every benchmark needs: a stopwatch, sides taken in turn, a line about the machine."""
 
+import csv
 import importlib.metadata
 import os
 import platform
@@ -19,6 +20,24 @@ def timed(call: Callable[[], Value]) -> tuple[float, Value]:
     start = time.perf_counter()
     value = call()
     return time.perf_counter() - start, value
+
+
+def worked(
+    call: Callable[..., Value], *arguments: object, **options: object
+) -> tuple[float, Value]:
+    """Processor seconds, and value, of one call."""
+    start = time.process_time()
+    value = call(*arguments, **options)
+    return time.process_time() - start, value
+
+
+def write_runs(path: Path, header: Iterable[str], rows: Iterable[Iterable[object]]) -> None:
+    """A table of all runs, with four digits, that a chapter reads."""
+    with path.open("w", newline="") as file:
+        table = csv.writer(file, lineterminator="\n")
+        table.writerow(header)
+        for row in rows:
+            table.writerow(f"{v:.4g}" if isinstance(v, float) else v for v in row)
 
 
 def seconds(

@@ -14,14 +14,12 @@ long for the same error.
 """
 
 import argparse
-import csv
-import time
 from collections.abc import Callable
 from pathlib import Path
 
 import numba
 import numpy as np
-from _timing import machine
+from _timing import machine, worked, write_runs
 from threadpoolctl import threadpool_limits
 
 from alphafair.models.meanfield import (
@@ -71,13 +69,6 @@ def simulate(popularity, sizes, requests, rng):
     return spent / (requests - first)
 
 
-def spent(call: Callable[[], np.ndarray]) -> tuple[float, np.ndarray]:
-    """Processor seconds of one call, and what it returns."""
-    start = time.process_time()
-    found = call()
-    return time.process_time() - start, found
-
-
 def runs(n: int, rounds: int) -> list[Row]:
     """Every method, `rounds` times; a new cache each time, since a cache remembers its start."""
     popularity, sizes = np.arange(1, n + 1) ** -0.5, np.array([3 * n // 10] * 2)
@@ -95,7 +86,7 @@ def runs(n: int, rounds: int) -> list[Row]:
     rows: list[Row] = []
 
     def add(method: str, requests: int, turn: int, call: Callable[[], np.ndarray]) -> None:
-        seconds, found = spent(call)
+        seconds, found = worked(call)
         error = float(np.abs(found - exact)[:, 1:].sum(axis=1).mean())
         rows.append((method, requests, turn, seconds, error))
 
@@ -130,10 +121,8 @@ def main() -> None:
         seconds, error = np.median(those, axis=0)
         print(f"{method:10} {requests:10} requests {seconds:9.4f} s  error {error:.2g}")
     if arguments.out:
-        with arguments.out.open("w", newline="") as file:
-            table = csv.writer(file, lineterminator="\n")
-            table.writerow(("method", "requests", "round", "seconds", "error"))
-            table.writerows((*row[:3], *(f"{v:.4g}" for v in row[3:])) for row in rows)
+        header = ("method", "requests", "round", "seconds", "error")
+        write_runs(arguments.out, header, rows)
 
 
 if __name__ == "__main__":

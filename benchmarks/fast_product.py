@@ -11,14 +11,12 @@ of the table, from which the chapter fits exponents; the medians are printed.
 """
 
 import argparse
-import csv
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from _timing import machine
+from _timing import machine, worked, write_runs
 from threadpoolctl import threadpool_limits
 
 from alphafair.models.bandits import examples, whittle_index
@@ -95,13 +93,6 @@ def block(S: int) -> int:
     return max(int(2 ** round(0.838 * np.log2(S))), 2 * TILE_LEAF)
 
 
-def spent(call: Callable[..., object], *arguments: object, **options: object) -> float:
-    """Processor seconds of one call."""
-    start = time.process_time()
-    call(*arguments, **options)
-    return time.process_time() - start
-
-
 def products(sizes: list[int], rounds: int) -> list[Row]:
     """Both leaves against one call of BLAS."""
     rows = []
@@ -110,7 +101,7 @@ def products(sizes: list[int], rounds: int) -> list[Row]:
         leaves = [leaf for leaf in LEAVES if leaf < n]
         error = np.abs(fast_product(A, B) - A @ B).max() / np.sqrt(n)
         calls = [(fast_product, A, B, leaf) for leaf in leaves] + [(np.matmul, A, B)]
-        runs = [[spent(*call) for call in calls] for _ in range(rounds)]
+        runs = [[worked(*call)[0] for call in calls] for _ in range(rounds)]
         for leaf, fast in zip(leaves, zip(*(run[:-1] for run in runs), strict=True), strict=True):
             pairs = zip(range(rounds), fast, (run[-1] for run in runs), strict=True)
             rows += [("product", n, leaf, *pair) for pair in pairs]
@@ -130,11 +121,11 @@ def eliminations(sizes: list[int], rounds: int) -> list[Row]:
         package = []
         for turn in range(rounds):
             pair = (
-                spent(eliminate, X, k, fast_product),
-                spent(eliminate, X, k, np.matmul),
+                worked(eliminate, X, k, fast_product)[0],
+                worked(eliminate, X, k, np.matmul)[0],
             )
             rows.append(("elimination", S, TILE_LEAF, turn, *pair))
-            package.append(spent(whittle_index, arm, discount=DISCOUNT))
+            package.append(worked(whittle_index, arm, discount=DISCOUNT)[0])
         report(
             rows[-rounds:],
             f"blocks of {k}, whittle_index, with its start, {np.median(package):.2f} s",
@@ -167,10 +158,8 @@ def main() -> None:
         rows = products(arguments.sizes, arguments.rounds)
         rows += eliminations(arguments.states, arguments.rounds)
     if arguments.out:
-        with arguments.out.open("w", newline="") as file:
-            table = csv.writer(file, lineterminator="\n")
-            table.writerow(("task", "size", "leaf", "round", "fast", "blas"))
-            table.writerows((*row[:4], *(f"{v:.4g}" for v in row[4:])) for row in rows)
+        header = ("task", "size", "leaf", "round", "fast", "blas")
+        write_runs(arguments.out, header, rows)
 
 
 if __name__ == "__main__":
