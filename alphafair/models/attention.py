@@ -270,9 +270,8 @@ class SharePolicy:
         total = np.where(np.abs(total - np.rint(total)) <= DECIDED, np.rint(total), total)
         marks = np.append(0.0, total)
         drawn = np.floor(marks + rng.random((*counts.shape[:-1], 1)))
-        upto = np.minimum(drawn, np.ceil(marks)).astype(
-            np.intp
-        )  # a sum rounds up if u is next to 1
+        # Next to u = 1 the sum may be rounded up, to one activation too many.
+        upto = np.minimum(drawn, np.ceil(marks)).astype(np.intp)
         budget = np.diff(upto, axis=-1)
         parts = [
             in_order(counts[..., a:b], order, budget[..., k])
