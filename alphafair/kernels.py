@@ -158,7 +158,7 @@ _sum_kernel = Kernel(
 
 def group_sum(value: Floats, code: Integers, groups: int) -> Floats:
     """(K,) sums of ``value`` (N,) by group; a budget handed out in 10⁷ parts is met to 1e−12."""
-    value = np.ascontiguousarray(value, float)
+    value, code = np.ascontiguousarray(value, float), code.astype(np.intp, copy=False)
     total: Floats = _sum_kernel(value, code, groups, work=value.size)
     return total
 
@@ -239,6 +239,7 @@ def best_ratios(
     b, *benefit_step = flat_steps(benefit, shape)
     c, *cost_step = flat_steps(cost, shape)
     steps = tuple(benefit_step), tuple(cost_step)
+    owner = owner.astype(np.intp, copy=False)
     found: tuple[Floats, Integers, bool] = _scan_kernel(
         b, steps[0], c, steps[1], shape, owner, owners, work=shape[0] * shape[1]
     )
