@@ -127,40 +127,108 @@ def compiles(work: int, large: int = LARGE) -> bool:
 
 
 # --- sums by group ----------------------------------------------------------------------------
-def _group_sum(value, code, groups):  # type: ignore[no-untyped-def]
-    """Kahan's compensated sum: a plain one is off by 1e−10 after 10⁷ equal terms."""
-    total, lost = np.zeros(groups), np.zeros(groups)
+# Sums of doubles depend on the order of their terms.  Cut into two slices, each a multiple of a
+# grid that is so coarse that no sum of them rounds, they do not: blocks, compiled loops and numpy
+# all give the same, as would the same people in another order.  (Demmel and Nguyen, "Fast
+# reproducible floating-point summation", 2013.)
+def _add_slices(value, code, scale, coarse, fine, high, low):  # type: ignore[no-untyped-def]
+    """Add the slices of value · scale[code] to ``high`` and ``low`` (K,)."""
     for i in range(value.size):
         k = code[i]
-        term = value[i] - lost[k]
-        new = total[k] + term
-        lost[k] = (new - total[k]) - term
-        total[k] = new
-    return total
+        term = value[i] * scale[k]
+        slice_ = (term + coarse) - coarse
+        high[k] += slice_
+        low[k] += ((term - slice_) + fine) - fine
 
 
-def _group_sum_in_blocks(value: Floats, code: Integers, groups: int) -> Floats:
-    """Partial sums over blocks of rows, then their sum: rounding grows with √N at most."""
-    blocks = int(min(np.sqrt(value.size), value.size / groups)) + 1
-    if blocks < 64:
-        return np.bincount(code, value, groups).astype(float, copy=False)  # whole, if empty
-    block = np.arange(value.size) // -(-value.size // blocks)
-    part = np.bincount(block * groups + code, value, blocks * groups)
-    return np.asarray(part.reshape(blocks, groups).sum(axis=0))
+def _add_slices_in_numpy(
+    value: Floats,
+    code: Integers,
+    scale: Floats,
+    coarse: float,
+    fine: float,
+    high: Floats,
+    low: Floats,
+) -> None:
+    term = value * scale[code]
+    slice_ = (term + coarse) - coarse
+    high += np.bincount(code, slice_, high.size)
+    low += np.bincount(code, ((term - slice_) + fine) - fine, low.size)
 
 
-_sum_kernel = Kernel(
-    _group_sum,
-    _group_sum_in_blocks,
-    signature=lambda t: (_vector(t, t.float64), _vector(t, t.intp), t.intp),
-)
+_add_kernel = Kernel(_add_slices, _add_slices_in_numpy)
+
+
+class GroupSums:
+    """Sums by group of up to ``count`` terms, which may come in blocks and in any order.
+
+    With 2^g > count and terms that are less than 1 once scaled, the slices are multiples of
+    2^(g − 52) and 2^(2g − 105).  No sum of them rounds.  What is left of a term is at most
+    2^(2g − 106): 4e−18 of the largest one at 10⁷ terms.
+
+    Args:
+        groups: K.
+        count: how many terms will come at most, all groups together.
+        scale: (K,) powers of two that take the terms of a group below 1; default 1.
+    """
+
+    def __init__(self, groups: int, count: int, scale: Floats | None = None) -> None:
+        self._scale = np.ones(groups) if scale is None else scale
+        self._count = count
+        bits = max(count.bit_length(), 1)
+        self._coarse, self._fine = 1.5 * 2.0**bits, 1.5 * 2.0 ** (2 * bits - 53)
+        self._high, self._low = np.zeros((2, groups))
+
+    def add(self, value: Floats, code: Integers) -> None:
+        """Add these terms (n,) to the sums of their groups (n,)."""
+        slices = (self._coarse, self._fine, self._high, self._low)
+        _add_kernel(value, code, self._scale, *slices, work=self._count)
+
+    @property
+    def total(self) -> Floats:
+        """(K,) the sums."""
+        return (self._high + self._low) / self._scale
+
+
+def _group_range(value, code, groups):  # type: ignore[no-untyped-def]
+    """Least and largest value of each group; ∞ and −∞ of none."""
+    least, largest = np.full(groups, np.inf), np.full(groups, -np.inf)
+    for i in range(value.size):
+        k, own = code[i], value[i]
+        if own < least[k]:
+            least[k] = own
+        if own > largest[k]:
+            largest[k] = own
+    return least, largest
+
+
+def _group_range_in_numpy(value: Floats, code: Integers, groups: int) -> tuple[Floats, Floats]:
+    least, largest = np.full(groups, np.inf), np.full(groups, -np.inf)
+    np.fmin.at(least, code, value)
+    np.fmax.at(largest, code, value)
+    return least, largest
+
+
+_range_kernel = Kernel(_group_range, _group_range_in_numpy)
+
+
+def group_range(value: Floats, code: Integers, groups: int) -> tuple[Floats, Floats]:
+    """(K,) the least and the largest ``value`` (N,) of each group; ∞ and −∞ of none."""
+    found: tuple[Floats, Floats] = _range_kernel(value, code, groups, work=value.size)
+    return found
 
 
 def group_sum(value: Floats, code: Integers, groups: int) -> Floats:
     """(K,) sums of ``value`` (N,) by group; a budget handed out in 10⁷ parts is met to 1e−12."""
     value = np.ascontiguousarray(value, float)
-    total: Floats = _sum_kernel(value, code, groups, work=value.size)
-    return total
+    least, largest = group_range(value, code, groups)
+    top = np.maximum(np.maximum(-least, largest), 0.0)  # 0 in a group of nobody
+    if np.isinf(top).any():  # infinite terms have no slices
+        return np.bincount(code, value, groups).astype(float, copy=False)
+    power = np.minimum(-np.frexp(top)[1], 1022)  # what is below 2^−1022 has few digits already
+    sums = GroupSums(groups, value.size, np.ldexp(1.0, power))
+    sums.add(value, code)
+    return sums.total
 
 
 # --- the scan: best ratio b/c of every owner (group or person) -------------------------------
@@ -262,6 +330,119 @@ def _unflatten(flat: Floats, steps: tuple[int, int], shape: tuple[int, int]) -> 
 
 def _vector(types: Any, kind: Any) -> Any:
     return types.Array(kind, 1, "C", readonly=True)
+
+
+# --- the best item of every person --------------------------------------------------------------
+LEAST_ORDINARY, MOST_ORDINARY = 1e-300, 1e300  # ratios b/c beyond are measured in other units
+BLOCK = 8192  # items that stay in the cache from one loop to the next
+
+
+def _spread(flat, step, first, rows, treatments, block):  # type: ignore[no-untyped-def]
+    """Write some rows of a table that broadcasts, one after the other."""
+    for i in range(rows):
+        for t in range(treatments):
+            block[i * treatments + t] = flat[(first + i) * step[0] + t * step[1]]
+
+
+def _divide(benefit, cost, ratio):  # type: ignore[no-untyped-def]
+    """Write b/c; whether all numbers are finite, costs are > 0 and ratios leave no doubles."""
+    ordinary = True
+    for j in range(benefit.size):
+        b, c = benefit[j], cost[j]
+        r = b / c
+        ratio[j] = r
+        ordinary &= (c > 0) & (c < np.inf) & (abs(r) <= MOST_ORDINARY)
+        ordinary &= (r >= LEAST_ORDINARY) | (b <= 0)
+    return ordinary
+
+
+def _best_of_rows(benefit, benefit_step, cost, cost_step, ratio, treatment, treatments):  # type: ignore[no-untyped-def]
+    """Fill in each row's largest b/c, 0 where none is positive, and its treatment, the first one.
+
+    By blocks in the cache, so that the division of all items is one loop that the compiler turns
+    into vector instructions.
+    """
+    rows = max(BLOCK // treatments, 1)
+    left, right, quotient = np.empty((3, rows * treatments))
+    whole_benefit = benefit_step == (treatments, 1)
+    whole_cost = cost_step == (treatments, 1)
+    ordinary = True
+    for first in range(0, ratio.size, rows):
+        count = min(rows, ratio.size - first)
+        begin, end = first * treatments, (first + count) * treatments
+        if not whole_benefit:
+            _spread(benefit, benefit_step, first, count, treatments, left)  # type: ignore[no-untyped-call]
+        if not whole_cost and (cost_step[0] > 0 or first == 0):
+            _spread(cost, cost_step, first, count, treatments, right)  # type: ignore[no-untyped-call]
+        own_left, own_right = left[: end - begin], right[: end - begin]
+        if whole_benefit and whole_cost:
+            ordinary &= _divide(benefit[begin:end], cost[begin:end], quotient)  # type: ignore[no-untyped-call]
+        elif whole_benefit:
+            ordinary &= _divide(benefit[begin:end], own_right, quotient)  # type: ignore[no-untyped-call]
+        elif whole_cost:
+            ordinary &= _divide(own_left, cost[begin:end], quotient)  # type: ignore[no-untyped-call]
+        else:
+            ordinary &= _divide(own_left, own_right, quotient)  # type: ignore[no-untyped-call]
+        for i in range(count):
+            best, leader = 0.0, 0
+            for t in range(treatments):
+                own = quotient[i * treatments + t]
+                leads = own > best
+                leader = t if leads else leader  # selected, not branched for: nobody can guess
+                best = own if leads else best
+            ratio[first + i], treatment[first + i] = best, leader
+    return ordinary
+
+
+def _best_of_rows_in_numpy(
+    benefit: Floats,
+    benefit_step: tuple[int, int],
+    cost: Floats,
+    cost_step: tuple[int, int],
+    ratio: Floats,
+    treatment: Integers,
+    treatments: int,
+) -> bool:
+    shape = (ratio.size, treatments)
+    b, c = _unflatten(benefit, benefit_step, shape), _unflatten(cost, cost_step, shape)
+    ratio[:], treatment[:] = 0.0, 0
+    ordinary = True
+    with np.errstate(all="ignore"):
+        for t in range(treatments):
+            own_b, own_c = b[:, t], c[:, t]
+            own = own_b / own_c
+            usual = (own_c > 0) & (own_c < np.inf) & (np.abs(own) <= MOST_ORDINARY)
+            ordinary &= bool((usual & ((own >= LEAST_ORDINARY) | (own_b <= 0))).all())
+            leads = np.flatnonzero(own > ratio)
+            ratio[leads], treatment[leads] = own[leads], t
+    return ordinary
+
+
+_rows_kernel = Kernel(
+    _best_of_rows,
+    _best_of_rows_in_numpy,
+    helpers=(_spread, _divide),
+    error_model="numpy",  # c = 0 is refused later
+)
+
+
+def best_of_persons(
+    benefit: Floats, cost: Floats, shape: tuple[int, int]
+) -> tuple[Floats, Integers, bool]:
+    """(N,) largest b/c of each person, 0 where none is positive, and its treatment.
+
+    Both tables broadcast to ``shape`` without a copy.  Treatments, the first of those that tie, are
+    of the smallest type that holds them.  The flag says that all numbers are finite, costs > 0 and
+    all positive ratios between 1e−300 and 1e300; the rest means nothing where it is False.
+    """
+    b, *benefit_step = flat_steps(benefit, shape)
+    c, *cost_step = flat_steps(cost, shape)
+    steps = tuple(benefit_step), tuple(cost_step)
+    ratio, treatment = np.empty(shape[0]), np.empty(shape[0], np.min_scalar_type(shape[1] - 1))
+    ordinary = _rows_kernel(
+        b, steps[0], c, steps[1], ratio, treatment, shape[1], work=shape[0] * shape[1]
+    )
+    return ratio, treatment, bool(ordinary)
 
 
 # --- caps into doses --------------------------------------------------------------------------

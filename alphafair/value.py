@@ -32,7 +32,7 @@ Money is measured in budgets and utility in ``unit`` times that, so that both ar
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import NamedTuple
@@ -51,8 +51,10 @@ from .kernels import (
     SMALL,
     SORT,
     TOTALS,
+    GroupSums,
     falling,
     flat_steps,
+    group_range,
     group_sum,
     interval_log_sums,
     prefix_sums,
@@ -63,6 +65,7 @@ ROUNDING = 8 * np.finfo(float).eps  # values carry a few roundings: numbers this
 LARGEST_RATIO = 1e300  # numbers of one kind that differ by more are not compared
 ENDLESS = 2.0  # in budgets: a longer piece is never filled
 SLIGHT = 1e-6  # an item that adds less than this to what somebody has
+LOG_SCALE = 2.0**-11  # takes the logarithm of any quotient of two doubles below 1
 NEAR_LOG = 1 / 64  # |1 − ε| below this: power means by expm1, which is exact at the logarithm
 
 
@@ -132,12 +135,10 @@ class Linear:
         productivity: (K,) p; 0 where it is below the least double, as next to ε = 1 in a group with
             somebody who cannot benefit.
         log_productivity: (K,) log p, finite there, too.
-        funded: who receives money, and which share of the group's.
     """
 
     productivity: Floats
     log_productivity: Floats
-    funded: Funded
 
     def at(self, money: Floats) -> Point:
         """Where the groups stand with this money (K,)."""
@@ -157,31 +158,76 @@ def money_exponent(aversion: float, largest: float = 1e300) -> float:
     return -1.0 if aversion == np.inf else min((1 - aversion) / max(aversion, 1e-300), largest)
 
 
-def shares_and_means(
-    ratio: Floats, best: Floats, groups: Groups, within: float
-) -> tuple[Floats, Floats, Floats]:
-    """Shares y (M,), the power mean M_s (K,) of the ratios of each group, s = (1 − ε)/ε, its log.
+class GroupMeans(NamedTuple):
+    """The power means M_s of the best ratios of each group, s = (1 − ε)/ε, and what shares need.
 
-    Next to ε = 1 the mean is below the doubles where somebody has a ratio of 0; its log is not.
+    Attributes:
+        exponent: s.
+        reference: (K,) the ratio to which the powers refer: the best, or at s < 0 the least one, so
+            that no power is above 1.
+        total: (K,) Σ_i (r_i / reference)^s.
+        mean: (K,) M_s; below the doubles next to ε = 1 where somebody has a ratio of 0.
+        log_mean: (K,) its logarithm, finite there, too.
     """
-    if within == 0:
-        return np.ones(ratio.size), best, np.log(best)
-    code, size = groups.code, groups.size
-    exponent = money_exponent(within)
-    reference = best
-    if exponent < 0:  # refer to the least ratio, so that every power below is ≤ 1
-        reference = np.full(size.size, np.inf)
-        np.minimum.at(reference, code, ratio)
-    log_relative = log_quotient(ratio, reference[code])
-    with np.errstate(invalid="ignore"):  # 0 · −∞: people who cannot benefit, at s = 0
-        power = np.exp(exponent * log_relative)
-        total = group_sum(power, code, size.size)
-        mean_log = group_sum(log_relative, code, size.size) / size if exponent == 0 else 0.0
-        excess = group_sum(np.expm1(exponent * log_relative), code, size.size) / size
-    log_mean = log_power_mean(exponent, mean_log, excess, total / size)
+
+    exponent: float
+    reference: Floats
+    total: Floats
+    mean: Floats
+    log_mean: Floats
+
+
+BLOCK = 8192  # people whose numbers stay in the cache from one line of numpy to the next
+NEAR_MEAN = 1 / 8  # |s| below this: power means by expm1, which is exact at the geometric mean
+
+
+def group_means(ratio: Floats, groups: Groups, within: float) -> GroupMeans:
+    """`GroupMeans` from the best ratios (N,) of all people, at ε > 0."""
+    count, exponent = groups.size.size, money_exponent(within)
+    reference = group_range(ratio, groups.code, count)[1 if exponent >= 0 else 0]
+    power_sum, excess_sum = (GroupSums(count, ratio.size) for _ in range(2))
+    log_sum = GroupSums(count, ratio.size, np.full(count, LOG_SCALE))
+    near = 0 < abs(exponent) < NEAR_MEAN
+    for some, code in _blocks(ratio, groups.code):
+        against = reference[code]
+        power_sum.add(_powers(some, against, exponent), code)
+        if exponent == 0:
+            log_sum.add(log_quotient(some, against), code)
+        elif near:
+            excess_sum.add(np.expm1(exponent * log_quotient(some, against)), code)
+    size, total = groups.size, power_sum.total
+    excess = excess_sum.total / size if near else -1.0  # unknown, and not needed
+    log_mean = log_power_mean(exponent, log_sum.total / size, excess, total / size)
     with np.errstate(under="ignore"):
         mean = reference * np.exp(log_mean)
-    return power / total[code], mean, np.log(reference) + log_mean
+    return GroupMeans(exponent, reference, total, mean, np.log(reference) + log_mean)
+
+
+def person_shares(ratio: Floats, code: Integers, means: GroupMeans) -> Floats:
+    """(N,) y_i = r_i^s / Σ_{j in k} r_j^s, each person's part of the money of her group."""
+    share = np.empty(ratio.size)
+    place = 0
+    for some, own in _blocks(ratio, code):
+        power = _powers(some, means.reference[own], means.exponent)
+        share[place : place + some.size] = power / means.total[own]
+        place += some.size
+    return share
+
+
+def _blocks(ratio: Floats, code: Integers) -> Iterator[tuple[Floats, Integers]]:
+    for first in range(0, ratio.size, BLOCK):
+        yield ratio[first : first + BLOCK], code[first : first + BLOCK]
+
+
+def _powers(ratio: Floats, reference: Floats, exponent: float) -> Floats:
+    """(r / reference)^s ≤ 1; without logarithms at ε = ½, and at ε = ∞."""
+    if exponent == 1:
+        return ratio / reference
+    if exponent == -1:
+        return reference / ratio
+    if exponent == 0:
+        return np.ones(ratio.size)
+    return np.asarray(np.exp(exponent * log_quotient(ratio, reference)))
 
 
 def log_quotient(value: Floats, reference: Floats) -> Floats:
