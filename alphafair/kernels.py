@@ -16,7 +16,6 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from .checks import Floats, Integers, column
 
@@ -190,38 +189,47 @@ class GroupSums:
         return (self._high + self._low) / self._scale
 
 
-def _group_range(value, code, groups):  # type: ignore[no-untyped-def]
-    """Least and largest value of each group; ∞ and −∞ of none."""
+def _group_extremes(value, code, groups):  # type: ignore[no-untyped-def]
+    """Least and largest value of each group, ∞ and −∞ of none, and who is first to have it."""
     least, largest = np.full(groups, np.inf), np.full(groups, -np.inf)
+    first = np.full(groups, -1, np.int64)
     for i in range(value.size):
         k, own = code[i], value[i]
         if own < least[k]:
             least[k] = own
         if own > largest[k]:
-            largest[k] = own
-    return least, largest
+            largest[k], first[k] = own, i
+    return least, largest, first
 
 
-def _group_range_in_numpy(value: Floats, code: Integers, groups: int) -> tuple[Floats, Floats]:
+def _group_extremes_in_numpy(
+    value: Floats, code: Integers, groups: int
+) -> tuple[Floats, Floats, Integers]:
     least, largest = np.full(groups, np.inf), np.full(groups, -np.inf)
     np.fmin.at(least, code, value)
     np.fmax.at(largest, code, value)
-    return least, largest
+    leads = np.flatnonzero((value == largest[code]) & (value > -np.inf))[::-1]
+    first = np.full(groups, -1, np.int64)
+    first[code[leads]] = leads  # the last assignment counts, which is the first row
+    return least, largest, first
 
 
-_range_kernel = Kernel(_group_range, _group_range_in_numpy)
+_extremes_kernel = Kernel(_group_extremes, _group_extremes_in_numpy)
 
 
-def group_range(value: Floats, code: Integers, groups: int) -> tuple[Floats, Floats]:
-    """(K,) the least and the largest ``value`` (N,) of each group; ∞ and −∞ of none."""
-    found: tuple[Floats, Floats] = _range_kernel(value, code, groups, work=value.size)
+def group_extremes(value: Floats, code: Integers, groups: int) -> tuple[Floats, Floats, Integers]:
+    """(K,) least and largest ``value`` (N,) of each group, and where the largest comes first.
+
+    ∞, −∞ and −1 in a group of nobody.
+    """
+    found: tuple[Floats, Floats, Integers] = _extremes_kernel(value, code, groups, work=value.size)
     return found
 
 
 def group_sum(value: Floats, code: Integers, groups: int) -> Floats:
     """(K,) sums of ``value`` (N,) by group; a budget handed out in 10⁷ parts is met to 1e−12."""
     value = np.ascontiguousarray(value, float)
-    least, largest = group_range(value, code, groups)
+    least, largest, _ = group_extremes(value, code, groups)
     top = np.maximum(np.maximum(-least, largest), 0.0)  # 0 in a group of nobody
     if np.isinf(top).any():  # infinite terms have no slices
         return np.bincount(code, value, groups).astype(float, copy=False)
@@ -356,6 +364,18 @@ def _divide(benefit, cost, ratio):  # type: ignore[no-untyped-def]
     return ordinary
 
 
+def _row_maxima(quotient, treatments, ratio, treatment):  # type: ignore[no-untyped-def]
+    """Fill in the largest quotient of each row, 0 where none is positive, and the first such t."""
+    for i in range(ratio.size):
+        best, leader = 0.0, 0
+        for t in range(treatments):
+            own = quotient[i * treatments + t]
+            leads = own > best
+            leader = t if leads else leader  # selected, not branched for: nobody can guess
+            best = own if leads else best
+        ratio[i], treatment[i] = best, leader
+
+
 def _best_of_rows(benefit, benefit_step, cost, cost_step, ratio, treatment, treatments):  # type: ignore[no-untyped-def]
     """Fill in each row's largest b/c, 0 where none is positive, and its treatment, the first one.
 
@@ -383,14 +403,16 @@ def _best_of_rows(benefit, benefit_step, cost, cost_step, ratio, treatment, trea
             ordinary &= _divide(own_left, cost[begin:end], quotient)  # type: ignore[no-untyped-call]
         else:
             ordinary &= _divide(own_left, own_right, quotient)  # type: ignore[no-untyped-call]
-        for i in range(count):
-            best, leader = 0.0, 0
-            for t in range(treatments):
-                own = quotient[i * treatments + t]
-                leads = own > best
-                leader = t if leads else leader  # selected, not branched for: nobody can guess
-                best = own if leads else best
-            ratio[first + i], treatment[first + i] = best, leader
+        best, leader = ratio[first : first + count], treatment[first : first + count]
+        # Rows of a length that the compiler knows become vector instructions: a third less time.
+        if treatments == 2:
+            _row_maxima(quotient, 2, best, leader)  # type: ignore[no-untyped-call]
+        elif treatments == 3:
+            _row_maxima(quotient, 3, best, leader)  # type: ignore[no-untyped-call]
+        elif treatments == 4:
+            _row_maxima(quotient, 4, best, leader)  # type: ignore[no-untyped-call]
+        else:
+            _row_maxima(quotient, treatments, best, leader)  # type: ignore[no-untyped-call]
     return ordinary
 
 
@@ -421,7 +443,7 @@ def _best_of_rows_in_numpy(
 _rows_kernel = Kernel(
     _best_of_rows,
     _best_of_rows_in_numpy,
-    helpers=(_spread, _divide),
+    helpers=(_spread, _divide, _row_maxima),
     error_model="numpy",  # c = 0 is refused later
 )
 
@@ -468,23 +490,6 @@ def fill(dose: Floats, cap: Floats, item: Integers) -> None:
 
 
 # --- the pieces of a knapsack: `alphafair.value.knapsack` is the plain twin of the first four ----
-def falling(value: Floats) -> NDArray[np.int32]:
-    """The order of falling positive values; those that tie stay in order.
-
-    One plain sort of integers, three times as fast as `numpy.argsort`: the leading bits of the
-    value, complemented, and the position in place of its last bits.  Values that only these bits
-    tell apart are put right by a stable sort, which is linear where nearly all is in order.
-    """
-    last = np.uint64(2 ** (value.size - 1).bit_length() - 1)
-    key = (~value.view(np.uint64) & ~last) | np.arange(value.size, dtype=np.uint64)
-    key.sort()
-    order = (key & last).astype(np.int32)
-    value = value[order]
-    if (value[1:] > value[:-1]).any():
-        return order[np.argsort(-value, kind="stable")]
-    return order
-
-
 SMALL = 32  # groups of at most this many items are sorted inside numba, the others by numpy
 
 
@@ -524,41 +529,82 @@ def _gather(  # type: ignore[no-untyped-def]
         item[place[k]], ratio[place[k]], length[place[k]] = -1, 0.0, 0.0
 
 
-def _sort_small(ratio, order, start, small):  # type: ignore[no-untyped-def]
-    """Order inside each small group, by stable insertion; returns the other groups."""
-    large = np.diff(start) - 1 > small
-    for k in range(large.size):
-        if large[k]:
-            continue
-        own, place = ratio[start[k] : start[k + 1] - 1], order[start[k] : start[k + 1] - 1]
-        for i in range(own.size):
-            j = i
-            while j > 0 and own[place[j - 1]] < own[i]:
-                place[j] = place[j - 1]
-                j -= 1
-            place[j] = i
-    return np.flatnonzero(large)
+def _position_bits(count):  # type: ignore[no-untyped-def]
+    """The bits that hold a position among so many items, as a mask."""
+    mask = 1
+    while mask < count:
+        mask *= 2
+    return np.uint64(mask - 1)
+
+
+def _extremes(ratio, length, start):  # type: ignore[no-untyped-def]
+    """The least ratio and length of all items, and the least of the groups' largest ones."""
+    least, least_largest = np.full(2, np.inf), np.full(2, np.inf)
+    for k in range(start.size - 1):
+        first, end = start[k], start[k + 1] - 1
+        for which, value in enumerate((ratio, length)):
+            low, high = np.inf, 0.0
+            for j in range(first, end):
+                low = value[j] if value[j] < low else low
+                high = value[j] if value[j] > high else high
+            least[which] = min(least[which], low)
+            if first < end:
+                least_largest[which] = min(least_largest[which], high)
+    return least, least_largest
+
+
+def _sort_keys(ratio, key, start, small):  # type: ignore[no-untyped-def]
+    """Write the items' keys and sort those of small groups; returns the other groups.
+
+    The order of keys is that of falling ratios, then of positions: a key is the complement of the
+    leading bits of the ratio, a positive double, and the position inside the group in place of the
+    last ones.  Plain integers are sorted three times as fast as by `numpy.argsort`.
+    """
+    bits = ratio.view(np.uint64)
+    for k in range(start.size - 1):
+        first, count = start[k], start[k + 1] - 1 - start[k]
+        last = _position_bits(count)  # type: ignore[no-untyped-call]
+        for j in range(count):
+            key[first + j] = (~bits[first + j] & ~last) | np.uint64(j)
+        if count <= small:
+            own = key[first : first + count]
+            for i in range(1, count):
+                moved, j = own[i], i
+                while j > 0 and own[j - 1] > moved:
+                    own[j] = own[j - 1]
+                    j -= 1
+                own[j] = moved
+    return np.flatnonzero(np.diff(start) - 1 > small)
 
 
 def _running_totals(  # type: ignore[no-untyped-def]
-    item, ratio, length, value, order, start, unit, spent, first_value
+    item, ratio, length, value, key, start, unit, spent, first_value, group
 ):
     """In place: items in order, ratio → slope, length → money where the piece begins, V there.
 
-    Sums carry what they round off (Knuth's two-sum).
+    Sums carry what they round off (Knuth's two-sum).  ``key`` and ``value`` may share their memory.
+    Begins with a group; returns the first one whose keys are not in order, because ratios differ in
+    their last bits only, or K.
     """
     largest = np.diff(start).max()
-    old_item, old_ratio = np.empty(largest, np.int64), np.empty(largest)
-    old_length = np.empty(largest)
-    for k in range(unit.size):
+    new_item, new_ratio = np.empty(largest, np.int64), np.empty(largest)
+    new_length = np.empty(largest)
+    for k in range(group, unit.size):
         first, end = start[k], start[k + 1] - 1
-        old_item[: end - first], old_ratio[: end - first] = item[first:end], ratio[first:end]
-        old_length[: end - first] = length[first:end]
+        last = _position_bits(end - first)  # type: ignore[no-untyped-call]
+        above, in_order = np.inf, True
+        for j in range(end - first):
+            i = first + np.int64(key[first + j] & last)
+            new_item[j], new_ratio[j], new_length[j] = item[i], ratio[i], length[i]
+            in_order &= ratio[i] <= above
+            above = ratio[i]
+        if not in_order:
+            return k
         scale, paid, rest, had, more = 1 / unit[k], spent[k], 0.0, first_value[k], 0.0
-        for j in range(first, end):
-            i = order[j]
-            slope, own, item[j] = old_ratio[i] * scale, old_length[i], old_item[i]
-            ratio[j], length[j], value[j] = slope, paid + rest, had + more
+        for j in range(end - first):
+            slope, own, place = new_ratio[j] * scale, new_length[j], first + j
+            item[place], ratio[place] = new_item[j], slope
+            length[place], value[place] = paid + rest, had + more
             worth = own * slope
             total, both = paid + own, had + worth
             part, share = total - paid, both - had
@@ -566,10 +612,12 @@ def _running_totals(  # type: ignore[no-untyped-def]
             more += (had - (both - share)) + (worth - share)
             paid, had = total, both
         length[end], value[end] = paid + rest, had + more
+    return unit.size
 
 
-COUNT, GATHER, SORT, TOTALS = (
-    Kernel(loop, error_model="numpy") for loop in (_count, _gather, _sort_small, _running_totals)
+COUNT, GATHER, EXTREMES, KEYS, TOTALS = (
+    Kernel(loop, helpers=(_position_bits,), error_model="numpy")
+    for loop in (_count, _gather, _extremes, _sort_keys, _running_totals)
 )
 
 

@@ -37,7 +37,7 @@ from .checks import (
 from .closed_form import budget_shares, price_search
 from .exclusive import Ladder, ladder, spans
 from .groups import Groups, by_group, group_weights, refuse_group
-from .kernels import SORTED_LARGE, best_of_persons, best_ratios, compiles, group_sum
+from .kernels import SORTED_LARGE, best_of_persons, best_ratios, compiles, group_extremes, group_sum
 from .utility import check_alpha
 from .value import (
     LARGEST_RATIO,  # beyond it, or below its inverse, b/c is computed in other units
@@ -182,7 +182,8 @@ class Problem:
             best, best_item, unit = _best_ratios(can_move, c, shape, groups.code, count)
         else:
             ratio, treatment, unit = _best_of_persons(can_move, c, shape)
-            best, best_item = _leaders(ratio, treatment, groups, shape[1])
+            least, best, person = group_extremes(ratio, groups.code, count)
+            best_item = np.where(best > 0, person * shape[1] + treatment[person], -1)
         fields: dict[str, Any] = {
             "benefit": np.broadcast_to(column(b), shape),
             "cost": np.broadcast_to(column(c), shape),
@@ -211,7 +212,7 @@ class Problem:
         if self.is_linear:
             log_mean = np.log(best)
             if ratio is not None:
-                means = group_means(ratio, groups, within)
+                means = group_means(ratio, least, best, groups, within)
                 mean, log_mean = means.mean, means.log_mean
             log_p = logarithms(mean / groups.size, log_mean - np.log(groups.size))
         fields = {
@@ -720,15 +721,6 @@ def _best_of_persons(
     persons = np.arange(shape[0])
     ratio, item, unit = _best_ratios(benefit, cost, shape, persons, shape[0])
     return ratio, np.where(item < 0, 0, item % shape[1]), unit
-
-
-def _leaders(
-    ratio: Floats, treatment: Integers, groups: Groups, treatments: int
-) -> tuple[Floats, Integers]:
-    """Each group's best ratio (K,) and its flat item i·T + t, −1 for none, from those of people."""
-    one, shape = np.ones(1), (ratio.size, 1)
-    best, person, _ = best_ratios(ratio[:, None], one, shape, groups.code, groups.label.size)
-    return best, np.where(person < 0, -1, person * treatments + treatment[person])
 
 
 def _refuse_hopeless(best_item: Integers, ratio: Floats | None, problem: Problem) -> None:

@@ -44,17 +44,16 @@ from .checks import Floats, Integers
 from .groups import Groups
 from .kernels import (
     COUNT,
+    EXTREMES,
     FILLED,
     GATHER,
+    KEYS,
     LOCATE,
     SEARCH,
     SMALL,
-    SORT,
     TOTALS,
     GroupSums,
-    falling,
     flat_steps,
-    group_range,
     group_sum,
     interval_log_sums,
     prefix_sums,
@@ -181,10 +180,12 @@ BLOCK = 8192  # people whose numbers stay in the cache from one line of numpy to
 NEAR_MEAN = 1 / 8  # |s| below this: power means by expm1, which is exact at the geometric mean
 
 
-def group_means(ratio: Floats, groups: Groups, within: float) -> GroupMeans:
-    """`GroupMeans` from the best ratios (N,) of all people, at ε > 0."""
+def group_means(
+    ratio: Floats, least: Floats, best: Floats, groups: Groups, within: float
+) -> GroupMeans:
+    """`GroupMeans` at ε > 0 from everybody's best ratio (N,), and their least and best (K,)."""
     count, exponent = groups.size.size, money_exponent(within)
-    reference = group_range(ratio, groups.code, count)[1 if exponent >= 0 else 0]
+    reference = best if exponent >= 0 else least
     power_sum, excess_sum = (GroupSums(count, ratio.size) for _ in range(2))
     log_sum = GroupSums(count, ratio.size, np.full(count, LOG_SCALE))
     near = 0 < abs(exponent) < NEAR_MEAN
@@ -471,15 +472,23 @@ def compiled_knapsack(
     if ratio is not None:
         real = item >= 0
         slope[real] = ratio.reshape(-1)[item[real]]
-    real = item >= 0
-    own_code = np.repeat(np.arange(count), np.diff(start))[real]
-    refuse_extremes(item[real], own_code, slope[real] / unit, money[real], shape[1])
-    order = np.empty(item.size, np.int32)
-    for k in SORT.compiled(slope, order, start, SMALL):
-        order[start[k] : start[k + 1] - 1] = falling(slope[start[k] : start[k + 1] - 1])
+    least, least_largest = EXTREMES.compiled(slope, money, start)
+    of_unit = np.array([unit, 1.0])  # of ratios, of lengths
+    if (least / of_unit == 0).any() or (least_largest / of_unit < 1 / LARGEST_RATIO).any():
+        real = item >= 0
+        own_code = np.repeat(np.arange(count), np.diff(start))[real]
+        refuse_extremes(item[real], own_code, slope[real] / unit, money[real], shape[1])
+    key = value.view(np.uint64)
+    for k in KEYS.compiled(slope, key, start, SMALL):
+        key[start[k] : start[k + 1] - 1].sort()
     first = np.zeros(count) if base is None else group_sum(base, code, count) / groups.size
-    TOTALS.compiled(item, slope, money, value, order, start, unit * groups.size, spent, first)
-    return Knapsack(start, money, item, slope, value)
+    units, k = unit * groups.size, 0
+    while True:
+        k = TOTALS.compiled(item, slope, money, value, key, start, units, spent, first, k)
+        if k == count:
+            return Knapsack(start, money, item, slope, value)
+        own = slice(start[k], start[k + 1] - 1)
+        key[own] = np.argsort(-slope[own], kind="stable")
 
 
 # --- ε > 0: levels ----------------------------------------------------------------------------
