@@ -376,6 +376,18 @@ def _row_maxima(quotient, treatments, ratio, treatment):  # type: ignore[no-unty
         ratio[i], treatment[i] = best, leader
 
 
+def _maxima(quotient, treatments, ratio, treatment):  # type: ignore[no-untyped-def]
+    """The same; of rows of a length that it knows the compiler makes vector instructions."""
+    if treatments == 2:
+        _row_maxima(quotient, 2, ratio, treatment)  # type: ignore[no-untyped-call]
+    elif treatments == 3:
+        _row_maxima(quotient, 3, ratio, treatment)  # type: ignore[no-untyped-call]
+    elif treatments == 4:
+        _row_maxima(quotient, 4, ratio, treatment)  # type: ignore[no-untyped-call]
+    else:
+        _row_maxima(quotient, treatments, ratio, treatment)  # type: ignore[no-untyped-call]
+
+
 def _best_of_rows(benefit, benefit_step, cost, cost_step, ratio, treatment, treatments):  # type: ignore[no-untyped-def]
     """Fill in each row's largest b/c, 0 where none is positive, and its treatment, the first one.
 
@@ -383,7 +395,8 @@ def _best_of_rows(benefit, benefit_step, cost, cost_step, ratio, treatment, trea
     into vector instructions.
     """
     rows = max(BLOCK // treatments, 1)
-    left, right, quotient = np.empty((3, rows * treatments))
+    size = rows * treatments
+    left, right, quotient = np.empty(size), np.empty(size), np.empty(size)
     whole_benefit = benefit_step == (treatments, 1)
     whole_cost = cost_step == (treatments, 1)
     ordinary = True
@@ -404,15 +417,7 @@ def _best_of_rows(benefit, benefit_step, cost, cost_step, ratio, treatment, trea
         else:
             ordinary &= _divide(own_left, own_right, quotient)  # type: ignore[no-untyped-call]
         best, leader = ratio[first : first + count], treatment[first : first + count]
-        # Rows of a length that the compiler knows become vector instructions: a third less time.
-        if treatments == 2:
-            _row_maxima(quotient, 2, best, leader)  # type: ignore[no-untyped-call]
-        elif treatments == 3:
-            _row_maxima(quotient, 3, best, leader)  # type: ignore[no-untyped-call]
-        elif treatments == 4:
-            _row_maxima(quotient, 4, best, leader)  # type: ignore[no-untyped-call]
-        else:
-            _row_maxima(quotient, treatments, best, leader)  # type: ignore[no-untyped-call]
+        _maxima(quotient, treatments, best, leader)  # type: ignore[no-untyped-call]
     return ordinary
 
 
@@ -443,7 +448,7 @@ def _best_of_rows_in_numpy(
 _rows_kernel = Kernel(
     _best_of_rows,
     _best_of_rows_in_numpy,
-    helpers=(_spread, _divide, _row_maxima),
+    helpers=(_spread, _divide, _row_maxima, _maxima),
     error_model="numpy",  # c = 0 is refused later
 )
 
@@ -467,7 +472,44 @@ def best_of_persons(
     return ratio, treatment, bool(ordinary)
 
 
-# --- caps into doses --------------------------------------------------------------------------
+# --- money and caps into doses ----------------------------------------------------------------
+def _pay(dose, cost, row, column, person, treatment, money):  # type: ignore[no-untyped-def]
+    """Set these doses to money/cost; whether all are between the least and largest double."""
+    ordinary = True
+    for j in range(person.size):
+        i, t = person[j], treatment[j]
+        own = money[j] / cost[i * row + t * column]
+        dose[i, t] = own
+        ordinary &= (own >= TINY) & (own < np.inf)
+    return ordinary
+
+
+def _pay_in_numpy(
+    dose: Floats,
+    cost: Floats,
+    row: int,
+    column: int,
+    person: Integers,
+    treatment: Integers,
+    money: Floats,
+) -> bool:
+    with np.errstate(over="ignore", under="ignore"):
+        own = money / cost[person * row + treatment * column]
+    dose[person, treatment] = own
+    return bool(((own >= TINY) & (own < np.inf)).all())
+
+
+TINY = float(np.finfo(float).tiny)  # the least double with all its digits
+_pay_kernel = Kernel(_pay, _pay_in_numpy, error_model="numpy")
+
+
+def pay(cost: Floats, person: Integers, treatment: Integers, money: Floats) -> tuple[Floats, bool]:
+    """(N, T) doses that this money (M,) buys of items (i, t), and whether none left the doubles."""
+    dose = np.zeros(cost.shape)
+    flat = flat_steps(cost, (cost.shape[0], cost.shape[1]))
+    return dose, bool(_pay_kernel(dose, *flat, person, treatment, money, work=money.size))
+
+
 def _fill(dose, cap, row, column, item):  # type: ignore[no-untyped-def]
     """Set the doses of these items to their caps."""
     treatments = dose.shape[1]

@@ -353,12 +353,14 @@ class Problem:
         if self._persons is None:
             person, treatment = self.best_item[self.best_item[:, 0] >= 0].T
             return Funded(person, treatment, self.groups.code[person], np.ones(person.size))
-        ratio, of_person, means = self._persons
-        person = np.flatnonzero(ratio > 0)
-        share = np.ones(person.size)
-        if means is not None:
-            share = person_shares(ratio, self.groups.code, means)[person]
-        return Funded(person, of_person[person].astype(np.intp), self.groups.code[person], share)
+        ratio, treatment, means = self._persons
+        code, person = self.groups.code, np.arange(ratio.size)
+        share = np.ones(1) if means is None else person_shares(ratio, code, means)
+        everybody = Funded(
+            person, treatment.astype(np.intp), code, np.broadcast_to(share, person.shape)
+        )
+        able = ratio > 0
+        return everybody if able.all() else Funded(*(field[able] for field in everybody))
 
     @cached_property
     def value(self) -> Value:

@@ -140,7 +140,7 @@ def test_what_is_not_ordinary_is_seen_in_every_table(twin):
                 tables[which][place] = bad
                 expected = which == 0 and bad in (0.0, -1.0)
                 assert bool(best_of_persons(best, *tables, shape)[2]) == expected
-    assert best_of_persons(best, np.full(shape, -1e305), np.ones(3)[None], shape)[2] is not True
+    assert not best_of_persons(best, np.full(shape, -1e305), np.ones((1, 3)), shape)[2]
     tiny = np.ones(shape), np.ones((1, 3))
     tiny[0][5, 1] = -1e-310  # never chosen
     assert best_of_persons(best, *tiny, shape)[2]
