@@ -21,6 +21,8 @@ from .checks import Floats, Integers, column
 
 LARGE = 50_000  # items; numpy does fewer in less time than numba takes to load
 SORTED_LARGE = 10_000  # the same for loops that follow a sort
+BLOCK = 8192  # numbers that stay in the cache from one loop, or one line of numpy, to the next
+LARGEST_RATIO = 1e300  # numbers of one kind that differ by more are not compared
 
 
 @functools.cache
@@ -341,10 +343,6 @@ def _vector(types: Any, kind: Any) -> Any:
 
 
 # --- the best item of every person --------------------------------------------------------------
-LEAST_ORDINARY, MOST_ORDINARY = 1e-300, 1e300  # ratios b/c beyond are measured in other units
-BLOCK = 8192  # items that stay in the cache from one loop to the next
-
-
 def _spread(flat, step, first, rows, treatments, block):  # type: ignore[no-untyped-def]
     """Write some rows of a table that broadcasts, one after the other."""
     for i in range(rows):
@@ -359,8 +357,8 @@ def _divide(benefit, cost, ratio):  # type: ignore[no-untyped-def]
         b, c = benefit[j], cost[j]
         r = b / c
         ratio[j] = r
-        ordinary &= (c > 0) & (c < np.inf) & (abs(r) <= MOST_ORDINARY)
-        ordinary &= (r >= LEAST_ORDINARY) | (b <= 0)
+        ordinary &= (c > 0) & (c < np.inf) & (abs(r) <= LARGEST_RATIO)
+        ordinary &= (r >= 1 / LARGEST_RATIO) | (b <= 0)
     return ordinary
 
 
@@ -430,18 +428,19 @@ def _best_of_rows_in_numpy(
     treatment: Integers,
     treatments: int,
 ) -> bool:
-    shape = (ratio.size, treatments)
+    shape, rows = (ratio.size, treatments), max(BLOCK // treatments, 1)
     b, c = _unflatten(benefit, benefit_step, shape), _unflatten(cost, cost_step, shape)
-    ratio[:], treatment[:] = 0.0, 0
     ordinary = True
     with np.errstate(all="ignore"):
-        for t in range(treatments):
-            own_b, own_c = b[:, t], c[:, t]
+        for first in range(0, ratio.size, rows):
+            some = slice(first, first + rows)
+            own_b, own_c = b[some], c[some]
             own = own_b / own_c
-            usual = (own_c > 0) & (own_c < np.inf) & (np.abs(own) <= MOST_ORDINARY)
-            ordinary &= bool((usual & ((own >= LEAST_ORDINARY) | (own_b <= 0))).all())
-            leads = np.flatnonzero(own > ratio)
-            ratio[leads], treatment[leads] = own[leads], t
+            usual = (own_c > 0) & (own_c < np.inf) & (np.abs(own) <= LARGEST_RATIO)
+            ordinary &= bool((usual & ((own >= 1 / LARGEST_RATIO) | (own_b <= 0))).all())
+            own = np.fmax(own, 0.0)
+            treatment[some] = leader = own.argmax(axis=1)
+            ratio[some] = own[np.arange(leader.size), leader]
     return ordinary
 
 

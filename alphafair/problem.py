@@ -37,10 +37,17 @@ from .checks import (
 from .closed_form import budget_shares, price_search
 from .exclusive import Ladder, ladder, spans
 from .groups import Groups, by_group, group_weights, refuse_group
-from .kernels import SORTED_LARGE, best_of_persons, best_ratios, compiles, group_extremes, group_sum
+from .kernels import (
+    LARGEST_RATIO,  # beyond it, or below its inverse, b/c is computed in other units
+    SORTED_LARGE,
+    best_of_persons,
+    best_ratios,
+    compiles,
+    group_extremes,
+    group_sum,
+)
 from .utility import check_alpha
 from .value import (
-    LARGEST_RATIO,  # beyond it, or below its inverse, b/c is computed in other units
     Chains,
     Funded,
     GroupMeans,
@@ -739,7 +746,7 @@ def _refuse_hopeless(best_item: Integers, ratio: Floats | None, problem: Problem
             f"no budget can give it utility; drop the group or correct its benefits"
             f"{' or caps' if bounded else ''}"
         )
-    if ratio is None or within < 1:
+    if ratio is None or within < 1 or ratio.min() > 0:
         return
     without = ratio == 0
     if base is not None:

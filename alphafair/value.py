@@ -43,11 +43,13 @@ from numpy.typing import NDArray
 from .checks import Floats, Integers
 from .groups import Groups
 from .kernels import (
+    BLOCK,
     COUNT,
     EXTREMES,
     FILLED,
     GATHER,
     KEYS,
+    LARGEST_RATIO,
     LOCATE,
     SEARCH,
     SMALL,
@@ -61,7 +63,6 @@ from .kernels import (
 from .utility import log_power_mean
 
 ROUNDING = 8 * np.finfo(float).eps  # values carry a few roundings: numbers this close are a tie
-LARGEST_RATIO = 1e300  # numbers of one kind that differ by more are not compared
 ENDLESS = 2.0  # in budgets: a longer piece is never filled
 SLIGHT = 1e-6  # an item that adds less than this to what somebody has
 LOG_SCALE = 2.0**-11  # takes the logarithm of any quotient of two doubles below 1
@@ -176,7 +177,6 @@ class GroupMeans(NamedTuple):
     log_mean: Floats
 
 
-BLOCK = 8192  # people whose numbers stay in the cache from one line of numpy to the next
 NEAR_MEAN = 1 / 8  # |s| below this: power means by expm1, which is exact at the geometric mean
 
 
@@ -191,13 +191,17 @@ def group_means(
     near = 0 < abs(exponent) < NEAR_MEAN
     for some, code in _blocks(ratio, groups.code):
         against = reference[code]
-        power_sum.add(_powers(some, against, exponent), code)
         if exponent == 0:
             log_sum.add(log_quotient(some, against), code)
         elif near:
-            excess_sum.add(np.expm1(exponent * log_quotient(some, against)), code)
-    size, total = groups.size, power_sum.total
-    excess = excess_sum.total / size if near else -1.0  # unknown, and not needed
+            log_power = exponent * log_quotient(some, against)
+            power_sum.add(np.exp(log_power), code)
+            excess_sum.add(np.expm1(log_power), code)
+        else:
+            power_sum.add(_powers(some, against, exponent), code)
+    size = groups.size
+    total = power_sum.total if exponent != 0 else size.astype(float)
+    excess = excess_sum.total / size if near else -1.0  # the powers have all digits themselves
     log_mean = log_power_mean(exponent, log_sum.total / size, excess, total / size)
     with np.errstate(under="ignore"):
         mean = reference * np.exp(log_mean)
@@ -216,6 +220,7 @@ def person_shares(ratio: Floats, code: Integers, means: GroupMeans) -> Floats:
 
 
 def _blocks(ratio: Floats, code: Integers) -> Iterator[tuple[Floats, Integers]]:
+    """The same in parts that stay in the cache, and whose intermediates take no fresh memory."""
     for first in range(0, ratio.size, BLOCK):
         yield ratio[first : first + BLOCK], code[first : first + BLOCK]
 
@@ -478,17 +483,17 @@ def compiled_knapsack(
         real = item >= 0
         own_code = np.repeat(np.arange(count), np.diff(start))[real]
         refuse_extremes(item[real], own_code, slope[real] / unit, money[real], shape[1])
-    key = value.view(np.uint64)
+    key = value.view(np.uint64)  # read before V is written there
     for k in KEYS.compiled(slope, key, start, SMALL):
         key[start[k] : start[k + 1] - 1].sort()
     first = np.zeros(count) if base is None else group_sum(base, code, count) / groups.size
-    units, k = unit * groups.size, 0
-    while True:
-        k = TOTALS.compiled(item, slope, money, value, key, start, units, spent, first, k)
-        if k == count:
-            return Knapsack(start, money, item, slope, value)
+    arguments = (item, slope, money, value, key, start, unit * groups.size, spent, first)
+    k = TOTALS.compiled(*arguments, 0)
+    while k < count:  # ratios that differ in their last bits only: a sort that compares all of them
         own = slice(start[k], start[k + 1] - 1)
         key[own] = np.argsort(-slope[own], kind="stable")
+        k = TOTALS.compiled(*arguments, k)
+    return Knapsack(start, money, item, slope, value)
 
 
 # --- ε > 0: levels ----------------------------------------------------------------------------

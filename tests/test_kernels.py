@@ -340,6 +340,32 @@ def test_whole_allocations_of_20_000_items_do_not_depend_on_numba(tmp_path):
     np.testing.assert_allclose(found["1"], found["0"], rtol=1e-14, atol=1e-15 * 5000)
 
 
+@compiled
+@pytest.mark.parametrize("within", [0, 0.3, 0.5, 0.95, 1, 1 + 1e-9, 2, np.inf])
+def test_allocations_without_bounds_are_the_same_to_the_bit_without_numba(within, monkeypatch):
+    """Also those whose ratios need other units, and those of people in another order."""
+    rng = np.random.default_rng(7)
+    persons = kernels.LARGE + 1000
+    benefit, cost = rng.uniform(0.5, 5, (2, persons, 2))
+    benefit[rng.random(persons) < 0.1] *= 1e-3 if within >= 1 else 0
+    group, order = rng.integers(0, 50, persons), rng.permutation(persons)
+    for far in (1.0, 1e160):
+        found = []
+        for some in (np.arange(persons), order):
+            data = (benefit[some] * far, cost[some] / far, group[some], 1e5, 2.0)
+            a = af.allocate(*data, within=within)
+            found += [(a.group_budget, a.group_utility)]
+        fast = (a.dose, a.best_item, *a.problem.funded)
+        monkeypatch.setattr(kernels, "numba", lambda: None)
+        plain = af.allocate(*data, within=within)
+        found += [(plain.group_budget, plain.group_utility)]
+        slow = (plain.dose, plain.best_item, *plain.problem.funded)
+        monkeypatch.undo()
+        for one in found:
+            assert all(np.array_equal(x, y) for x, y in zip(one, found[0], strict=True))
+        assert all(np.array_equal(x, y) for x, y in zip(fast, slow, strict=True))
+
+
 CACHED = """
 import numpy as np
 from alphafair import kernels
