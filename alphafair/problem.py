@@ -362,12 +362,11 @@ class Problem:
             return Funded(person, treatment, self.groups.code[person], np.ones(person.size))
         ratio, treatment, means = self._persons
         code, person = self.groups.code, np.arange(ratio.size)
-        share = np.ones(1) if means is None else person_shares(ratio, code, means)
-        everybody = Funded(
-            person, treatment.astype(np.intp), code, np.broadcast_to(share, person.shape)
-        )
+        share = np.ones(ratio.size) if means is None else person_shares(ratio, code, means)
         able = ratio > 0
-        return everybody if able.all() else Funded(*(field[able] for field in everybody))
+        if not able.all():
+            person, treatment, code, share = (x[able] for x in (person, treatment, code, share))
+        return Funded(person, treatment.astype(np.intp), code, share)
 
     @cached_property
     def value(self) -> Value:

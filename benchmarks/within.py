@@ -5,8 +5,8 @@
 Claims: one call on 10⁶ × 4 with 50 groups takes at most 6 times ``b.sum() + c.sum()`` at ε = ½ and
 at ε = ∞, which need no logarithms, and at most 9 times at any other ε; next to the logarithm, at
 0 < |1/ε − 1| < ⅛, every person takes two exponentials.  Beyond its arguments it needs 9 bytes a
-person, and keeps them: the best ratio and which treatment has it.  Every ratio is a median over repeats
-in which the two sides alternate, so that a busy machine disturbs both.
+person, and keeps them: the best ratio and which treatment has it.  Every ratio is a median over
+repeats in which the two sides alternate, so that a busy machine disturbs both.
 """
 
 import argparse
