@@ -15,7 +15,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from .checks import Floats, Integers
 from .derivatives import DoseJacobian, WelfareGradient, welfare_gradient
-from .kernels import fill
+from .kernels import fill, pay
 from .utility import equivalent_utility, welfare
 from .value import ROUNDING, Levels, Linear, Point, Spending
 
@@ -94,10 +94,12 @@ class Allocation:
         problem = self.problem
         with np.errstate(over="ignore"):
             if isinstance(problem.value, Linear):
-                dose = np.zeros(problem.shape)
                 person, treatment, code, share = problem.funded
-                amount = self.group_budget[code] * share / problem.cost[person, treatment]
-                dose[person, treatment] = amount
+                money = self.group_budget[code] * share
+                dose, ordinary = pay(problem.given[1], person, treatment, money)
+                if ordinary:
+                    return dose
+                amount = dose[person, treatment]
                 _refuse_lost(person, treatment, self.money[code] * share, amount)
             else:
                 dose = self._dose_by_pieces if problem.ladder is None else self._dose_by_steps

@@ -92,9 +92,12 @@ def entry(index: Any) -> str:
     return f"[{', '.join(str(int(j)) for j in index)}]" if len(index) else ""
 
 
-def real_table(name: str, value: ArrayLike) -> Floats:
-    """Float array of 0, 1 or 2 dimensions; masked, empty and non-numeric input is refused."""
-    array = reals(name, value)
+def real_table(name: str, value: ArrayLike, *, single: bool = False) -> Floats:
+    """Float array of 0, 1 or 2 dimensions; masked, empty and non-numeric input is refused.
+
+    ``single`` leaves float32 as it is.
+    """
+    array = reals(name, value, single=single)
     if array.ndim > 2:
         raise ValueError(f"{name} has shape {array.shape}: must have at most two axes (N, T)")
     if array.size == 0:
@@ -102,8 +105,10 @@ def real_table(name: str, value: ArrayLike) -> Floats:
     return array
 
 
-def reals(name: str, value: ArrayLike) -> Floats:
+def reals(name: str, value: ArrayLike, *, single: bool = False) -> Floats:
     """Float array of any shape; a view where ``value`` is one already.
+
+    ``single`` leaves float32 as it is, for those who know how to compute with it.
 
     Raises:
         TypeError: entries that are no real numbers, or a tensor that remembers its derivatives.
@@ -122,6 +127,8 @@ def reals(name: str, value: ArrayLike) -> Floats:
         _refuse_object(name, array)
     elif array.dtype.kind not in "biuf":
         raise TypeError(f"{name} must hold real numbers, not {array.dtype}")
+    if single and array.dtype == np.float32:
+        return array
     try:
         return array.astype(np.float64, copy=False)
     except OverflowError as error:

@@ -16,12 +16,13 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from .checks import Floats, Integers, column
 
 LARGE = 50_000  # items; numpy does fewer in less time than numba takes to load
 SORTED_LARGE = 10_000  # the same for loops that follow a sort
+BLOCK = 8192  # numbers that stay in the cache from one loop, or one line of numpy, to the next
+LARGEST_RATIO = 1e300  # numbers of one kind that differ by more are not compared
 
 
 @functools.cache
@@ -127,145 +128,316 @@ def compiles(work: int, large: int = LARGE) -> bool:
 
 
 # --- sums by group ----------------------------------------------------------------------------
-def _group_sum(value, code, groups):  # type: ignore[no-untyped-def]
-    """Kahan's compensated sum: a plain one is off by 1e−10 after 10⁷ equal terms."""
-    total, lost = np.zeros(groups), np.zeros(groups)
+# Sums of doubles depend on the order of their terms.  Cut into two slices, each a multiple of a
+# grid that is so coarse that no sum of them rounds, they do not: blocks, compiled loops and numpy
+# all give the same, as would the same people in another order.  (Demmel and Nguyen, "Fast
+# reproducible floating-point summation", 2013.)
+def _add_slices(value, code, scale, coarse, fine, high, low):  # type: ignore[no-untyped-def]
+    """Add the slices of value · scale[code] to ``high`` and ``low`` (K,)."""
     for i in range(value.size):
         k = code[i]
-        term = value[i] - lost[k]
-        new = total[k] + term
-        lost[k] = (new - total[k]) - term
-        total[k] = new
-    return total
+        term = value[i] * scale[k]
+        slice_ = (term + coarse) - coarse
+        high[k] += slice_
+        low[k] += ((term - slice_) + fine) - fine
 
 
-def _group_sum_in_blocks(value: Floats, code: Integers, groups: int) -> Floats:
-    """Partial sums over blocks of rows, then their sum: rounding grows with √N at most."""
-    blocks = int(min(np.sqrt(value.size), value.size / groups)) + 1
-    if blocks < 64:
-        return np.bincount(code, value, groups).astype(float, copy=False)  # whole, if empty
-    block = np.arange(value.size) // -(-value.size // blocks)
-    part = np.bincount(block * groups + code, value, blocks * groups)
-    return np.asarray(part.reshape(blocks, groups).sum(axis=0))
+def _add_slices_in_numpy(
+    value: Floats,
+    code: Integers,
+    scale: Floats,
+    coarse: float,
+    fine: float,
+    high: Floats,
+    low: Floats,
+) -> None:
+    term = value * scale[code]
+    slice_ = (term + coarse) - coarse
+    high += np.bincount(code, slice_, high.size)
+    low += np.bincount(code, ((term - slice_) + fine) - fine, low.size)
 
 
-_sum_kernel = Kernel(
-    _group_sum,
-    _group_sum_in_blocks,
-    signature=lambda t: (_vector(t, t.float64), _vector(t, t.intp), t.intp),
-)
+_add_kernel = Kernel(_add_slices, _add_slices_in_numpy)
+
+
+class GroupSums:
+    """Sums by group of up to ``count`` terms, which may come in blocks and in any order.
+
+    With 2^g > count and terms that are less than 1 once scaled, the slices are multiples of
+    2^(g − 52) and 2^(2g − 105).  No sum of them rounds.  What is left of a term is at most
+    2^(2g − 106): 4e−18 of the largest one at 10⁷ terms.
+
+    Args:
+        groups: K.
+        count: how many terms will come at most, all groups together.
+        scale: (K,) powers of two that take the terms of a group below 1; default 1.
+    """
+
+    def __init__(self, groups: int, count: int, scale: Floats | None = None) -> None:
+        self._scale = np.ones(groups) if scale is None else scale
+        self._count = count
+        bits = max(count.bit_length(), 1)
+        self._coarse, self._fine = 1.5 * 2.0**bits, 1.5 * 2.0 ** (2 * bits - 53)
+        self._high, self._low = np.zeros((2, groups))
+
+    def add(self, value: Floats, code: Integers) -> None:
+        """Add these terms (n,) to the sums of their groups (n,)."""
+        slices = (self._coarse, self._fine, self._high, self._low)
+        _add_kernel(value, code, self._scale, *slices, work=self._count)
+
+    @property
+    def total(self) -> Floats:
+        """(K,) the sums."""
+        return (self._high + self._low) / self._scale
+
+
+def _group_extremes(value, code, groups):  # type: ignore[no-untyped-def]
+    """Least and largest value of each group, ∞ and −∞ of none, and who is first to have it."""
+    least, largest = np.full(groups, np.inf), np.full(groups, -np.inf)
+    first = np.full(groups, -1, np.int64)
+    for i in range(value.size):
+        k, own = code[i], value[i]
+        if own < least[k]:
+            least[k] = own
+        if own > largest[k]:
+            largest[k], first[k] = own, i
+    return least, largest, first
+
+
+def _group_extremes_in_numpy(
+    value: Floats, code: Integers, groups: int
+) -> tuple[Floats, Floats, Integers]:
+    least, largest = np.full(groups, np.inf), np.full(groups, -np.inf)
+    np.fmin.at(least, code, value)
+    np.fmax.at(largest, code, value)
+    leads = np.flatnonzero((value == largest[code]) & (value > -np.inf))[::-1]
+    first = np.full(groups, -1, np.int64)
+    first[code[leads]] = leads  # the last assignment counts, which is the first row
+    return least, largest, first
+
+
+_extremes_kernel = Kernel(_group_extremes, _group_extremes_in_numpy)
+
+
+def group_extremes(value: Floats, code: Integers, groups: int) -> tuple[Floats, Floats, Integers]:
+    """(K,) least and largest ``value`` (N,) of each group, and where the largest comes first.
+
+    ∞, −∞ and −1 in a group of nobody.
+    """
+    found: tuple[Floats, Floats, Integers] = _extremes_kernel(value, code, groups, work=value.size)
+    return found
 
 
 def group_sum(value: Floats, code: Integers, groups: int) -> Floats:
     """(K,) sums of ``value`` (N,) by group; a budget handed out in 10⁷ parts is met to 1e−12."""
-    value, code = np.ascontiguousarray(value, float), code.astype(np.intp, copy=False)
-    total: Floats = _sum_kernel(value, code, groups, work=value.size)
-    return total
+    value = np.ascontiguousarray(value, float)
+    least, largest, _ = group_extremes(value, code, groups)
+    top = np.maximum(np.maximum(-least, largest), 0.0)  # 0 in a group of nobody
+    if np.isinf(top).any():  # infinite terms have no slices
+        return np.bincount(code, value, groups).astype(float, copy=False)
+    power = np.minimum(-np.frexp(top)[1], 1022)  # what is below 2^−1022 has few digits already
+    sums = GroupSums(groups, value.size, np.ldexp(1.0, power))
+    sums.add(value, code)
+    return sums.total
 
 
-# --- the scan: best ratio b/c of every owner (group or person) -------------------------------
-def _best_ratios(benefit, benefit_step, cost, cost_step, shape, owner, owners):  # type: ignore[no-untyped-def]
-    """Largest b/c of each owner and its item i·T + t (−1: no b > 0), and whether all is valid.
-
-    ``b > best·c`` replaces a division for every item by one for every improvement.  The threshold
-    is four roundings below best, so that the winner is exactly the first maximum of fl(b/c).
-    """
-    best = np.zeros(owners)
-    item = np.full(owners, -1, np.int64)
-    threshold = np.zeros(owners)
-    not_finite, smallest_cost = 0.0, np.inf
-    for i in range(shape[0]):
-        k = owner[i]
-        for t in range(shape[1]):
-            b = benefit[i * benefit_step[0] + t * benefit_step[1]]
-            c = cost[i * cost_step[0] + t * cost_step[1]]
-            not_finite += 0.0 * b + 0.0 * c
-            smallest_cost = min(smallest_cost, c)
-            if b > threshold[k] * c:
-                ratio = b / c
-                if ratio > best[k] or item[k] < 0:
-                    best[k], item[k] = ratio, i * shape[1] + t
-                    threshold[k] = ratio * (1 - 2.0**-50)
-    return best, item, not_finite == 0 and smallest_cost > 0
-
-
-def _best_ratios_in_numpy(
-    benefit: Floats,
-    benefit_step: tuple[int, int],
-    cost: Floats,
-    cost_step: tuple[int, int],
-    shape: tuple[int, int],
-    owner: Integers,
-    owners: int,
-) -> tuple[Floats, Integers, bool]:
-    finite = np.isfinite(benefit).all() and np.isfinite(cost).all()
-    valid = bool(finite and cost.min() > 0)
-    b, c = _unflatten(benefit, benefit_step, shape), _unflatten(cost, cost_step, shape)
-    with np.errstate(all="ignore"):
-        ratio = np.where(b > 0, b / c, -1.0)
-        treatment = ratio.argmax(axis=1)
-        person = ratio[np.arange(shape[0]), treatment]
-        best = np.full(owners, -1.0)
-        np.maximum.at(best, owner, person)
-    leads = np.flatnonzero((person == best[owner]) & (person >= 0))[::-1]
-    first = np.zeros(owners, np.intp)
-    first[owner[leads]] = leads  # the last assignment counts, which is the first row
-    item = np.where(best >= 0, first * shape[1] + treatment[first], -1)
-    return np.maximum(best, 0.0), item.astype(np.int64), valid
-
-
-_scan_kernel = Kernel(
-    _best_ratios,
-    _best_ratios_in_numpy,
-    signature=lambda t: (
-        *(_vector(t, t.float64), t.UniTuple(t.intp, 2)) * 2,
-        t.UniTuple(t.intp, 2),
-        _vector(t, t.intp),
-        t.intp,
-    ),
-    large_if_loaded=1000,
-    error_model="numpy",  # c = 0 is refused later
-)
-
-
-def best_ratios(
-    benefit: Floats, cost: Floats, shape: tuple[int, int], owner: Integers, owners: int
-) -> tuple[Floats, Integers, bool]:
-    """Largest b/c of each owner, its item (−1: none with b > 0), and whether all entries are valid.
-
-    Valid means finite, and c > 0.  ``owner`` (N,) says whose row it is; the first of tied items
-    wins.  Both tables broadcast to ``shape`` without a copy.
-    """
-    b, *benefit_step = flat_steps(benefit, shape)
-    c, *cost_step = flat_steps(cost, shape)
-    steps = tuple(benefit_step), tuple(cost_step)
-    owner = owner.astype(np.intp, copy=False)
-    found: tuple[Floats, Integers, bool] = _scan_kernel(
-        b, steps[0], c, steps[1], shape, owner, owners, work=shape[0] * shape[1]
-    )
-    return found
-
-
+# --- tables as they are -----------------------------------------------------------------------
 def flat_steps(array: Floats, shape: tuple[int, int]) -> tuple[Floats, int, int]:
-    """Flat array and the two strides that broadcast it to (N, T) without a copy."""
+    """Flat array and the steps that broadcast it to (N, T): entry (i, t) at i·row + t·column.
+
+    Without a copy, whatever the order of its axes, and where it is cut out of a larger table; only
+    an axis that runs backwards has to be copied.
+    """
     table = column(array)
     once = tuple(slice(1 if step == 0 else None) for step in table.strides)
     table = table[once]  # where an axis is a repetition already, take it back
     rows, columns = table.shape
-    steps = (columns if rows == shape[0] else 0, 1 if columns == shape[1] else 0)
-    return np.ascontiguousarray(table).reshape(-1), *steps
+    if table.flags.c_contiguous:
+        steps = (columns if rows == shape[0] else 0, 1 if columns == shape[1] else 0)
+        return table.reshape(-1), *steps
+    if any(step < 0 or step % table.itemsize for step in table.strides):
+        return flat_steps(np.ascontiguousarray(table), shape)
+    row, step = (
+        stride // table.itemsize if length > 1 else 0
+        for stride, length in zip(table.strides, table.shape, strict=True)
+    )
+    length = (rows - 1) * row + (columns - 1) * step + 1
+    return np.lib.stride_tricks.as_strided(table, (length,), (table.itemsize,)), row, step
 
 
-def _unflatten(flat: Floats, steps: tuple[int, int], shape: tuple[int, int]) -> Floats:
+def unflatten(flat: Floats, steps: tuple[int, int], shape: tuple[int, int]) -> Floats:
+    """The table (N, T) of `flat_steps`."""
     strides = tuple(step * flat.itemsize for step in steps)
     return np.lib.stride_tricks.as_strided(flat, shape, strides, writeable=False)
 
 
-def _vector(types: Any, kind: Any) -> Any:
-    return types.Array(kind, 1, "C", readonly=True)
+def spread(flat, steps, first, rows, treatments, block):  # type: ignore[no-untyped-def]
+    """Write some rows of a table that broadcasts, one after the other; in a kernel."""
+    for i in range(rows):
+        for t in range(treatments):
+            block[i * treatments + t] = flat[(first + i) * steps[0] + t * steps[1]]
 
 
-# --- caps into doses --------------------------------------------------------------------------
+# --- the best item of every person --------------------------------------------------------------
+def _divide(benefit, cost, ratio):  # type: ignore[no-untyped-def]
+    """Write b/c; whether all numbers are finite, costs are > 0 and ratios leave no doubles."""
+    ordinary = True
+    for j in range(benefit.size):
+        b, c = benefit[j], cost[j]
+        r = b / c
+        ratio[j] = r
+        ordinary &= (c > 0) & (c < np.inf) & (abs(r) <= LARGEST_RATIO)
+        ordinary &= (r >= 1 / LARGEST_RATIO) | (b <= 0)
+    return ordinary
+
+
+def _row_maxima(quotient, treatments, ratio, treatment):  # type: ignore[no-untyped-def]
+    """Fill in the largest quotient of each row, 0 where none is positive, and the first such t."""
+    for i in range(ratio.size):
+        best, leader = 0.0, 0
+        for t in range(treatments):
+            own = quotient[i * treatments + t]
+            leads = own > best
+            leader = t if leads else leader  # selected, not branched for: nobody can guess
+            best = own if leads else best
+        ratio[i], treatment[i] = best, leader
+
+
+def _maxima(quotient, treatments, ratio, treatment):  # type: ignore[no-untyped-def]
+    """The same; of rows of a length that it knows the compiler makes vector instructions."""
+    if treatments == 2:
+        _row_maxima(quotient, 2, ratio, treatment)  # type: ignore[no-untyped-call]
+    elif treatments == 3:
+        _row_maxima(quotient, 3, ratio, treatment)  # type: ignore[no-untyped-call]
+    elif treatments == 4:
+        _row_maxima(quotient, 4, ratio, treatment)  # type: ignore[no-untyped-call]
+    else:
+        _row_maxima(quotient, treatments, ratio, treatment)  # type: ignore[no-untyped-call]
+
+
+def _best_of_rows(benefit, benefit_step, cost, cost_step, ratio, treatment, treatments):  # type: ignore[no-untyped-def]
+    """Fill in each row's largest b/c, 0 where none is positive, and its treatment, the first one.
+
+    By blocks in the cache, so that the division of all items is one loop that the compiler turns
+    into vector instructions.
+    """
+    rows = max(BLOCK // treatments, 1)
+    size = rows * treatments
+    left, right, quotient = np.empty(size), np.empty(size), np.empty(size)
+    whole_benefit = benefit_step == (treatments, 1)
+    whole_cost = cost_step == (treatments, 1)
+    ordinary = True
+    for first in range(0, ratio.size, rows):
+        count = min(rows, ratio.size - first)
+        begin, end = first * treatments, (first + count) * treatments
+        if not whole_benefit:
+            spread(benefit, benefit_step, first, count, treatments, left)  # type: ignore[no-untyped-call]
+        if not whole_cost and (cost_step[0] > 0 or first == 0):
+            spread(cost, cost_step, first, count, treatments, right)  # type: ignore[no-untyped-call]
+        own_left, own_right = left[: end - begin], right[: end - begin]
+        if whole_benefit and whole_cost:
+            ordinary &= _divide(benefit[begin:end], cost[begin:end], quotient)  # type: ignore[no-untyped-call]
+        elif whole_benefit:
+            ordinary &= _divide(benefit[begin:end], own_right, quotient)  # type: ignore[no-untyped-call]
+        elif whole_cost:
+            ordinary &= _divide(own_left, cost[begin:end], quotient)  # type: ignore[no-untyped-call]
+        else:
+            ordinary &= _divide(own_left, own_right, quotient)  # type: ignore[no-untyped-call]
+        best, leader = ratio[first : first + count], treatment[first : first + count]
+        _maxima(quotient, treatments, best, leader)  # type: ignore[no-untyped-call]
+    return ordinary
+
+
+def _best_of_rows_in_numpy(
+    benefit: Floats,
+    benefit_step: tuple[int, int],
+    cost: Floats,
+    cost_step: tuple[int, int],
+    ratio: Floats,
+    treatment: Integers,
+    treatments: int,
+) -> bool:
+    shape, rows = (ratio.size, treatments), max(BLOCK // treatments, 1)
+    b, c = unflatten(benefit, benefit_step, shape), unflatten(cost, cost_step, shape)
+    ordinary = True
+    with np.errstate(all="ignore"):
+        for first in range(0, ratio.size, rows):
+            some = slice(first, first + rows)
+            own_b, own_c = b[some], c[some]
+            own = own_b / own_c
+            usual = (own_c > 0) & (own_c < np.inf) & (np.abs(own) <= LARGEST_RATIO)
+            ordinary &= bool((usual & ((own >= 1 / LARGEST_RATIO) | (own_b <= 0))).all())
+            own = np.fmax(own, 0.0)
+            treatment[some] = leader = own.argmax(axis=1)
+            ratio[some] = own[np.arange(leader.size), leader]
+    return ordinary
+
+
+_rows_kernel = Kernel(
+    _best_of_rows,
+    _best_of_rows_in_numpy,
+    helpers=(spread, _divide, _row_maxima, _maxima),
+    error_model="numpy",  # c = 0 is refused later
+)
+
+
+def best_of_persons(
+    benefit: Floats, cost: Floats, shape: tuple[int, int]
+) -> tuple[Floats, Integers, bool]:
+    """(N,) largest b/c of each person, 0 where none is positive, and its treatment.
+
+    Both tables broadcast to ``shape`` without a copy.  Treatments, the first of those that tie, are
+    of the smallest type that holds them.  The flag says that all numbers are finite, costs > 0 and
+    all positive ratios between 1e−300 and 1e300; the rest means nothing where it is False.
+    """
+    b, *benefit_step = flat_steps(benefit, shape)
+    c, *cost_step = flat_steps(cost, shape)
+    steps = tuple(benefit_step), tuple(cost_step)
+    ratio, treatment = np.empty(shape[0]), np.empty(shape[0], np.min_scalar_type(shape[1] - 1))
+    ordinary = _rows_kernel(
+        b, steps[0], c, steps[1], ratio, treatment, shape[1], work=shape[0] * shape[1]
+    )
+    return ratio, treatment, bool(ordinary)
+
+
+# --- money and caps into doses ----------------------------------------------------------------
+def _pay(dose, cost, row, column, person, treatment, money):  # type: ignore[no-untyped-def]
+    """Set these doses to money/cost; whether all are between the least and largest double."""
+    ordinary = True
+    for j in range(person.size):
+        i, t = person[j], treatment[j]
+        own = money[j] / cost[i * row + t * column]
+        dose[i, t] = own
+        ordinary &= (own >= TINY) & (own < np.inf)
+    return ordinary
+
+
+def _pay_in_numpy(
+    dose: Floats,
+    cost: Floats,
+    row: int,
+    column: int,
+    person: Integers,
+    treatment: Integers,
+    money: Floats,
+) -> bool:
+    with np.errstate(over="ignore", under="ignore"):
+        own = money / cost[person * row + treatment * column]
+    dose[person, treatment] = own
+    return bool(((own >= TINY) & (own < np.inf)).all())
+
+
+TINY = float(np.finfo(float).tiny)  # the least double with all its digits
+_pay_kernel = Kernel(_pay, _pay_in_numpy, error_model="numpy")
+
+
+def pay(cost: Floats, person: Integers, treatment: Integers, money: Floats) -> tuple[Floats, bool]:
+    """(N, T) doses that this money (M,) buys of items (i, t), and whether none left the doubles."""
+    dose = np.zeros(cost.shape)
+    flat = flat_steps(cost, (cost.shape[0], cost.shape[1]))
+    return dose, bool(_pay_kernel(dose, *flat, person, treatment, money, work=money.size))
+
+
 def _fill(dose, cap, row, column, item):  # type: ignore[no-untyped-def]
     """Set the doses of these items to their caps."""
     treatments = dose.shape[1]
@@ -288,23 +460,6 @@ def fill(dose: Floats, cap: Floats, item: Integers) -> None:
 
 
 # --- the pieces of a knapsack: `alphafair.value.knapsack` is the plain twin of the first four ----
-def falling(value: Floats) -> NDArray[np.int32]:
-    """The order of falling positive values; those that tie stay in order.
-
-    One plain sort of integers, three times as fast as `numpy.argsort`: the leading bits of the
-    value, complemented, and the position in place of its last bits.  Values that only these bits
-    tell apart are put right by a stable sort, which is linear where nearly all is in order.
-    """
-    last = np.uint64(2 ** (value.size - 1).bit_length() - 1)
-    key = (~value.view(np.uint64) & ~last) | np.arange(value.size, dtype=np.uint64)
-    key.sort()
-    order = (key & last).astype(np.int32)
-    value = value[order]
-    if (value[1:] > value[:-1]).any():
-        return order[np.argsort(-value, kind="stable")]
-    return order
-
-
 SMALL = 32  # groups of at most this many items are sorted inside numba, the others by numpy
 
 
@@ -344,41 +499,82 @@ def _gather(  # type: ignore[no-untyped-def]
         item[place[k]], ratio[place[k]], length[place[k]] = -1, 0.0, 0.0
 
 
-def _sort_small(ratio, order, start, small):  # type: ignore[no-untyped-def]
-    """Order inside each small group, by stable insertion; returns the other groups."""
-    large = np.diff(start) - 1 > small
-    for k in range(large.size):
-        if large[k]:
-            continue
-        own, place = ratio[start[k] : start[k + 1] - 1], order[start[k] : start[k + 1] - 1]
-        for i in range(own.size):
-            j = i
-            while j > 0 and own[place[j - 1]] < own[i]:
-                place[j] = place[j - 1]
-                j -= 1
-            place[j] = i
-    return np.flatnonzero(large)
+def _position_bits(count):  # type: ignore[no-untyped-def]
+    """The bits that hold a position among so many items, as a mask."""
+    mask = 1
+    while mask < count:
+        mask *= 2
+    return np.uint64(mask - 1)
+
+
+def _extremes(ratio, length, start):  # type: ignore[no-untyped-def]
+    """The least ratio and length of all items, and the least of the groups' largest ones."""
+    least, least_largest = np.full(2, np.inf), np.full(2, np.inf)
+    for k in range(start.size - 1):
+        first, end = start[k], start[k + 1] - 1
+        for which, value in enumerate((ratio, length)):
+            low, high = np.inf, 0.0
+            for j in range(first, end):
+                low = value[j] if value[j] < low else low
+                high = value[j] if value[j] > high else high
+            least[which] = min(least[which], low)
+            if first < end:
+                least_largest[which] = min(least_largest[which], high)
+    return least, least_largest
+
+
+def _sort_keys(ratio, key, start, small):  # type: ignore[no-untyped-def]
+    """Write the items' keys and sort those of small groups; returns the other groups.
+
+    The order of keys is that of falling ratios, then of positions: a key is the complement of the
+    leading bits of the ratio, a positive double, and the position inside the group in place of the
+    last ones.  Plain integers are sorted three times as fast as by `numpy.argsort`.
+    """
+    bits = ratio.view(np.uint64)
+    for k in range(start.size - 1):
+        first, count = start[k], start[k + 1] - 1 - start[k]
+        last = _position_bits(count)  # type: ignore[no-untyped-call]
+        for j in range(count):
+            key[first + j] = (~bits[first + j] & ~last) | np.uint64(j)
+        if count <= small:
+            own = key[first : first + count]
+            for i in range(1, count):
+                moved, j = own[i], i
+                while j > 0 and own[j - 1] > moved:
+                    own[j] = own[j - 1]
+                    j -= 1
+                own[j] = moved
+    return np.flatnonzero(np.diff(start) - 1 > small)
 
 
 def _running_totals(  # type: ignore[no-untyped-def]
-    item, ratio, length, value, order, start, unit, spent, first_value
+    item, ratio, length, value, key, start, unit, spent, first_value, group
 ):
     """In place: items in order, ratio → slope, length → money where the piece begins, V there.
 
-    Sums carry what they round off (Knuth's two-sum).
+    Sums carry what they round off (Knuth's two-sum).  ``key`` and ``value`` may share their memory.
+    Begins with a group; returns the first one whose keys are not in order, because ratios differ in
+    their last bits only, or K.
     """
     largest = np.diff(start).max()
-    old_item, old_ratio = np.empty(largest, np.int64), np.empty(largest)
-    old_length = np.empty(largest)
-    for k in range(unit.size):
+    new_item, new_ratio = np.empty(largest, np.int64), np.empty(largest)
+    new_length = np.empty(largest)
+    for k in range(group, unit.size):
         first, end = start[k], start[k + 1] - 1
-        old_item[: end - first], old_ratio[: end - first] = item[first:end], ratio[first:end]
-        old_length[: end - first] = length[first:end]
+        last = _position_bits(end - first)  # type: ignore[no-untyped-call]
+        above, in_order = np.inf, True
+        for j in range(end - first):
+            i = first + np.int64(key[first + j] & last)
+            new_item[j], new_ratio[j], new_length[j] = item[i], ratio[i], length[i]
+            in_order &= ratio[i] <= above
+            above = ratio[i]
+        if not in_order:
+            return k
         scale, paid, rest, had, more = 1 / unit[k], spent[k], 0.0, first_value[k], 0.0
-        for j in range(first, end):
-            i = order[j]
-            slope, own, item[j] = old_ratio[i] * scale, old_length[i], old_item[i]
-            ratio[j], length[j], value[j] = slope, paid + rest, had + more
+        for j in range(end - first):
+            slope, own, place = new_ratio[j] * scale, new_length[j], first + j
+            item[place], ratio[place] = new_item[j], slope
+            length[place], value[place] = paid + rest, had + more
             worth = own * slope
             total, both = paid + own, had + worth
             part, share = total - paid, both - had
@@ -386,10 +582,12 @@ def _running_totals(  # type: ignore[no-untyped-def]
             more += (had - (both - share)) + (worth - share)
             paid, had = total, both
         length[end], value[end] = paid + rest, had + more
+    return unit.size
 
 
-COUNT, GATHER, SORT, TOTALS = (
-    Kernel(loop, error_model="numpy") for loop in (_count, _gather, _sort_small, _running_totals)
+COUNT, GATHER, EXTREMES, KEYS, TOTALS = (
+    Kernel(loop, helpers=(_position_bits,), error_model="numpy")
+    for loop in (_count, _gather, _extremes, _sort_keys, _running_totals)
 )
 
 

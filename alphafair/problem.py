@@ -37,21 +37,30 @@ from .checks import (
 from .closed_form import budget_shares, price_search
 from .exclusive import Ladder, ladder, spans
 from .groups import Groups, by_group, group_weights, refuse_group
-from .kernels import SORTED_LARGE, best_ratios, compiles, group_sum
+from .kernels import (
+    LARGEST_RATIO,  # beyond it, or below its inverse, b/c is computed in other units
+    SORTED_LARGE,
+    best_of_persons,
+    compiles,
+    group_extremes,
+    group_sum,
+)
+from .scan import best_ratios
 from .utility import check_alpha
 from .value import (
-    LARGEST_RATIO,  # beyond it, or below its inverse, b/c is computed in other units
     Chains,
     Funded,
+    GroupMeans,
     Linear,
     Value,
     compiled_knapsack,
+    group_means,
     knapsack,
     levels,
     log_relative,
     logarithms,
+    person_shares,
     refuse_extremes,
-    shares_and_means,
 )
 
 LEAST_WITHIN = 1e-6  # at ε > 0 levels are logarithms of the order of 1/ε, with 16 digits in all
@@ -84,7 +93,8 @@ class Problem:
         group_cap: (K,) or a mapping label → money, ≥ 0, may be ∞: largest budget of each group.
 
     Attributes:
-        benefit, cost: (N, T).
+        benefit, cost: (N, T), in double precision.
+        given: both as they came, float64 or float32.
         cap, floor: (N, T); None where no dose is bounded.
         baseline: (N,); None where nobody has anything.
         exclusive: whether a person gets one treatment at most.
@@ -103,7 +113,8 @@ class Problem:
             first in row order where several tie; (−1, −1) where there is none.
         funded: `Funded`, the items that get money where nothing is bounded.
 
-    The tables are not copied when they are float64 already: do not change them afterwards.
+    The tables are not copied when they are float64 already, and float32 ones not at within = 0: do
+    not change them afterwards.
 
     Raises:
         ValueError: a value out of its range, NaN, shapes that do not fit, a group without a
@@ -122,8 +133,7 @@ class Problem:
         array([4.5, 1.5])
     """
 
-    benefit: Floats
-    cost: Floats
+    given: tuple[Floats, Floats]
     cap: Floats | None
     floor: Floats | None
     baseline: Floats | None
@@ -136,10 +146,11 @@ class Problem:
     weight: Floats
     productivity: Floats
     best_item: Integers
-    funded: Funded
     log_weight: Floats
     log_productivity: Floats | None
     _log_p: Floats | None  # (K,) log p itself
+    # At ε > 0 everybody's best ratio (N,) and its treatment, and the groups' means of the ratios.
+    _persons: tuple[Floats, Integers, GroupMeans | None] | None
     spent_at_floors: Floats  # (K,) Σ c·floor
     base: Floats | None  # (N,) a + Σ b·floor; None for 0
     ratio_unit: float  # the largest b/c
@@ -163,22 +174,30 @@ class Problem:
         group_floor: Any = None,
         group_cap: Any = None,
     ) -> None:
-        b, c = real_table("benefit", benefit), real_table("cost", cost)
+        within = number("within", within, "between 0 and infinity", lambda v: v >= 0)
+        single = within == 0  # the scan of the groups reads float32 as it is
+        b, c = (
+            real_table(name, table, single=single)
+            for name, table in (("benefit", benefit), ("cost", cost))
+        )
         groups = group if isinstance(group, Groups) else Groups(group)
         budget = number("budget", budget, "finite and ≥ 0", lambda v: 0 <= v < np.inf)
-        within = number("within", within, "between 0 and infinity", lambda v: v >= 0)
         shape = _common_shape(b, c, groups)
         bounds = _dose_bounds(floor, cap, shape)
         exclusive = _flag("exclusive", exclusive)
         left, room = spans(*bounds) if exclusive else (None, None)
         can_move = _that_can_move(b, bounds if room is None else (None, room))
         # One scan finds the best item of every group (ε = 0) or of every person (ε > 0).
-        owner = groups.code if within == 0 else np.arange(shape[0])
-        owners = len(groups.label) if within == 0 else shape[0]
-        ratio, item, unit = _best_ratios(can_move, c, shape, owner, owners)
+        count = groups.label.size
+        ratio = treatment = means = None
+        if within == 0:
+            best, best_item, unit = _best_ratios(can_move, c, shape, groups.code, count)
+        else:
+            ratio, treatment, unit = _best_of_persons(can_move, c, shape)
+            least, best, person = group_extremes(ratio, groups.code, count)
+            best_item = np.where(best > 0, person * shape[1] + treatment[person], -1)
         fields: dict[str, Any] = {
-            "benefit": np.broadcast_to(column(b), shape),
-            "cost": np.broadcast_to(column(c), shape),
+            "given": tuple(np.broadcast_to(column(table), shape) for table in (b, c)),
             "floor": bounds[0],
             "cap": bounds[1],
             "exclusive": exclusive,
@@ -198,24 +217,24 @@ class Problem:
         self._set_group_bounds(group_floor, group_cap)
         if not self.is_linear:
             refuse_tiny_within(within)
-        best, best_item = _best_of_groups(ratio, item, self)
-        able = np.flatnonzero(item >= 0)
-        share, mean = np.ones(item.size), best
+        _refuse_hopeless(best_item, ratio, self)
+        mean = best
         log_p: tuple[Floats | None, Floats | None] = None, None
         if self.is_linear:
-            share, mean, log_mean = shares_and_means(ratio, best, groups, within)
+            log_mean = np.log(best)
+            if ratio is not None:
+                means = group_means(ratio, least, best, groups, within)
+                mean, log_mean = means.mean, means.log_mean
             log_p = logarithms(mean / groups.size, log_mean - np.log(groups.size))
-        productivity = mean / groups.size
-        person, treatment = np.divmod(item[able], shape[1])
         fields = {
-            "productivity": productivity,
+            "productivity": mean / groups.size,
             "log_weight": log_relative(self.weight),
             "log_productivity": log_p[1],
             "_log_p": log_p[0],
             "best_item": np.where(
                 best_item[:, None] < 0, -1, np.stack(np.divmod(best_item, shape[1]), axis=1)
             ),
-            "funded": Funded(person, treatment, groups.code[person], share[able]),
+            "_persons": None if ratio is None else (ratio, treatment, means),
             "ratio_unit": float(best.max()) if best.max() > 0 else 1.0,
         }
         for name, value in fields.items():
@@ -302,11 +321,22 @@ class Problem:
             slope = slope if isinstance(value, Linear) else slope * self.ratio_unit
             return np.asarray(np.ldexp(slope, self.unit))
 
+    # --- the inputs ---------------------------------------------------------------------------
+    @cached_property
+    def benefit(self) -> Floats:
+        """(N, T) b, in double precision; made when asked for where it came as float32."""
+        return self.given[0].astype(float, copy=False)
+
+    @cached_property
+    def cost(self) -> Floats:
+        """(N, T) c, in double precision; made when asked for where it came as float32."""
+        return self.given[1].astype(float, copy=False)
+
     # --- units --------------------------------------------------------------------------------
     @property
     def shape(self) -> tuple[int, int]:
         """(N, T)."""
-        rows, columns = self.benefit.shape
+        rows, columns = self.given[0].shape
         return rows, columns
 
     @property
@@ -340,6 +370,20 @@ class Problem:
 
     # --- what money is worth --------------------------------------------------------------------
     @cached_property
+    def funded(self) -> Funded:
+        """`Funded`: the items that get money where nothing is bounded."""
+        if self._persons is None:
+            person, treatment = self.best_item[self.best_item[:, 0] >= 0].T
+            return Funded(person, treatment, self.groups.code[person], np.ones(person.size))
+        ratio, treatment, means = self._persons
+        code, person = self.groups.code, np.arange(ratio.size)
+        share = np.ones(ratio.size) if means is None else person_shares(ratio, code, means)
+        able = ratio > 0
+        if not able.all():
+            person, treatment, code, share = (x[able] for x in (person, treatment, code, share))
+        return Funded(person, treatment.astype(np.intp), code, share)
+
+    @cached_property
     def value(self) -> Value:
         """What money is worth inside each group; computed once."""
         return self._build_value(self.money_unit)
@@ -349,7 +393,7 @@ class Problem:
             return self.in_steps._build_value(scale)
         if self.is_linear:
             assert self._log_p is not None
-            return Linear(self.productivity, self._log_p, self.funded)
+            return Linear(self.productivity, self._log_p)
         spent = self.spent_at_floors / scale
         base = None
         if self.base is not None:
@@ -661,6 +705,7 @@ def _best_ratios(
     if not _out_of_range(best, item).any():
         return best, item, 0
     # Ratios like 1e300/1e-300: measure b and c in other units, exact powers of two.
+    benefit, cost = benefit.astype(float, copy=False), cost.astype(float, copy=False)
     unit_b, unit_c = np.frexp(benefit.max())[1], np.frexp(cost.min())[1]
     with np.errstate(over="ignore", under="ignore"):
         best, found, _ = best_ratios(
@@ -690,17 +735,22 @@ def _refuse_entry(benefit: Floats, cost: Floats) -> NoReturn:
     raise AssertionError("unreachable: the scan and this function disagree")
 
 
-def _best_of_groups(ratio: Floats, item: Integers, problem: Problem) -> tuple[Floats, Integers]:
-    """Each group's best ratio (K,) and its flat item (K,), −1 for none; refuse utilities of 0."""
+def _best_of_persons(
+    benefit: Floats, cost: Floats, shape: tuple[int, int]
+) -> tuple[Floats, Integers, int]:
+    """(N,) best ratio of each person, 0 for no positive benefit, its treatment, and the unit."""
+    ratio, treatment, ordinary = best_of_persons(benefit, cost, shape)
+    if ordinary:
+        return ratio, treatment, 0
+    persons = np.arange(shape[0])
+    ratio, item, unit = _best_ratios(benefit, cost, shape, persons, shape[0])
+    return ratio, np.where(item < 0, 0, item % shape[1]), unit
+
+
+def _refuse_hopeless(best_item: Integers, ratio: Floats | None, problem: Problem) -> None:
+    """ValueError about a group, or at ε ≥ 1 a person, whose utility is 0 whatever is spent."""
     groups, within, base = problem.groups, problem.within, problem.base
-    best, first = ratio, item
-    if within > 0:
-        one = np.ones(1)
-        best, person, _ = best_ratios(
-            ratio[:, None], one, (ratio.size, 1), groups.code, groups.size.size
-        )
-        first = np.where(person >= 0, item[person], -1)
-    hopeless = first < 0
+    hopeless = best_item < 0
     if base is not None:
         hopeless &= np.bincount(groups.code, base, hopeless.size) <= 0
     if hopeless.any():
@@ -711,8 +761,10 @@ def _best_of_groups(ratio: Floats, item: Integers, problem: Problem) -> tuple[Fl
             f"no budget can give it utility; drop the group or correct its benefits"
             f"{' or caps' if bounded else ''}"
         )
-    without = item < 0 if within >= 1 else np.zeros(1, bool)
-    if base is not None and within >= 1:
+    if ratio is None or within < 1 or ratio.min() > 0:
+        return
+    without = ratio == 0
+    if base is not None:
         without &= base <= 0
     if without.any():
         i = int(np.argmax(without))
@@ -721,7 +773,6 @@ def _best_of_groups(ratio: Floats, item: Integers, problem: Problem) -> tuple[Fl
             f"within = {within:g} (1 or more) the group's utility is 0 for every allocation; "
             f"drop that person, give a baseline, or use within < 1"
         )
-    return best, first
 
 
 def _common_shape(benefit: Floats, cost: Floats, groups: Groups) -> tuple[int, int]:

@@ -32,7 +32,7 @@ Money is measured in budgets and utility in ``unit`` times that, so that both ar
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import NamedTuple
@@ -43,15 +43,18 @@ from numpy.typing import NDArray
 from .checks import Floats, Integers
 from .groups import Groups
 from .kernels import (
+    BLOCK,
     COUNT,
+    EXTREMES,
     FILLED,
     GATHER,
+    KEYS,
+    LARGEST_RATIO,
     LOCATE,
     SEARCH,
     SMALL,
-    SORT,
     TOTALS,
-    falling,
+    GroupSums,
     flat_steps,
     group_sum,
     interval_log_sums,
@@ -60,9 +63,9 @@ from .kernels import (
 from .utility import log_power_mean
 
 ROUNDING = 8 * np.finfo(float).eps  # values carry a few roundings: numbers this close are a tie
-LARGEST_RATIO = 1e300  # numbers of one kind that differ by more are not compared
 ENDLESS = 2.0  # in budgets: a longer piece is never filled
 SLIGHT = 1e-6  # an item that adds less than this to what somebody has
+LOG_SCALE = 2.0**-11  # takes the logarithm of any quotient of two doubles below 1
 NEAR_LOG = 1 / 64  # |1 − ε| below this: power means by expm1, which is exact at the logarithm
 
 
@@ -132,12 +135,10 @@ class Linear:
         productivity: (K,) p; 0 where it is below the least double, as next to ε = 1 in a group with
             somebody who cannot benefit.
         log_productivity: (K,) log p, finite there, too.
-        funded: who receives money, and which share of the group's.
     """
 
     productivity: Floats
     log_productivity: Floats
-    funded: Funded
 
     def at(self, money: Floats) -> Point:
         """Where the groups stand with this money (K,)."""
@@ -157,31 +158,82 @@ def money_exponent(aversion: float, largest: float = 1e300) -> float:
     return -1.0 if aversion == np.inf else min((1 - aversion) / max(aversion, 1e-300), largest)
 
 
-def shares_and_means(
-    ratio: Floats, best: Floats, groups: Groups, within: float
-) -> tuple[Floats, Floats, Floats]:
-    """Shares y (M,), the power mean M_s (K,) of the ratios of each group, s = (1 − ε)/ε, its log.
+class GroupMeans(NamedTuple):
+    """The power means M_s of the best ratios of each group, s = (1 − ε)/ε, and what shares need.
 
-    Next to ε = 1 the mean is below the doubles where somebody has a ratio of 0; its log is not.
+    Attributes:
+        exponent: s.
+        reference: (K,) the ratio to which the powers refer: the best, or at s < 0 the least one, so
+            that no power is above 1.
+        total: (K,) Σ_i (r_i / reference)^s.
+        mean: (K,) M_s; below the doubles next to ε = 1 where somebody has a ratio of 0.
+        log_mean: (K,) its logarithm, finite there, too.
     """
-    if within == 0:
-        return np.ones(ratio.size), best, np.log(best)
-    code, size = groups.code, groups.size
-    exponent = money_exponent(within)
-    reference = best
-    if exponent < 0:  # refer to the least ratio, so that every power below is ≤ 1
-        reference = np.full(size.size, np.inf)
-        np.minimum.at(reference, code, ratio)
-    log_relative = log_quotient(ratio, reference[code])
-    with np.errstate(invalid="ignore"):  # 0 · −∞: people who cannot benefit, at s = 0
-        power = np.exp(exponent * log_relative)
-        total = group_sum(power, code, size.size)
-        mean_log = group_sum(log_relative, code, size.size) / size if exponent == 0 else 0.0
-        excess = group_sum(np.expm1(exponent * log_relative), code, size.size) / size
-    log_mean = log_power_mean(exponent, mean_log, excess, total / size)
+
+    exponent: float
+    reference: Floats
+    total: Floats
+    mean: Floats
+    log_mean: Floats
+
+
+NEAR_MEAN = 1 / 8  # |s| below this: power means by expm1, which is exact at the geometric mean
+
+
+def group_means(
+    ratio: Floats, least: Floats, best: Floats, groups: Groups, within: float
+) -> GroupMeans:
+    """`GroupMeans` at ε > 0 from everybody's best ratio (N,), and their least and best (K,)."""
+    count, exponent = groups.size.size, money_exponent(within)
+    reference = best if exponent >= 0 else least
+    power_sum, excess_sum = (GroupSums(count, ratio.size) for _ in range(2))
+    log_sum = GroupSums(count, ratio.size, np.full(count, LOG_SCALE))
+    near = 0 < abs(exponent) < NEAR_MEAN
+    for some, code in _blocks(ratio, groups.code):
+        against = reference[code]
+        if exponent == 0:
+            log_sum.add(log_quotient(some, against), code)
+        elif near:
+            log_power = exponent * log_quotient(some, against)
+            power_sum.add(np.exp(log_power), code)
+            excess_sum.add(np.expm1(log_power), code)
+        else:
+            power_sum.add(_powers(some, against, exponent), code)
+    size = groups.size
+    total = power_sum.total if exponent != 0 else size.astype(float)
+    excess = excess_sum.total / size if near else -1.0  # the powers have all digits themselves
+    log_mean = log_power_mean(exponent, log_sum.total / size, excess, total / size)
     with np.errstate(under="ignore"):
         mean = reference * np.exp(log_mean)
-    return power / total[code], mean, np.log(reference) + log_mean
+    return GroupMeans(exponent, reference, total, mean, np.log(reference) + log_mean)
+
+
+def person_shares(ratio: Floats, code: Integers, means: GroupMeans) -> Floats:
+    """(N,) y_i = r_i^s / Σ_{j in k} r_j^s, each person's part of the money of her group."""
+    share = np.empty(ratio.size)
+    place = 0
+    for some, own in _blocks(ratio, code):
+        power = _powers(some, means.reference[own], means.exponent)
+        share[place : place + some.size] = power / means.total[own]
+        place += some.size
+    return share
+
+
+def _blocks(ratio: Floats, code: Integers) -> Iterator[tuple[Floats, Integers]]:
+    """The same in parts that stay in the cache, and whose intermediates take no fresh memory."""
+    for first in range(0, ratio.size, BLOCK):
+        yield ratio[first : first + BLOCK], code[first : first + BLOCK]
+
+
+def _powers(ratio: Floats, reference: Floats, exponent: float) -> Floats:
+    """(r / reference)^s ≤ 1; without logarithms at ε = ½, and at ε = ∞."""
+    if exponent == 1:
+        return ratio / reference
+    if exponent == -1:
+        return reference / ratio
+    if exponent == 0:
+        return np.ones(ratio.size)
+    return np.asarray(np.exp(exponent * log_quotient(ratio, reference)))
 
 
 def log_quotient(value: Floats, reference: Floats) -> Floats:
@@ -425,14 +477,22 @@ def compiled_knapsack(
     if ratio is not None:
         real = item >= 0
         slope[real] = ratio.reshape(-1)[item[real]]
-    real = item >= 0
-    own_code = np.repeat(np.arange(count), np.diff(start))[real]
-    refuse_extremes(item[real], own_code, slope[real] / unit, money[real], shape[1])
-    order = np.empty(item.size, np.int32)
-    for k in SORT.compiled(slope, order, start, SMALL):
-        order[start[k] : start[k + 1] - 1] = falling(slope[start[k] : start[k + 1] - 1])
+    least, least_largest = EXTREMES.compiled(slope, money, start)
+    of_unit = np.array([unit, 1.0])  # of ratios, of lengths
+    if (least / of_unit == 0).any() or (least_largest / of_unit < 1 / LARGEST_RATIO).any():
+        real = item >= 0
+        own_code = np.repeat(np.arange(count), np.diff(start))[real]
+        refuse_extremes(item[real], own_code, slope[real] / unit, money[real], shape[1])
+    key = value.view(np.uint64)  # read before V is written there
+    for k in KEYS.compiled(slope, key, start, SMALL):
+        key[start[k] : start[k + 1] - 1].sort()
     first = np.zeros(count) if base is None else group_sum(base, code, count) / groups.size
-    TOTALS.compiled(item, slope, money, value, order, start, unit * groups.size, spent, first)
+    arguments = (item, slope, money, value, key, start, unit * groups.size, spent, first)
+    k = TOTALS.compiled(*arguments, 0)
+    while k < count:  # ratios that differ in their last bits only: a sort that compares all of them
+        own = slice(start[k], start[k + 1] - 1)
+        key[own] = np.argsort(-slope[own], kind="stable")
+        k = TOTALS.compiled(*arguments, k)
     return Knapsack(start, money, item, slope, value)
 
 

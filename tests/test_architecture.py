@@ -13,7 +13,7 @@ import alphafair
 PACKAGE = Path(alphafair.__file__).parent
 # Each module may import those above it, and nothing else of the package.
 CORE = (
-    *("checks", "kernels", "groups", "utility"),  # tools
+    *("checks", "kernels", "scan", "groups", "utility"),  # tools
     *(
         "curves",
         "exclusive",

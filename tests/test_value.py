@@ -3,6 +3,7 @@
 Where no closed value is at hand the certificate judges, which shares no code with the core.
 """
 
+import mpmath
 import numpy as np
 import pytest
 from helpers import BALANCE
@@ -181,6 +182,30 @@ def test_quotients_beyond_the_doubles_have_a_logarithm():
     value, reference = np.array([1e200, 1e-200, 3.0, 0.0]), np.array([1e-200, 1e200, 1.5, 1.0])
     expected = [400 * np.log(10), -400 * np.log(10), np.log(2), -np.inf]
     assert log_quotient(value, reference).tolist() == pytest.approx(expected, rel=1e-15)
+
+
+@pytest.mark.parametrize("spread", [1e-3, 0.5, 5, 100])
+@pytest.mark.parametrize(
+    "exponent", [-1, -0.5, -0.126, -0.125, -0.01, -1e-6, 0, 1e-6, 0.01, 0.124, 0.125, 0.5, 1, 3, 50]
+)
+def test_power_means_and_shares_in_fifty_digits(exponent, spread):
+    """Ratios next to each other, and 10^±200; s on both sides of where the means change hands."""
+    ratio = np.exp(np.random.default_rng(3).normal(0, spread, 200))
+    within = 1 / (1 + exponent) if exponent > -1 else np.inf
+    problem = af.Problem(ratio, 1.0, np.zeros(200, int), 1.0, within=within)
+    with mpmath.workdps(50):
+        s = 1 / mpmath.mpf(within) - 1 if exponent > -1 else mpmath.mpf(-1)
+        exact = [mpmath.mpf(r) for r in ratio]
+        power = [r**s for r in exact]
+        total = mpmath.fsum(power)
+        mean = (
+            (total / 200) ** (1 / s) if s else mpmath.exp(mpmath.fsum(map(mpmath.log, exact)) / 200)
+        )
+        share = [float(y / total) for y in power]
+    # A logarithm of 200 has 14 digits behind the point.
+    close = 1e-14 if spread < 100 else 1e-13
+    assert problem.productivity[0] == pytest.approx(float(mean / 200), rel=close)
+    np.testing.assert_allclose(problem.funded.share, share, rtol=20 * close, atol=1e-250)
 
 
 def test_little_aversion_tends_to_none():

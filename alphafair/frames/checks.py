@@ -9,7 +9,7 @@ import narwhals as nw
 import numpy as np
 
 from ..checks import FREE, number
-from ..value import LARGEST_RATIO
+from ..kernels import LARGEST_RATIO
 from . import engine
 from .engine import (
     BASELINE,

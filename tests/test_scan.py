@@ -1,0 +1,196 @@
+"""The scan finds the first maximum of fl(b/c), whatever the table looks like and whoever looks."""
+
+import numpy as np
+import pytest
+
+import alphafair as af
+from alphafair import scan
+from alphafair.kernels import numba
+
+compiled = pytest.mark.skipif(numba() is None, reason="numba is not installed, or unwanted")
+SEEDS = range(4)
+
+
+def by_hand(benefit, cost, owner, owners):
+    """One item after the other, as one would say it."""
+    best, item = np.zeros(owners), np.full(owners, -1)
+    for place, b, c in zip(range(benefit.size), benefit.flat, cost.flat, strict=True):
+        k = owner[place // benefit.shape[1]]
+        if b > 0 and (item[k] < 0 or float(b) / float(c) > best[k]):
+            best[k], item[k] = float(b) / float(c), place
+    return best, item
+
+
+def both_twins(benefit, cost, shape, owner, owners):
+    """The results of the two twins, which are the same to the bit."""
+    (b, *b_step), (c, *c_step) = (scan.flat_steps(x, shape) for x in (benefit, cost))
+    precision = scan.SINGLE if benefit.dtype == np.float32 else scan.DOUBLE
+    found = [
+        twin(b, tuple(b_step), c, tuple(c_step), shape, owner, owners, precision, 16)
+        for twin in (scan.SCAN.compiled, scan.SCAN.plain)
+    ]
+    for x, y in zip(*found, strict=True):
+        assert np.array_equal(x, y)
+    return found[0]
+
+
+def tied(rng, shape, low=1):
+    """Small integers times 0.1: many ties, some of them but for rounding."""
+    return rng.integers(low, 6, shape) * 0.1
+
+
+@compiled
+@pytest.mark.parametrize("seed", SEEDS)
+@pytest.mark.parametrize("columns", range(1, 7))
+@pytest.mark.parametrize("owners", [1, 7, 400])
+def test_ties_benefits_below_zero_and_costs_that_broadcast(seed, columns, owners):
+    rng = np.random.default_rng(seed)
+    shape = (400, columns)
+    benefit = tied(rng, shape, low=-1)
+    owner = rng.integers(0, owners, shape[0]).astype(np.uint16)
+    for cost in (tied(rng, shape), tied(rng, (1, columns)), tied(rng, (400, 1)), np.ones(1)):
+        best, item, valid = both_twins(benefit, cost, shape, owner, owners + 1)
+        whole = np.broadcast_to(cost.reshape(-1, 1) if cost.ndim < 2 else cost, shape)
+        right = by_hand(benefit, whole, owner, owners + 1)
+        assert valid
+        assert np.array_equal(best, right[0])
+        assert np.array_equal(item, right[1])
+
+
+@compiled
+@pytest.mark.parametrize("seed", SEEDS)
+@pytest.mark.parametrize("kind", [np.float64, np.float32])
+def test_the_order_of_the_axes_and_tables_cut_out_of_larger_ones(seed, kind):
+    rng = np.random.default_rng(seed)
+    wide = np.abs(rng.standard_normal((2, 601, 9))).astype(kind)
+    benefit, cost = wide[:, 1:, 2:6]
+    owner = rng.integers(0, 20, 600)
+    right = by_hand(benefit, cost, owner, 20)
+    forms = (
+        np.ascontiguousarray,
+        np.asfortranarray,
+        lambda x: x,
+        lambda x: x[::-1].copy()[::-1],  # rows that run backwards
+        lambda x: np.stack([x, x], axis=2)[:, :, 1],
+    )
+    for form in forms:
+        for other in forms:
+            best, item, valid = both_twins(form(benefit), other(cost), (600, 4), owner, 20)
+            assert valid
+            assert np.array_equal(best, right[0])
+            assert np.array_equal(item, right[1])
+
+
+def test_no_copy_of_a_table_with_steps_ahead():
+    wide = np.ones((50, 6))
+    for table in (wide, np.asfortranarray(wide), wide[:, 2:5], wide[::2], wide[:, :1]):
+        flat = scan.flat_steps(table, table.shape)[0]
+        assert np.shares_memory(flat, table)
+
+
+@compiled
+@pytest.mark.parametrize("columns", range(1, 6))
+@pytest.mark.parametrize("kind", [np.float64, np.float32])
+def test_what_is_not_valid_is_found_wherever_it_stands(columns, kind):
+    for bad in (np.nan, np.inf, -np.inf, 0.0, -1.0):
+        for table in (0, 1):
+            for i in (0, 15, 16, 36):
+                tables = np.ones((2, 37, columns), kind)
+                tables[table, i, columns - 1] = bad
+                expected = table == 0 and np.isfinite(bad)
+                owner = np.zeros(37, np.intp)
+                assert both_twins_valid(*tables, owner) == expected
+
+
+def both_twins_valid(benefit, cost, owner):
+    (b, *b_step), (c, *c_step) = (scan.flat_steps(x, x.shape) for x in (benefit, cost))
+    precision = scan.SINGLE if benefit.dtype == np.float32 else scan.DOUBLE
+    arguments = (b, tuple(b_step), c, tuple(c_step), benefit.shape, owner, 1, precision, 16)
+    one, other = scan.SCAN.compiled(*arguments)[2], scan.SCAN.plain(*arguments)[2]
+    assert one == other
+    return one
+
+
+@compiled
+def test_the_first_maximum_of_the_rounded_ratio():
+    """b/c = 0.3/0.1 and 0.6/0.2 round to neighbours; the threshold lets the larger one through."""
+    for ratios in ([(0.3, 0.1), (0.6, 0.2), (3.0, 1.0)], [(3.0, 1.0), (0.3, 0.1), (0.6, 0.2)]):
+        b, c = np.array(ratios).T[:, :, None]
+        item = both_twins(b, c, (3, 1), np.zeros(3, int), 1)[1]
+        assert item[0] == np.argmax(b / c)
+    rng = np.random.default_rng(0)
+    b, c = (rng.integers(1, 40, (2, 4000)) * 0.1) * [[1.0], [0.3]]
+    owner = np.repeat(np.arange(1000), 4)
+    item = both_twins(b[:, None], c[:, None], (4000, 1), owner, 1000)[1]
+    assert np.array_equal(item % 4, (b / c).reshape(1000, 4).argmax(axis=1))
+
+
+@compiled
+@pytest.mark.parametrize("kind", [np.float64, np.float32])
+def test_the_ends_of_the_number_range(kind):
+    """Ratios beyond the range of their own precision, and products below it."""
+    tiny, huge = np.finfo(kind).smallest_subnormal, np.finfo(kind).max
+    rows = [(tiny, 1), (1, huge), (tiny, huge), (huge, 1), (huge, 2), (huge, tiny), (3 * tiny, 2)]
+    rng = np.random.default_rng(0)
+    for _ in range(50):
+        some = rng.permutation(len(rows) * 5) % len(rows)
+        b, c = np.array(rows, kind)[some].T[:, :, None]
+        owner = rng.integers(0, 5, b.size)
+        if kind is np.float64 and (c == tiny).any():
+            keep = (c != tiny)[:, 0]  # there huge/tiny is infinite: refused elsewhere
+            b, c, owner = b[keep], c[keep], owner[keep]
+        best, item, valid = both_twins(b, c, b.shape, owner, 5)
+        right = by_hand(b, c, owner, 5)
+        assert valid
+        assert np.array_equal(best, right[0])
+        assert np.array_equal(item, right[1])
+
+
+@compiled
+@pytest.mark.parametrize("kind", [np.float64, np.float32])
+@pytest.mark.parametrize("layout", [np.ascontiguousarray, np.asfortranarray])
+def test_threads_do_not_change_a_bit(monkeypatch, kind, layout):
+    monkeypatch.setattr(scan, "LARGE_PART", 1000)
+    monkeypatch.setattr(scan, "ROWS_AN_OWNER", 1)
+    rng = np.random.default_rng(0)
+    benefit, cost = rng.integers(1, 50, (2, 30_000, 3)).astype(kind)  # many ties
+    benefit, cost = layout(benefit), layout(cost)
+    owner = rng.integers(0, 40, 30_000)
+    one = scan.best_ratios(benefit, cost, benefit.shape, owner, 41, threads=1)
+    for threads in (2, 3, 7):
+        other = scan.best_ratios(benefit, cost, benefit.shape, owner, 41, threads=threads)
+        for x, y in zip(one, other, strict=True):
+            assert np.array_equal(x, y)
+    benefit[29_999, 2] = np.nan  # the last part looks, too
+    assert not scan.best_ratios(benefit, cost, benefit.shape, owner, 41, threads=2)[2]
+
+
+def test_how_many_threads(monkeypatch):
+    monkeypatch.delenv("ALPHAFAIR_THREADS", raising=False)
+    monkeypatch.setenv("OMP_NUM_THREADS", "3")
+    assert scan.how_many_threads() == 3
+    monkeypatch.setenv("ALPHAFAIR_THREADS", "2")
+    assert scan.how_many_threads() == 2
+    for silent in ("", "0", "many"):
+        monkeypatch.setenv("ALPHAFAIR_THREADS", silent)
+        monkeypatch.setenv("OMP_NUM_THREADS", silent)
+        assert 1 <= scan.how_many_threads() <= scan.MANY_THREADS
+
+
+@pytest.mark.parametrize("size", [300, 60_000])
+def test_float32_tables_are_read_as_they_are(size):
+    """The same answers to the bit as from the same numbers in double precision."""
+    rng = np.random.default_rng(0)
+    benefit, cost = (rng.uniform(0.2, 5, (2, size, 2))).astype(np.float32)
+    group = rng.integers(0, 9, size)
+    single = af.Problem(benefit, cost, group, 100.0)
+    double = af.Problem(benefit.astype(float), cost.astype(float), group, 100.0)
+    assert single.benefit.dtype == single.cost.dtype == float
+    for alpha in (0, 0.7, 2, np.inf):
+        one, other = single.allocate(alpha), double.allocate(alpha)
+        assert np.array_equal(one.group_share, other.group_share)
+        assert np.array_equal(one.dose, other.dose)
+        assert np.array_equal(one.gradient().cost, other.gradient().cost)
+    benefit[7, 1] = np.nan
+    with pytest.raises(ValueError, match=r"benefit\[7, 1\] is nan"):
+        af.Problem(benefit, cost, group, 100.0)
