@@ -550,9 +550,7 @@ def test_the_witness_lies_before_the_next_event():
     for second, expected in ((-2.0, 1.5), (-9.0, 2.5)):
         z[2] = second
         facts, same = (np.array([0.0, 1.0, 1.0, -1.0, np.nan]) for _ in range(2))
-        status = panel._shift(
-            np.arange(3), np.array([0]), np.array([False]), z, slope, z < 0, 1e-12, True, facts
-        )
+        status = panel._shift(np.arange(3), z, slope, z < 0, 1e-12, True, facts)
         assert (status, *facts[3:]) == (panel.BROKEN, 1.0, expected)
         status = panel._shift_rows(np.arange(3), z, slope, z < 0, 1e-12, True, same)
         assert (status, *same[3:]) == (panel.BROKEN, 1.0, expected)
