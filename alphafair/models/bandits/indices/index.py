@@ -378,7 +378,7 @@ def _solved(matrix: Floats, right: Floats) -> Floats:
 
 
 def _divide(x: Floats, factor: Floats, *, lower: bool) -> None:
-    """x ← x Lᵀ⁻¹, or x Uᵀ⁻¹, in place; halves of the columns in turn, so that most is products."""
+    """Replace x by x Lᵀ⁻¹, or x Uᵀ⁻¹; halves of the columns in turn, so that most is products."""
     blas, size = scipy().linalg.blas, len(factor)
     if size <= LEAF:
         options = {"side": 1, "lower": lower, "diag": lower, "trans_a": True}
