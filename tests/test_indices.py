@@ -561,6 +561,19 @@ def test_zero_has_no_sign():
     assert not np.signbit(whittle_index(Arm.rested(HALF, 0), discount=0.9)).any()
 
 
+def test_the_first_system_in_place(monkeypatch):
+    """X A = Δ by triangles in halves: matrices that need swaps, sizes that do not halve evenly."""
+    monkeypatch.setattr(index_module, "IN_PLACE", 0)
+    monkeypatch.setattr(index_module, "LEAF", 3)
+    rng = np.random.default_rng(7)
+    for size in (1, 2, 3, 4, 7, 13, 40):
+        matrix, right = rng.normal(size=(2, size, size))
+        found = index_module._solved(matrix.copy(), right.copy(order="F")).T
+        np.testing.assert_allclose(found, np.linalg.solve(matrix.T, right.T).T, rtol=1e-9)
+    with pytest.raises(np.linalg.LinAlgError):
+        index_module._solved(np.zeros((2, 2)), np.ones((2, 2), order="F"))
+
+
 # --- twins ----------------------------------------------------------------------------------------
 def coarse_arm(rng):
     """2 to 5 states; chances are multiples of 1/4, or 0 and 1, and rewards whole: indices tie."""

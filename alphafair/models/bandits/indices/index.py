@@ -319,7 +319,7 @@ def _first_x(followed: Any, other: Any, beta: float) -> Floats:
     first, second = as_dense(followed), as_dense(other)
     try:
         column = _solved(*_equations(first, second, beta))
-        size = float(np.abs(column).max())
+        size = float(max(column.max(), -column.min()))  # |X| would be a copy
         if beta < 1 and size > 1 / POOR:
             again = _solved(*_equations(first, second, beta, left_out=-1))
             if not np.abs(again - column).max() <= LOSS * size:
@@ -342,15 +342,13 @@ def _equations(
     is turned in the cache.  Rows are divided by their sums first.  1 − βP_ii is
     1 − β + β Σ_{j≠i} P_ij: where a state is seldom left, the difference would lose digits.
     """
-    matrix = followed / -followed.sum(axis=1, keepdims=True)
+    matrix = followed * (-beta / followed.sum(axis=1, keepdims=True))
     delta = np.empty(matrix.shape, order="F")
     for first in range(0, len(matrix), STRIP):
         rows = slice(first, first + STRIP)
-        strip = other[rows] / -other[rows].sum(axis=1, keepdims=True)
+        strip = other[rows] * (-beta / other[rows].sum(axis=1, keepdims=True))
         strip -= matrix[rows]
-        strip *= beta
         delta[rows] = strip
-    matrix *= beta
     place = np.diag_indices_from(matrix)
     matrix[place] = 0.0
     matrix[place] = (1 - beta) - matrix.sum(axis=1)
