@@ -16,6 +16,7 @@ from scipy.signal import convolve2d
 
 from alphafair.models.bandits.arms import Arm
 from alphafair.models.bandits.examples import applicant_screening
+from alphafair.models.bandits.planning import finite_horizon
 from alphafair.models.bandits.planning.finite_horizon import (
     ACTIVE,
     EMPTY,
@@ -316,6 +317,25 @@ def test_rewards_in_other_units(scale):
     plan = finite_horizon_relaxation(scaled, [0.5, 0.5, 0], 0.5, 6)
     assert plan.value == pytest.approx(2.4099 * scale, rel=ROUNDOFF)
     assert plan.partition.tolist() == solved(NINO_MORA).partition.tolist()
+
+
+@pytest.mark.parametrize("full", [0, 150])
+def test_small_sparse_arms_are_made_full(monkeypatch, full):
+    """In the recursions only: HiGHS gets the same program, and the plan is as good."""
+    monkeypatch.setattr(finite_horizon, "DENSE", full)
+    rng = np.random.default_rng(5)
+    P = rng.exponential(size=(2, 12, 12)) * (rng.random((2, 12, 12)) < 0.3) + np.eye(12)
+    P /= P.sum(axis=2, keepdims=True)
+    R, start = rng.random(12), np.full(12, 1 / 12)
+    thin = Arm(*map(sparse.csr_array, P), 0, R)
+    program = Program(thin, np.full(9, 0.4))
+    assert sparse.issparse(program.P0) == (full == 0)
+    expected = Program(Arm(*P, 0, R), program.fraction)
+    assert abs(program.matrix - expected.matrix).max() < ROUNDOFF
+    plan, other = program.relaxation(start), expected.relaxation(start)
+    assert plan.arm is thin
+    assert abs(plan.value - other.value) < ROUNDOFF
+    assert abs(plan.gap) < ROUNDOFF * 9
 
 
 def test_classes_and_sparse_matrices():

@@ -550,9 +550,7 @@ def test_the_witness_lies_before_the_next_event():
     for second, expected in ((-2.0, 1.5), (-9.0, 2.5)):
         z[2] = second
         facts, same = (np.array([0.0, 1.0, 1.0, -1.0, np.nan]) for _ in range(2))
-        status = panel._shift(
-            np.arange(3), np.array([0]), np.array([False]), z, slope, z < 0, 1e-12, True, facts
-        )
+        status = panel._shift(np.arange(3), z, slope, z < 0, 1e-12, True, facts)
         assert (status, *facts[3:]) == (panel.BROKEN, 1.0, expected)
         status = panel._shift_rows(np.arange(3), z, slope, z < 0, 1e-12, True, same)
         assert (status, *same[3:]) == (panel.BROKEN, 1.0, expected)
@@ -561,6 +559,19 @@ def test_the_witness_lies_before_the_next_event():
 def test_zero_has_no_sign():
     assert not np.signbit(gittins_index([[0.5, 0.5], [0, 1]], [0.5, 0], discount=0.9)).any()
     assert not np.signbit(whittle_index(Arm.rested(HALF, 0), discount=0.9)).any()
+
+
+def test_the_first_system_in_place(monkeypatch):
+    """X A = Δ by triangles in halves: matrices that need swaps, sizes that do not halve evenly."""
+    monkeypatch.setattr(index_module, "IN_PLACE", 0)
+    monkeypatch.setattr(index_module, "LEAF", 3)
+    rng = np.random.default_rng(7)
+    for size in (1, 2, 3, 4, 7, 13, 40):
+        matrix, right = rng.normal(size=(2, size, size))
+        found = index_module._solved(matrix.copy(), right.copy(order="F")).T
+        np.testing.assert_allclose(found, np.linalg.solve(matrix.T, right.T).T, rtol=1e-9)
+    with pytest.raises(np.linalg.LinAlgError):
+        index_module._solved(np.zeros((2, 2)), np.ones((2, 2), order="F"))
 
 
 # --- twins ----------------------------------------------------------------------------------------

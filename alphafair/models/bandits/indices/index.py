@@ -38,7 +38,7 @@ from ...common import counted, scipy
 from ..arms import Arm, discount_factor, rewards, transitions
 from ..chains import closed_classes
 from ..sparse import as_dense, is_sparse, stochastic
-from .elimination import Outcome, eliminate
+from .elimination import STRIP, Outcome, eliminate
 from .panel import BROKEN, INFINITE, SINGULAR
 
 LARGE = 2000  # states from which on there is a progress bar
@@ -46,6 +46,7 @@ POOR = 1e-4  # a pivot below this loses four digits: from the other end it may b
 LEAST = 1e-10  # a pivot that leaves about six digits
 LOSS = 1e-6  # the same of X
 IN_PLACE = 500  # states from which on it pays to load scipy, whose solver needs no copies
+LEAF = 64  # columns that BLAS solves for at once: larger triangles run below the speed of products
 LOST = (SINGULAR, INFINITE)  # how an elimination ends that has no answer; < 1 there is always one
 
 
@@ -233,7 +234,7 @@ def advantage(arm: Arm, active: ArrayLike, penalty: float, discount: float) -> F
     pi = np.asarray(active, dtype=bool)
     followed, other = (stochastic(P) for P in arm.dense())
     followed, other = np.where(pi[:, None], other, followed), np.where(pi[:, None], followed, other)
-    matrix, delta = (table.T for table in _equations(followed, other, beta))
+    matrix, delta = _equations(followed, other, beta)
     value = np.linalg.solve(matrix, np.where(pi, arm.R1 - penalty, arm.R0))
     result: Floats = arm.R1 - arm.R0 - penalty + np.where(pi, 1.0, -1.0) * (delta @ value)
     return result
@@ -310,7 +311,7 @@ def _active_x(arm: Arm, beta: float) -> Floats:
 
 
 def _first_x(followed: Any, other: Any, beta: float) -> Floats:
-    """Xᵀ, (S, S), of the policy that does the same everywhere: the solution of Aᵀ Xᵀ = Δᵀ.
+    """Xᵀ, (S, S), of the policy that does the same everywhere: the solution of X A = Δ.
 
     Where β is near 1 and it nearly has several closed classes X is large, and may have no digits
     left.  Then another equation is left out: what changes is wrong.
@@ -318,12 +319,12 @@ def _first_x(followed: Any, other: Any, beta: float) -> Floats:
     first, second = as_dense(followed), as_dense(other)
     try:
         column = _solved(*_equations(first, second, beta))
-        size = float(np.abs(column).max())
+        size = float(max(column.max(), -column.min()))  # |X| would be a copy
         if beta < 1 and size > 1 / POOR:
             again = _solved(*_equations(first, second, beta, left_out=-1))
             if not np.abs(again - column).max() <= LOSS * size:
                 raise np.linalg.LinAlgError
-        return np.ascontiguousarray(column)
+        return column
     except np.linalg.LinAlgError as error:
         raise MultichainError(
             f"discount {beta:.16g} is so near 1 that the policy that does the same in all states "
@@ -335,33 +336,59 @@ def _first_x(followed: Any, other: Any, beta: float) -> Floats:
 def _equations(
     followed: Floats, other: Floats, beta: float, left_out: int = 0
 ) -> tuple[Floats, Floats]:
-    """Aᵀ and Δᵀ, A = I − βP and Δ = β(P − P'), one column as the head of `elimination` says.
+    """A = I − βP and Δ = β(P − P'), one column as the head of `elimination` says.
 
-    Rows are divided by their sums first.  1 − βP_ii is 1 − β + β Σ_{j≠i} P_ij: where a state is
-    seldom left, the difference would lose digits.
+    A is stored by rows and Δ by columns, as `_solved` wants them; a strip of rows at a time, which
+    is turned in the cache.  Rows are divided by their sums first.  1 − βP_ii is
+    1 − β + β Σ_{j≠i} P_ij: where a state is seldom left, the difference would lose digits.
     """
-    matrix = followed / -followed.sum(axis=1, keepdims=True)
-    delta = other / -other.sum(axis=1, keepdims=True)
-    delta -= matrix
-    delta *= beta
-    matrix *= beta
+    matrix = followed * (-beta / followed.sum(axis=1, keepdims=True))
+    delta = np.empty(matrix.shape, order="F")
+    for first in range(0, len(matrix), STRIP):
+        rows = slice(first, first + STRIP)
+        strip = other[rows] * (-beta / other[rows].sum(axis=1, keepdims=True))
+        strip -= matrix[rows]
+        delta[rows] = strip
     place = np.diag_indices_from(matrix)
     matrix[place] = 0.0
     matrix[place] = (1 - beta) - matrix.sum(axis=1)
     matrix[:, left_out], delta[:, left_out] = 1.0, 0.0
-    return matrix.T, delta.T
+    return matrix, delta
 
 
 def _solved(matrix: Floats, right: Floats) -> Floats:
-    """matrix⁻¹ · right, of large arms in the memory of the two, where scipy is installed."""
+    """Xᵀ, C-contiguous, of X A = Δ; of large arms in the memory of the two, where scipy is there.
+
+    With Aᵀ = P L U the equation is X Uᵀ Lᵀ = Δ P.  X then comes out by columns, as the elimination
+    reads it, and nothing is turned.
+    """
     if len(matrix) >= IN_PLACE:
         with suppress(ImportError):
-            lapack = scipy().linalg.lapack
-            *_, solution, info = lapack.dgesv(matrix, right, overwrite_a=True, overwrite_b=True)
+            factor, swap, info = scipy().linalg.lapack.dgetrf(matrix.T, overwrite_a=True)
             if info > 0:
                 raise np.linalg.LinAlgError
-            return np.asarray(solution, float)
-    return np.linalg.solve(matrix, right).astype(float, copy=False)
+            for i in np.flatnonzero(swap != np.arange(swap.size)):  # Δ P
+                right[:, [i, swap[i]]] = right[:, [swap[i], i]]
+            for lower in (True, False):
+                _divide(right, factor, lower=lower)
+            return right.T
+    return np.linalg.solve(matrix.T, right.T).astype(float, copy=False)
+
+
+def _divide(x: Floats, factor: Floats, *, lower: bool) -> None:
+    """Replace x by x Lᵀ⁻¹, or x Uᵀ⁻¹; halves of the columns in turn, so that most is products."""
+    blas, size = scipy().linalg.blas, len(factor)
+    if size <= LEAF:
+        options = {"side": 1, "lower": lower, "diag": lower, "trans_a": True}
+        result = blas.dtrsm(1.0, factor, x, overwrite_b=True, **options)
+    else:
+        halves = slice(None, size // 2), slice(size // 2, None)
+        first, second = halves if lower else halves[::-1]
+        _divide(x[:, first], factor[first, first], lower=lower)
+        known, link, rest = x[:, first], factor[second, first], x[:, second]
+        result = blas.dgemm(-1.0, known, link, 1.0, rest, trans_b=True, overwrite_c=True)
+        _divide(rest, factor[second, second], lower=lower)
+    assert np.shares_memory(result, x)  # a copy would be lost
 
 
 def _stands_still(matrix: Any) -> bool:

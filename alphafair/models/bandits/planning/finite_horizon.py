@@ -56,6 +56,7 @@ POSITIVE = 1e-9  # fractions up to this are 0: HiGHS keeps its constraints to 1e
 TIGHT = 1e-8  # bound and value may differ by this, relative to T max|R|, or the method is changed
 AGREED = 1e-13  # and after a sweep: they agree up to rounding errors
 SWEEPS = 8  # of those that ever agree nearly all do within five; the rest is for HiGHS
+DENSE = 150  # states up to which a full product takes less time than a call of a sparse one
 STRICT = {"primal_feasibility_tolerance": 1e-10, "dual_feasibility_tolerance": 1e-10}
 
 
@@ -177,7 +178,8 @@ class Program:
 
     def __init__(self, arm: Arm, fraction: Floats) -> None:
         self.arm, self.fraction = arm, fraction
-        self.P0, self.P1 = stochastic(arm.P0), stochastic(arm.P1)
+        small = arm.n_states <= DENSE
+        self.P0, self.P1 = (stochastic(as_dense(P) if small else P) for P in (arm.P0, arm.P1))
         self.scale = float(np.abs([arm.R0, arm.R1]).max()) or 1.0
         self._corners: dict[int, Any] = {}
 
@@ -218,13 +220,12 @@ class Program:
     def _sweeps(self, start: Floats, fraction: Floats) -> FiniteHorizonRelaxation | None:
         """Forwards and backwards until bound and value agree; None if that comes to nothing."""
         worth = np.tile(self.arm.R1 - self.arm.R0, (fraction.size, 1))
-        seen = set()
+        agreed, seen = AGREED * fraction.size * self.scale, set()
         for _ in range(SWEEPS):
             y, last = self._serve(start, fraction, worth)
             value, worth, price = self._backward(len(y), last=last)
-            plan = self._plan(start, fraction, y, value, worth, price)
-            if plan.gap <= AGREED * len(y) * self.scale:
-                return plan
+            if self._bound_and_gap(start, fraction, y, value, price)[1] <= agreed:
+                return self._plan(start, fraction, y, value, worth, price)
             if last.tobytes() in seen:
                 return None
             seen.add(last.tobytes())
@@ -234,13 +235,14 @@ class Program:
         """(h, S, 2) by priority, and (h,) the last state that is served."""
         order = np.argsort(-worth, axis=1, kind="stable")
         last, y, m = np.zeros(fraction.size, np.intp), np.zeros((*worth.shape, 2)), start
-        for t, a in enumerate(fraction):
-            queue = m[order[t]]
-            reached = np.cumsum(queue)
-            last[t] = order[t][min(np.searchsorted(reached, a - AGREED), m.size - 1)]
-            y[t, order[t], 1] = np.clip(a - (reached - queue), 0, queue)
-            y[t, :, 0] = m - y[t, :, 1]
-            m = y[t, :, 0] @ self.P0 + y[t, :, 1] @ self.P1
+        for t, (a, first) in enumerate(zip(fraction.tolist(), order, strict=True)):
+            queue = m[first]
+            reached = queue.cumsum()
+            last[t] = first[min(int(reached.searchsorted(a - AGREED)), m.size - 1)]
+            active = y[t, :, 1]
+            active[first] = np.minimum(np.maximum(a - (reached - queue), 0), queue)
+            passive = np.subtract(m, active, out=y[t, :, 0])
+            m = passive @ self.P0 + active @ self.P1
         return y, last
 
     def _backward(
@@ -265,13 +267,20 @@ class Program:
         worth: Floats,
         multiplier: Floats,
     ) -> FiniteHorizonRelaxation:
-        """Put together a plan and prices, and the gap between what they pay and promise."""
+        """Put together a plan and prices."""
+        bound, gap = self._bound_and_gap(start, fraction, y, value, multiplier)
         partition, advantage = _partition(y), worth - multiplier[:, None]
+        fields = (bound, gap, y, multiplier, partition, value, advantage)
+        return FiniteHorizonRelaxation(self.arm, start, fraction, *fields)
+
+    def _bound_and_gap(
+        self, start: Floats, fraction: Floats, y: Floats, value: Floats, multiplier: Floats
+    ) -> tuple[float, float]:
+        """What the prices promise, and how much less the plan pays."""
         bound = float(start @ value[0] + multiplier @ fraction)
         paid = float((y[..., 0] @ self.arm.R0 + y[..., 1] @ self.arm.R1).sum())
         missed = float(np.abs(multiplier) @ np.abs(y[..., 1].sum(axis=1) - fraction))
-        fields = (bound, bound - paid + missed, y, multiplier, partition, value, advantage)
-        return FiniteHorizonRelaxation(self.arm, start, fraction, *fields)
+        return bound, bound - paid + missed
 
     def _by_highs(
         self, start: Floats, fraction: Floats, method: str
