@@ -141,6 +141,8 @@ def test_what_is_not_ordinary_is_seen_in_every_table(twin):
                 expected = which == 0 and bad in (0.0, -1.0)
                 assert bool(best_of_persons(best, *tables, shape)[2]) == expected
     assert not best_of_persons(best, np.full(shape, -1e305), np.ones((1, 3)), shape)[2]
+    for bad in (np.inf, np.nan):  # costs of items that are never chosen
+        assert not best_of_persons(best, np.full(shape, -1.0), np.array([[1, bad, 1]]), shape)[2]
     tiny = np.ones(shape), np.ones((1, 3))
     tiny[0][5, 1] = -1e-310  # never chosen
     assert best_of_persons(best, *tiny, shape)[2]
