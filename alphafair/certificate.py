@@ -434,7 +434,7 @@ def _offer(problem: Problem) -> _Offer:
     if problem.cap is None:  # nobody gets past the best item
         best = table.argmax(axis=1)
         ratio, length = table[np.arange(persons), best], np.full(persons, ENDLESS)
-        person = np.arange(persons)
+        person: Integers = np.arange(persons)
         if problem.within == 0:
             top = np.full(count, -np.inf)
             np.maximum.at(top, code, ratio)

@@ -21,7 +21,7 @@ BEYOND = "beyond the largest double, 1.8e308: measure it in a larger unit"
 FREE = "give what is free a realistic cost, or hand it out up to its cap and count it in baseline"
 
 Floats = NDArray[np.float64]
-Integers = NDArray[np.intp]
+Integers = NDArray[np.integer[Any]]
 
 
 def number(name: str, value: Any, expected: str, accept: Callable[[float], bool]) -> float:

@@ -583,7 +583,7 @@ class _Rates:
             at_cap = fixed & allocation.at_cap
         self.at_cap, self.at_floor = at_cap, fixed & ~at_cap
         self._margin(value, within)
-        self.pin = np.zeros(groups, np.intp)
+        self.pin: Integers = np.zeros(groups, np.intp)
         if self.pinned.any():
             self.pin = resting_worst(allocation, self.unit)
 
@@ -593,7 +593,7 @@ class _Rates:
         allocation, piece = self.allocation, self.allocation.point.piece
         inside = np.zeros(self.groups, bool)
         inside[allocation.spending.code] = True
-        group = np.flatnonzero((self.is_open | inside) & (value.item[piece] >= 0))
+        group: Integers = np.flatnonzero((self.is_open | inside) & (value.item[piece] >= 0))
         self.group, self.unit, self.unit_of_row = group, group, self.code
         self.last = np.unravel_index(value.item[piece[group]], self.problem.shape)
         size = self.problem.groups.size[group]

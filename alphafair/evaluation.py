@@ -311,7 +311,7 @@ class _Sample:
 
     def _clusters_of(self, groups: Groups) -> Integers:
         """(K,) how many clusters have people of each group."""
-        pairs = np.unique(self.cluster * groups.size.size + groups.code)
+        pairs = np.unique(self._cells(groups.code, groups.size.size))
         count = np.bincount(pairs % groups.size.size, minlength=groups.size.size)
         if (count < 2).any():
             alone = groups.label[int(np.argmin(count))]
@@ -320,6 +320,10 @@ class _Sample:
                 f"group with another, or give finer clusters"
             )
         return count
+
+    def _cells(self, code: Integers, groups: int) -> Integers:
+        """(N,) the number of each person's pair of cluster and group; codes alone are too short."""
+        return self.cluster * np.intp(groups) + code
 
     def mean(self, term: Floats) -> tuple[Floats, Floats]:
         """(1, M) means of M columns over all people, (C, 1, M) the clusters' parts of the error."""
@@ -335,8 +339,7 @@ class _Sample:
     ) -> tuple[Floats, Floats]:
         groups = size.size
         mean = _sums(term, code, groups) / size[:, None]
-        cell = self.cluster * groups + code
-        off = _sums(term - mean[code], cell, self.clusters * groups)
+        off = _sums(term - mean[code], self._cells(code, groups), self.clusters * groups)
         parts = off.reshape(self.clusters, groups, -1) / size[:, None]
         return mean, parts * np.sqrt(clusters / (clusters - 1))[:, None]
 

@@ -27,7 +27,9 @@ class Groups:
 
     Attributes:
         label: (K,) the distinct labels, sorted.
-        code: (N,) the position of each person's label in ``label``.
+        code: (N,) the position of each person's label in ``label``, in the smallest unsigned
+            integers that hold K: a byte up to 256 groups, two up to 65536, four beyond.  They index
+            as any integers do, but count modulo 256 (or 65536): ``code.astype(int)`` first.
         size: (K,) the number of people G_k in each group.
 
     Raises:
@@ -45,13 +47,24 @@ class Groups:
     size: Integers
 
     def __init__(self, labels: ArrayLike) -> None:
-        self.label, self.code, self.size = _encode(_label_column(labels))
+        self.label, code, self.size = _encode(_label_column(labels))
+        self.code = code.astype(code_type(self.label.size), copy=False)
 
     def __len__(self) -> int:
         return self.code.size
 
     def __repr__(self) -> str:
         return f"Groups(N={self.code.size}, K={self.size.size})"
+
+
+def code_type(groups: int) -> np.dtype[Any]:
+    """The smallest unsigned integers that hold the codes of so many groups, and that count.
+
+    A byte a person is read eight times as fast as a position of eight bytes.  `numpy.bincount`
+    takes what fits into `numpy.intp`: not four bytes where that has four itself.
+    """
+    smallest = np.min_scalar_type(groups - 1)
+    return smallest if np.can_cast(smallest, np.intp) else np.dtype(np.intp)
 
 
 def _label_column(labels: ArrayLike) -> NDArray[Any]:

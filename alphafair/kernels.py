@@ -320,6 +320,7 @@ def best_ratios(
     b, *benefit_step = flat_steps(benefit, shape)
     c, *cost_step = flat_steps(cost, shape)
     steps = tuple(benefit_step), tuple(cost_step)
+    owner = owner.astype(np.intp, copy=False)
     found: tuple[Floats, Integers, bool] = _scan_kernel(
         b, steps[0], c, steps[1], shape, owner, owners, work=shape[0] * shape[1]
     )

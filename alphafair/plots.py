@@ -533,7 +533,7 @@ def _people(result: Allocation) -> Integers:
         part = (benefit * result.dose).sum(axis=1) / np.where(most > 0, most, 1)
         level, levels = level * (1 + (part > 0.5) + (part >= FULL)), 4
     groups = len(result.group_labels)
-    cell = problem.groups.code * levels + level
+    cell = problem.groups.code * np.intp(levels) + level  # codes alone are too short for it
     return np.bincount(cell, minlength=groups * levels).reshape(groups, levels)
 
 

@@ -292,7 +292,7 @@ def refuse_extremes(
         (ratio, "its benefit for one unit of cost and the largest of all", "benefits"),
         (length, "the money that takes it to its cap and the budget", "caps"),
     ):
-        largest = np.zeros(code.max(initial=-1) + 1)
+        largest = np.zeros(int(code.max(initial=0)) + 1)
         np.maximum.at(largest, code, size)
         lost = (size == 0) | (largest < 1 / LARGEST_RATIO)[code]
         if lost.any():

@@ -124,6 +124,19 @@ def test_without_clusters_it_is_the_textbook_mean(village):
     np.testing.assert_allclose(value.interval(0.9), expected, rtol=ROUNDING)
 
 
+def test_each_of_many_groups_counts_its_own_clusters():
+    """100 clusters by 5 groups are more pairs than a byte counts; each group by itself."""
+    rng = np.random.default_rng(2)
+    group, cluster = rng.integers(5, size=600), rng.integers(100, size=600)
+    dose, table = np.ones(600), rng.normal(size=600)
+    value = plan_value(dose, table, group=group, cluster=cluster)
+    for k in range(5):
+        own = plan_value(dose[group == k], table[group == k], cluster=cluster[group == k])
+        assert value.group_clusters[k] == own.clusters
+        assert value.group_estimate[k] == pytest.approx(own.estimate, rel=ROUNDING)
+        assert value.group_standard_error[k] == pytest.approx(own.standard_error, rel=ROUNDING)
+
+
 def test_groups_share_villages_and_so_their_errors(village):
     """The covariance by loops, and the variance of a contrast of two groups from it."""
     table, dose, _, group, cluster = village

@@ -159,6 +159,13 @@ def test_who_is_funded_with_caps_says_how_full():
     assert names == ["all", "up to half", "no dose"]
 
 
+def test_who_is_funded_in_more_groups_than_a_byte_counts():
+    """200 groups of two, of whom one is funded: 2 · 199 + 1 cells do not fit into a byte."""
+    group = np.arange(200).repeat(2)
+    result = af.allocate(np.tile([1.0, 2.0], 200), 1.0, group, 200.0, 1)
+    assert plots._people(result).tolist() == [[1, 1]] * 200
+
+
 def test_who_is_funded_for_several_alpha():
     results = [CAPPED.allocate(alpha) for alpha in (np.inf, 0)]
     ax = plots.who_is_funded(results)

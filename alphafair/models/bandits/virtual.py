@@ -100,9 +100,9 @@ def simulate_virtual_advice(
     upto = np.cumsum(np.stack(normalized(arm)), axis=2)  # (2, S, S): passive, active
     paid = np.stack([arm.R0, arm.R1])
     rng = np.random.default_rng(seed)
-    twin = rng.choice(arm.n_states, size=(runs, n), p=relaxation.occupation.sum(axis=1))
+    twin: Integers = rng.choice(arm.n_states, size=(runs, n), p=relaxation.occupation.sum(axis=1))
     if initial is None:
-        real = rng.integers(arm.n_states, size=(runs, n))
+        real: Integers = rng.integers(arm.n_states, size=(runs, n))
     else:
         real = np.tile(
             np.repeat(np.arange(arm.n_states), initial_counts(initial, arm.n_states, n)), (runs, 1)

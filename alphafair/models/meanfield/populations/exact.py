@@ -141,7 +141,9 @@ def exact_chain(
         return _in_steps(model, initial, size, largest)
     known = model.configuration(initial, size)[None]
     places = {known[0].tobytes(): 0}
-    rows, columns, rates = [], [], []
+    rows: list[Integers] = []
+    columns: list[Integers] = []
+    rates: list[Floats] = []
     done = 0
     while done < len(known):
         frontier = known[done : done + 1000]
