@@ -380,7 +380,8 @@ class Problem:
         share = np.ones(ratio.size) if means is None else person_shares(ratio, code, means)
         able = ratio > 0
         if not able.all():
-            person, treatment, code, share = (x[able] for x in (person, treatment, code, share))
+            person, treatment = person[able], treatment[able]
+            code, share = code[able], share[able]
         return Funded(person, treatment.astype(np.intp), code, share)
 
     @cached_property

@@ -141,9 +141,32 @@ def test_what_is_not_ordinary_is_seen_in_every_table(twin):
                 expected = which == 0 and bad in (0.0, -1.0)
                 assert bool(best_of_persons(best, *tables, shape)[2]) == expected
     assert not best_of_persons(best, np.full(shape, -1e305), np.ones((1, 3)), shape)[2]
+    for bad in (np.inf, np.nan):  # costs of items that are never chosen
+        assert not best_of_persons(best, np.full(shape, -1.0), np.array([[1, bad, 1]]), shape)[2]
     tiny = np.ones(shape), np.ones((1, 3))
     tiny[0][5, 1] = -1e-310  # never chosen
     assert best_of_persons(best, *tiny, shape)[2]
+
+
+@compiled
+@pytest.mark.parametrize("seed", SEEDS)
+def test_pay(seed):
+    """To the bit; doses that underflow, overflow or vanish are not ordinary, the others are."""
+    rng = np.random.default_rng(seed)
+    person, treatment = rng.permutation(9)[:6], rng.integers(0, 4, 6)
+    for cost in (tied(rng, (9, 4)), tied(rng, (1, 4)), tied(rng, (9, 1))):
+        for odd in (1.0, 0.0, 1e-310, 1e308):
+            money = np.append(rng.uniform(1, 2, 5), odd)
+            one, other = np.zeros((2, 9, 4))
+            flat = kernels.flat_steps(cost / 10, (9, 4))
+            fast = kernels._pay_kernel.compiled(one, *flat, person, treatment, money)
+            plain = kernels._pay_kernel.plain(other, *flat, person, treatment, money)
+            assert fast == plain == (odd == 1)
+            assert np.array_equal(one, other)
+            paid = one * np.broadcast_to(cost / 10, (9, 4))
+            assert np.count_nonzero(one) == 6 - (odd == 0)
+            if odd == 1:
+                np.testing.assert_allclose(paid[person, treatment], money, rtol=1e-15)
 
 
 @compiled
@@ -206,6 +229,27 @@ def test_knapsacks(seed, persons, monkeypatch):
         np.testing.assert_allclose(
             getattr(fast, name), getattr(plain, name), rtol=2e-15, err_msg=name
         )
+
+
+@compiled
+@pytest.mark.parametrize("large", [False, True])
+@pytest.mark.parametrize(
+    ("benefit", "cap", "what"),
+    [
+        ([1e200, 1e-200, 1e200], [1.0, 1.0, 1.0], "item .1, 0.: its benefit"),
+        ([1.0, 1.0, 1.0], [1.0, 1e-310, 1e-305], "item .1, 0.: the money"),
+        ([1e-160, 1.0, 1.0], [1.0, 1e-160, 1.0], None),
+    ],
+)
+def test_knapsacks_of_extremes(benefit, cap, what, large, monkeypatch):
+    """What is next to nothing is refused by both, with the same words; the rest is not."""
+    monkeypatch.setattr("alphafair.problem.compiles", lambda *_: large)
+    problem = af.Problem(benefit, 1.0, ["a", "b", "b"], 1.0, cap=cap)
+    if what is None:
+        assert problem.value.start.tolist() == [0, 2, 5]
+    else:
+        with pytest.raises(ValueError, match=what):
+            problem.allocate(1)
 
 
 @compiled
