@@ -180,47 +180,53 @@ def _look_up(words, most):  # type: ignore[no-untyped-def]
     """
     odd, half, one = np.uint64(0x9E3779B97F4A7C15), np.uint64(32), np.uint64(1)
     persons, length = words.shape
-    bits = 10
+    bits, count = 10, 0
     table = np.zeros((1 << bits, 2), np.uint64)
     first, code = np.empty(1 << (bits - 1), np.int64), np.empty(persons, np.int64)
-    count = 0
+    last, shift = np.uint64(len(table) - 1), np.uint64(64 - bits)
     for i in range(persons):
         mixed = np.uint64(0)
         for j in range(length):
             mixed = mixed ^ np.uint64(words[i, j])
             mixed = (mixed ^ (mixed >> half)) * odd
-        last, place = np.uint64(len(table) - 1), mixed >> np.uint64(64 - bits)
-        k: Any = -1
-        while k < 0 and table[place, 1] != 0:
+        place = mixed >> shift
+        while table[place, 1] != 0:
             if table[place, 0] == mixed:
-                k = np.int64(table[place, 1]) - 1
+                same = True
                 if length > 1:
+                    other = first[table[place, 1] - one]
                     for j in range(length):
-                        if words[first[k], j] != words[i, j]:
-                            k = -1
-                            break
-            if k < 0:
-                place = (place + one) & last
-        if k < 0:
-            k = count
-            table[place, 0], table[place, 1], first[k] = mixed, k + 1, i
+                        same &= words[other, j] == words[i, j]
+                if same:
+                    break
+            place = (place + one) & last
+        if table[place, 1] == 0:
+            table[place, 0], table[place, 1], first[count] = mixed, count + 1, i
+            code[i] = count
             count += 1
             if count > most:
                 return first[:0], code
             if count == len(first):
                 bits += 1
-                last, larger = np.uint64((1 << bits) - 1), np.zeros((1 << bits, 2), np.uint64)
-                for row in range(len(table)):
-                    if table[row, 1] != 0:
-                        place = table[row, 0] >> np.uint64(64 - bits)
-                        while larger[place, 1] != 0:
-                            place = (place + one) & last
-                        larger[place, 0], larger[place, 1] = table[row, 0], table[row, 1]
-                longer = np.empty(1 << (bits - 1), np.int64)
-                longer[:count] = first
-                table, first = larger, longer
-        code[i] = k
+                table, first = _twice_as_large(table, first, bits)  # type: ignore[no-untyped-call]
+                last, shift = np.uint64(len(table) - 1), np.uint64(64 - bits)
+        else:
+            code[i] = table[place, 1] - one
     return first[:count], code
+
+
+def _twice_as_large(table, first, bits):  # type: ignore[no-untyped-def]
+    """The same entries in a table of 2^bits places, and the same positions with room for more."""
+    last, shift = np.uint64((1 << bits) - 1), np.uint64(64 - bits)
+    larger, longer = np.zeros((1 << bits, 2), np.uint64), np.empty(1 << (bits - 1), np.int64)
+    for row in range(len(table)):
+        if table[row, 1] != 0:
+            place = table[row, 0] >> shift
+            while larger[place, 1] != 0:
+                place = (place + np.uint64(1)) & last
+            larger[place, 0], larger[place, 1] = table[row, 0], table[row, 1]
+    longer[: first.size] = first
+    return larger, longer
 
 
 def _of_each_code_type(signature: Callable[[Any, Any], Any]) -> Callable[[Any], Any]:
@@ -234,7 +240,9 @@ _count_kernel = Kernel(
     large_if_loaded=1000,
 )
 _renumber_kernel = Kernel(_renumber, _renumber_in_numpy, large_if_loaded=1000)
-LOOK_UP = Kernel(_look_up, large_if_loaded=10_000)  # a dictionary of `groups` is its plain twin
+LOOK_UP = Kernel(  # the dictionary and the sort of `alphafair.groups` are its plain twins
+    _look_up, helpers=(_twice_as_large,), large_if_loaded=10_000
+)
 
 
 def count_from(label: Integers, low: int, code: Integers, width: int) -> Integers:

@@ -41,12 +41,13 @@ def columns(people: int) -> Iterator[tuple[str, object, Callable[[], object], st
             ("categories", pd.Series(pd.Categorical(text.tolist()))),
             ("Arrow text", pa.array(text.tolist())),
         ):
-            like = pd.Series(label) if isinstance(label, list | pa.Array) else label
-            yield f"{kind}, K = {groups}", label, sort(like), "factorize"
+            yield f"{kind}, K = {groups}", label, sort(label), "factorize"
 
 
 def sort(label: object) -> Callable[[], object]:
-    """The same by pandas."""
+    """The same by pandas, which takes neither lists nor columns of Arrow themselves."""
+    if isinstance(label, list | pa.Array):
+        return lambda: pd.factorize(pd.Series(label), sort=True)
     return lambda: pd.factorize(label, sort=True)
 
 
