@@ -17,7 +17,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -62,6 +62,9 @@ from .value import (
     person_shares,
     refuse_extremes,
 )
+
+if TYPE_CHECKING:
+    from .paths import AlphaPath
 
 LEAST_WITHIN = 1e-6  # at ε > 0 levels are logarithms of the order of 1/ε, with 16 digits in all
 SLACK = 1e-12  # bounds may contradict the budget by the rounding of a sum
@@ -276,6 +279,33 @@ class Problem:
         return Allocation(
             alpha, self, price_search(value, self.log_weight, alpha, 1.0, least, most)
         )
+
+    def allocate_many(self, alphas: ArrayLike) -> AlphaPath:
+        """The optima at many α: a table, one row an α, each what `allocate` gives, to the last bit.
+
+        O(A K) in one softmax where nothing is bounded and nobody has anything yet; elsewhere one
+        search after the other.
+
+        Args:
+            alphas: (A,) α in [0, ∞], in any order.
+
+        Returns:
+            `AlphaPath`.
+
+        Raises:
+            ValueError, TypeError: no α, one out of its range, or no numbers.
+
+        Example:
+            >>> problem = Problem([2.0, 1.0], 1.0, ["near", "far"], budget=3.0)
+            >>> path = problem.allocate_many([0, 1, np.inf])
+            >>> path.group_budget.tolist()
+            [[0.0, 3.0], [1.5, 1.5], [2.0, 1.0]]
+            >>> path.equivalent_utility.round(3), path[1].dose[:, 0]
+            (array([3.   , 2.121, 2.   ]), array([1.5, 1.5]))
+        """
+        from .paths import alpha_path
+
+        return alpha_path(self, alphas)
 
     def group_utility(self, money: ArrayLike) -> Floats:
         """V_k(x_k): the most utility that each group can have from this money.

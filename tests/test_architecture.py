@@ -35,6 +35,9 @@ ALLOWED = {
     # Judges plans that anybody has made: it sees doses, and nothing of how they came about.
     "evaluation": {"checks", "groups", "curves", "progress"},
     "frontier": {*CORE[: CORE.index("frontier")], "bisection", "progress"},
+    "paths": {*CORE[: CORE.index("paths")], "progress"},
+    # `Problem.allocate_many` answers with a path, and asks for it late.
+    "problem": {*CORE[: CORE.index("problem")], "paths"},
     # Methods of `Allocation` that are long: they ask the certificate, and are asked for late.
     "allocation": {*CORE[: CORE.index("allocation")], "whole"},
     "whole": {"checks", "kernels", "utility", "certificate"},
