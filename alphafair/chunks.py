@@ -56,7 +56,7 @@ RECORD = np.dtype(
     [
         ("size", np.int64),  # G
         ("best", float),  # the largest r_i
-        ("least", float),  # the least r_i
+        ("least", float),  # the least r_i, up to a rounding; kept at ε > 1 only
         ("row", np.int64),  # where the largest is: i, counted over all chunks; −1 if b ≤ 0 so far
         ("treatment", np.int64),
         ("benefit", float),  # of that item
@@ -179,8 +179,8 @@ class ChunkedAllocation(Allocation):
             (n, T) doses of each chunk, in the order of its rows; of none for an empty chunk.
 
         Raises:
-            ValueError: bad entries, as in `Problem.from_chunks`; rows that are not those of the
-                first pass, as far as their number and the groups' shares can tell.
+            ValueError: rows that are not those of the first pass, as far as their number and the
+                groups' shares can tell; doses beyond the doubles.
 
         Example:
             >>> chunks = [([3.0, 1.0], 1.0, ["b", "a"]), ([2.0], 1.0, ["a"])]
@@ -472,7 +472,10 @@ class Tally:
     def _add_powers(self, records: Any, ratio: Floats, best: Floats, code: Integers) -> None:
         """Add the powers of these ratios (n,), relative to the new reference of each group."""
         before, size = self._reference(records["best"], records["least"]), records["size"]
-        np.minimum.at(records["least"], code, ratio)
+        if self.exponent < 0:  # the least r has the largest 1/r
+            one, rows = np.ones(1), (ratio.size, 1)
+            _, person, _ = best_ratios(one, ratio, rows, code, size.size)
+            records["least"] = np.minimum(records["least"], ratio[person])
         after = self._reference(np.maximum(records["best"], best), records["least"])
         # What was there: with q = (R/R')^s,  Σ ((r/R')^s − 1) = q Σ ((r/R)^s − 1) + n (q − 1).
         shift = np.where(size > 0, log_quotient(before, after), 0.0)
