@@ -213,7 +213,7 @@ def from_chunks(
     within: float,
     weight: Any,
     benefit: str | Sequence[str],
-    cost: str | float | Sequence[str],
+    cost: str | float | Sequence[str | float],
     group: str,
     group_floor: Any,
     group_cap: Any,
@@ -243,7 +243,7 @@ class Columns(NamedTuple):
     """Where the numbers of a chunk are that is not a tuple: names of its columns."""
 
     benefit: str | Sequence[str]
-    cost: str | float | Sequence[str]
+    cost: str | float | Sequence[str | float]
     group: str
 
     def of(self, chunk: Any, place: int) -> tuple[Any, Any, Any]:
@@ -263,13 +263,13 @@ class Columns(NamedTuple):
 
 
 def _table(chunk: Any, place: int, argument: str, names: Any) -> Any:
-    """One column, several side by side, or a number that is none."""
-    if isinstance(names, str):
-        return _column(chunk, place, argument, names)
-    if argument == "cost" and np.ndim(names) == 0:
+    """One column, or several side by side; a cost may be a number instead of a name."""
+    if np.ndim(names) > 0:
+        parts = [_table(chunk, place, argument, name) for name in names]
+        return np.stack(np.broadcast_arrays(*map(np.atleast_1d, parts)), axis=1)
+    if argument == "cost" and not isinstance(names, str):
         return names
-    parts = [np.asarray(_column(chunk, place, argument, name)) for name in names]
-    return np.stack(parts, axis=1)
+    return _column(chunk, place, argument, names)
 
 
 def _column(chunk: Any, place: int, argument: str, name: str) -> Any:

@@ -235,7 +235,7 @@ class Problem:
         within: float = 0.0,
         weight: Any = None,
         benefit: str | Sequence[str] = "benefit",
-        cost: str | float | Sequence[str] = "cost",
+        cost: str | float | Sequence[str | float] = "cost",
         group: str = "group",
         group_floor: Any = None,
         group_cap: Any = None,
@@ -258,7 +258,7 @@ class Problem:
                 what is not float64 is converted chunk by chunk.  Some 10⁶ rows are a good size.
             budget, within, weight, group_floor, group_cap: as in ``Problem``.
             benefit: the name of the column, or of T columns, one a treatment.
-            cost: the same, or one number.
+            cost: the same; a number in place of a name is the cost in all rows.
             group: the name of the column; an Arrow dictionary (categories) is the fastest.
             baseline, floor, cap, exclusive: refused, because a group with them has no short
                 summary; `alphafair.frames.allocate` knows them on tables of any size.

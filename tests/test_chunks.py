@@ -262,6 +262,10 @@ def test_columns_by_name():
     c = af.Problem.from_chunks(chunks, 9.0, cost=2, **names).allocate(2)
     assert_same(c, af.allocate(table, 2.0, GROUP, 9.0, 2))
     assert np.concatenate(list(c.dose_chunks(chunks))).shape == (6, 2)
+    d = af.Problem.from_chunks(chunks, 9.0, cost=[1, 2.5], **names).allocate(2)
+    assert_same(d, af.allocate(table, [[1.0, 2.5]], GROUP, 9.0, 2))
+    e = af.Problem.from_chunks(chunks, 9.0, cost=["price", 2.5], **names).allocate(2)
+    assert_same(e, af.allocate(table, np.stack([COST, 0 * COST + 2.5], 1), GROUP, 9.0, 2))
 
 
 def test_memory_maps(tmp_path):
