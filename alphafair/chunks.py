@@ -76,7 +76,8 @@ class ChunkedProblem(Problem):
 
     It has all that a `Problem` has.  Its tables have K rows, in the order of the sorted labels, and
     one column; what belongs to people, such as ``dose`` or ``gradient().benefit``, belongs to these
-    rows.
+    rows.  At within > 0 these are the groups themselves, and so a certificate or a solver judges
+    the split between them.
 
     Attributes:
         people, treatments: N and T of the table that has passed.
@@ -311,7 +312,7 @@ class Chunk(NamedTuple):
         """Best ratio of each owner, and its item i·T + t, −1 where no benefit is positive."""
         best, item, valid = best_ratios(self.benefit, self.cost, self.shape, owner, owners)
         if not valid:
-            with _told(self.place, self.start, self.shape[0], np.shape(self.cost)):
+            with _told(self.place, self.start, self.shape[0], _length(self.cost)):
                 refuse_entry(self.benefit, self.cost)
         return best, item
 
@@ -326,7 +327,7 @@ class Chunk(NamedTuple):
 
 
 @contextmanager
-def _told(place: int, start: int, rows: int, cost_shape: tuple[int, ...]) -> Iterator[None]:
+def _told(place: int, start: int, rows: int, rows_of_cost: int) -> Iterator[None]:
     """Refusals of one chunk as the whole table would tell them.
 
     ``benefit[3, 0] is nan`` gets the number that row 3 has in all; where a message names no row of
@@ -337,7 +338,7 @@ def _told(place: int, start: int, rows: int, cost_shape: tuple[int, ...]) -> Ite
     except (TypeError, ValueError) as error:
         kind = TypeError if isinstance(error, TypeError) else ValueError
         text = str(error)
-        of_people = "benefit|group|cost" if cost_shape[:1] == (rows,) else "benefit|group"
+        of_people = "benefit|group|cost" if rows_of_cost == rows else "benefit|group"
         told = re.match(rf"({of_people})\[(\d+)", text)
         if told is None:
             raise kind(f"chunk {place}: {text}") from error
@@ -358,7 +359,7 @@ def _read(chunks: Chunks, columns: Columns) -> Iterator[Chunk | None]:
         if _length(b) == _length(labels) == 0:
             yield None
             continue
-        with _told(place, start, _length(labels), np.shape(c)):
+        with _told(place, start, _length(labels), _length(c)):
             benefit, cost = real_table("benefit", b), real_table("cost", c)
             groups = _groups(labels)
             shape = common_shape(benefit, cost, groups)
@@ -422,7 +423,7 @@ class Tally:
             ratio, of_person = chunk.scan_people()
             if self.within >= 1:
                 _refuse_worthless(chunk, of_person, self.within)
-            best, person, _ = best_ratios(ratio[:, None], np.ones(1), (ratio.size, 1), code, count)
+            best, person = _best_people(ratio, code, count)
             item = np.where(person >= 0, of_person[person], -1)
             self._add_powers(records, ratio, best, code)
         records["size"] += chunk.groups.size
@@ -473,8 +474,7 @@ class Tally:
         """Add the powers of these ratios (n,), relative to the new reference of each group."""
         before, size = self._reference(records["best"], records["least"]), records["size"]
         if self.exponent < 0:  # the least r has the largest 1/r
-            one, rows = np.ones(1), (ratio.size, 1)
-            _, person, _ = best_ratios(one, ratio, rows, code, size.size)
+            _, person = _best_people(1 / ratio, code, size.size)
             records["least"] = np.minimum(records["least"], ratio[person])
         after = self._reference(np.maximum(records["best"], best), records["least"])
         # What was there: with q = (R/R')^s,  Σ ((r/R')^s − 1) = q Σ ((r/R)^s − 1) + n (q − 1).
@@ -538,6 +538,12 @@ class Tally:
         """Where these labels stand among all; None if one of them is new."""
         merged = Groups(np.concatenate([self.label, label]))
         return merged.code[self.label.size :] if merged.size.size == self.label.size else None
+
+
+def _best_people(ratio: Floats, code: Integers, count: int) -> tuple[Floats, Integers]:
+    """(K,) the largest ratio of each group, and the first person who has it, −1 for 0."""
+    best, person, _ = best_ratios(ratio[:, None], np.ones(1), (ratio.size, 1), code, count)
+    return best, person
 
 
 def _add(records: Any, name: str, term: Floats) -> None:

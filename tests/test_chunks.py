@@ -7,7 +7,7 @@ from typing import NamedTuple
 import mpmath
 import numpy as np
 import pytest
-from helpers import ALPHAS, random_case
+from helpers import ALPHAS, SOLVER, random_case
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -179,6 +179,9 @@ def test_bounds_of_groups(within, bounds):
         assert within or np.array_equal(getattr(a, name), getattr(b, name)), name
     dose = np.concatenate(list(a.dose_chunks(CHUNKS)))
     assert dose == pytest.approx(b.dose, rel=1e-13, abs=0)
+    assert af.optimality_gap(a.dose, a.problem, 2).gap < 1e-13
+    worse = a.dose * (0.5 + 0.5 * (a.group_labels == "b")[:, None])
+    assert af.optimality_gap(worse, a.problem, 2).relative_gap > 0.05
 
 
 def test_paths_frontiers_gradients_and_certificates_work_on_the_rows_of_groups():
@@ -207,6 +210,17 @@ def test_paths_frontiers_gradients_and_certificates_work_on_the_rows_of_groups()
     gaps = [af.optimality_gap(d, p, 2) for d, p in ((worse, problem), (in_the_table, whole))]
     assert gaps[0].gap == pytest.approx(gaps[1].gap, rel=1e-12)
     assert gaps[0].gap > 0.01
+
+
+@pytest.mark.parametrize("within", [0, 0.5, 2])
+def test_a_solver_finds_the_same_split(within):
+    reference = pytest.importorskip("alphafair.reference")
+    problem = af.Problem.from_chunks(CHUNKS, 9.0, within=within)
+    theirs = reference.solve_cvxpy(problem, 2)
+    a = problem.allocate(2)
+    assert theirs.group_utility == pytest.approx(a.group_utility, rel=SOLVER)
+    whole = reference.solve_cvxpy(af.Problem(BENEFIT, COST, GROUP, 9.0, within), 2)
+    assert whole.group_utility == pytest.approx(a.group_utility, rel=SOLVER)
 
 
 def test_weights_by_label_and_representation():
@@ -364,6 +378,8 @@ SOUND = ([[1.0, 2.0], [3.0, 4.0]], [[1.0, 1.0], [2.0, 2.0]], ["a", "b"])
         (([[1, 2], [3, 4]], 0.0, ["a", "b"]), ValueError, r"^chunk 1: cost is 0\.0: must be > 0"),
         (([[1, 2], [3, 4]], 1.0, ["a", None]), ValueError, r"^group\[3\] is None: every person"),
         (([[1, 2], [3, 4]], 1.0, ["a", NAN]), ValueError, r"^group\[3\] is nan: every person"),
+        (([[1, 2], [3]], 1.0, ["a", "b"]), ValueError, r"^benefit\[3\] has 1 entry"),
+        (([[1, 2], [3, 4]], [[1, 2], [3]], ["a", "b"]), ValueError, r"^cost\[3\] has 1 entry"),
         (([[1, 2], [3, "x"]], 1.0, ["a", "b"]), TypeError, r"chunk 1: benefit must hold real"),
         ((np.array([1, "x"], object), 1.0, ["a", "b"]), TypeError, r"^benefit\[3\] is 'x'"),
         (([1.0, 2.0], 1.0, ["a", "b"]), ValueError, r"chunk 1 has 1 treatments and chunk 0 has 2"),
