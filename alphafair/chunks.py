@@ -9,7 +9,7 @@ ratios r_i = max_t b_it/c_it of its members (`alphafair.value.Linear`)::
 Maxima and sums can be taken chunk by chunk, so **one pass** with K records in memory is enough.
 What remains is a problem in which one row stands for each group and counts as G_k people: its best
 item at ε = 0, and at ε > 0 a person of ratio M_s, at cost 1.  That problem is a `Problem` as any
-other: prices, gradients, paths of budgets and certificates work on its K rows.
+other: prices, paths of budgets and gradients work on its K rows, and at ε = 0 certificates do.
 
 **Exactness.**  At ε = 0 all results are those of the whole table to the last bit, for any cuts: a
 maximum does not depend on the order, and of tied items the first row wins.  At ε > 0 the sums
@@ -27,6 +27,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import cached_property
 from typing import Any, NamedTuple, NoReturn
 
 import numpy as np
@@ -75,15 +76,14 @@ class ChunkedProblem(Problem):
     """What `Problem.from_chunks` returns: a problem in which one row stands for each group.
 
     It has all that a `Problem` has.  Its tables have K rows, in the order of the sorted labels, and
-    one column; what belongs to people, such as ``dose`` or ``gradient().benefit``, belongs to these
-    rows.  At within > 0 these are the groups themselves, and so a certificate or a solver judges
-    the split between them.
+    one column; what belongs to people, such as ``gradient().benefit``, belongs to these rows.  At
+    within > 0 these are the groups themselves, and so a solver judges the split between them.
 
     Attributes:
         people, treatments: N and T of the table that has passed.
         aversion: ε, as ``within`` was given.  ``within`` itself is 0: inside groups all is settled.
         benefit, cost: (K, 1) at ε = 0 those of each group's best item; at ε > 0 the power mean
-            M_s of the members' ratios and 1, so that a dose is money.
+            M_s of the members' ratios, and 1.
         groups: the sorted labels with the sizes G of all chunks, and one row each.
         best_item: (K, 2) rows (i, t): each group's item of largest b/c, in the order of the whole
             table; the first where several tie.
@@ -144,6 +144,24 @@ class ChunkedAllocation(Allocation):
 
     problem: ChunkedProblem
 
+    @cached_property
+    def dose(self) -> Floats:
+        """(K, 1) the doses of the groups' best items, at within = 0; all others are 0.
+
+        Raises:
+            TypeError: at within > 0, where everybody who can benefit gets money; so does what asks
+                for doses, such as a report or a lottery.
+        """
+        if self.problem.aversion > 0:
+            self._refuse_doses()
+        return super().dose
+
+    def _refuse_doses(self) -> NoReturn:
+        raise TypeError(
+            f"at within = {self.problem.aversion:g} nearly everybody gets a dose, and the rows "
+            f"have passed: dose_chunks(chunks) yields the doses chunk by chunk"
+        )
+
     def funded_doses(self) -> FundedDoses:
         """The items that get money at within = 0: one a group, without another pass.
 
@@ -160,10 +178,7 @@ class ChunkedAllocation(Allocation):
             FundedDoses(person=array([0, 2]), treatment=array([0, 0]), dose=array([3., 3.]))
         """
         if self.problem.aversion > 0:
-            raise TypeError(
-                f"at within = {self.problem.aversion:g} nearly everybody gets a dose: "
-                f"dose_chunks(chunks) yields them chunk by chunk"
-            )
+            self._refuse_doses()
         person, treatment = self.problem.best_item.T
         dose = self.bought(person, treatment, self.group_budget, self.problem.cost[:, 0])
         order = np.argsort(person)

@@ -59,7 +59,7 @@ def batches(path: str) -> Iterator[Any]:
     """The row groups of the file, one after the other."""
     import pyarrow.parquet as pq
 
-    with pq.ParquetFile(path, memory_map=True) as file:
+    with pq.ParquetFile(path) as file:
         yield from file.iter_batches(CHUNK, columns=NAMES)
 
 
