@@ -56,10 +56,10 @@ def write_rows(path: Path, rows: int, groups: int) -> None:
 
 
 def batches(path: str) -> Iterator[Any]:
-    """The row groups of the file, one after the other."""
+    """The row groups of the file, one after the other; a buffer would hold the whole file."""
     import pyarrow.parquet as pq
 
-    with pq.ParquetFile(path) as file:
+    with pq.ParquetFile(path, pre_buffer=False) as file:
         yield from file.iter_batches(CHUNK, columns=NAMES)
 
 
@@ -84,11 +84,14 @@ def run_here(name: str, path: str, rows: int) -> None:
             if not within:
                 a.funded_doses()
             return budget
-        doses = a.dose_chunks(batches(path))
-        return sum(
-            float(dose[:, 0] @ batch["cost"].to_numpy())
-            for dose, batch in zip(doses, batches(path), strict=True)
-        )
+        cost: dict[str, np.ndarray] = {}
+
+        def passing() -> Iterator[Any]:
+            for batch in batches(path):
+                cost["now"] = batch["cost"].to_numpy()
+                yield batch
+
+        return sum(float(dose[:, 0] @ cost["now"]) for dose in a.dose_chunks(passing()))
 
     spent_time, spent = timed(call)
     unit = 1 if sys.platform == "darwin" else 1024
