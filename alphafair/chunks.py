@@ -210,6 +210,8 @@ class ChunkedAllocation(Allocation):
         """(M,) doses of these items, money/cost; refused where they leave the doubles."""
         with np.errstate(over="ignore", under="ignore"):
             dose = money / cost
+        if dose.size == 0 or (np.finfo(float).tiny <= dose.min() and dose.max() < np.inf):
+            return dose
         over = ~np.isfinite(dose)
         under = (dose < np.finfo(float).tiny) & (money > NEGLIGIBLE * self.problem.budget)
         if (over | under).any():
@@ -619,11 +621,11 @@ def _doses(a: ChunkedAllocation, chunks: Chunks) -> Iterator[Floats]:
         place = tally.find(chunk.groups.label)
         if place is None or chunk.shape[1] != problem.treatments:
             _refuse_changed("other groups or treatments came")
-        person, treatment, share = _funded(tally, chunk, place)
+        person, treatment, part, total = _funded(tally, chunk, place)
         code = chunk.groups.code[person]
-        given[place] += group_sum(share, code, place.size)
+        given[place] += group_sum(part, code, place.size) / total
         cost = chunk.items(chunk.cost, person, treatment)
-        money = a.group_budget[place][code] * share
+        money = (a.group_budget[place] / total)[code] * part
         dose = np.zeros(chunk.shape)
         dose[person, treatment] = a.bought(chunk.start + person, treatment, money, cost)
         seen += chunk.shape[0]
@@ -635,23 +637,25 @@ def _doses(a: ChunkedAllocation, chunks: Chunks) -> Iterator[Floats]:
         _refuse_changed(f"group {problem.groups.label[int(np.argmax(wrong))]!s} had other rows")
 
 
-def _funded(tally: Tally, chunk: Chunk, place: Integers) -> tuple[Integers, Integers, Floats]:
-    """Row in the chunk, treatment and share y of the items of a chunk that get money."""
+def _funded(
+    tally: Tally, chunk: Chunk, place: Integers
+) -> tuple[Integers, Integers, Floats, Floats]:
+    """Row in the chunk, treatment and part of the items that get money, and (K,) all parts."""
     records = tally.records[place]
     if tally.within > 0:
         ratio, item = chunk.scan_people()
         code = chunk.groups.code
         power = tally.powers(log_quotient(ratio, tally.reference[place][code]))
-        person = np.flatnonzero(item >= 0)
-        share = (power / tally.power[place][code])[person]
-        return person, item[person] % chunk.shape[1], share
+        power[item < 0] = 0.0
+        treatment = np.maximum(item, 0) % chunk.shape[1]
+        return np.arange(item.size), treatment, power, tally.power[place]
     here = (chunk.start <= records["row"]) & (records["row"] < chunk.start + chunk.shape[0])
     best = records[here]
     person, treatment = best["row"] - chunk.start, best["treatment"]
     same = chunk.groups.code[person] == np.flatnonzero(here)
     same &= chunk.items(chunk.benefit, person, treatment) == best["benefit"]
     same &= chunk.items(chunk.cost, person, treatment) == best["cost"]
-    return person, treatment, same.astype(float)
+    return person, treatment, same.astype(float), np.ones(place.size)
 
 
 def _refuse_changed(how: str) -> NoReturn:

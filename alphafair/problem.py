@@ -256,8 +256,9 @@ class Problem:
                 with named columns, such as a mapping, a structured array, a data frame or a record
                 batch of Arrow.  Arrays of numpy and Arrow are read where they are, memory maps too;
                 what is not float64 is converted chunk by chunk.  Some 10⁶ rows are a good size.
-                For Parquet ``ParquetFile(path, pre_buffer=False).iter_batches(10**6)``: with its
-                buffer pyarrow would hold the whole file.
+                For CSV ``pandas.read_csv(path, chunksize=10**6)``, for Parquet
+                ``pyarrow.parquet.ParquetFile(path, pre_buffer=False).iter_batches(10**6)``, which
+                with its buffer would hold the whole file.
             budget, within, weight, group_floor, group_cap: as in ``Problem``.
             benefit: the name of the column, or of T columns, one a treatment.
             cost: the same; a number in place of a name is the cost in all rows.

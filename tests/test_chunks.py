@@ -313,6 +313,21 @@ def test_row_groups_of_parquet(tmp_path, dictionary):
     assert np.array_equal(np.concatenate(list(a.dose_chunks(file.iter_batches(130)))), b.dose)
 
 
+def test_slices_of_data_frames(tmp_path):
+    pd, pl = pytest.importorskip("pandas"), pytest.importorskip("polars")
+    frame = pl.DataFrame({"benefit": BENEFIT, "cost": COST, "group": GROUP.tolist()})
+    frame.write_csv(tmp_path / "rows.csv")
+    expected = af.allocate(BENEFIT, COST, GROUP, 9.0, 2)
+    for chunks in (
+        lambda: pd.read_csv(tmp_path / "rows.csv", chunksize=4),
+        lambda: frame.iter_slices(4),
+    ):
+        a = af.Problem.from_chunks(chunks, 9.0).allocate(2)
+        assert a.group_labels.tolist() == expected.group_labels.tolist()
+        assert np.array_equal(a.group_budget, expected.group_budget)
+        assert np.array_equal(np.concatenate(list(a.dose_chunks(chunks))), expected.dose)
+
+
 def test_missing_values_of_arrow_are_refused_by_their_row():
     pa = pytest.importorskip("pyarrow")
     sound = pa.record_batch({"benefit": [1.0, 2.0], "group": ["a", "b"]})
