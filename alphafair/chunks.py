@@ -106,6 +106,7 @@ class ChunkedProblem(Problem):
             "people": int(groups.size.sum()),
             "treatments": tally.treatments,
             "aversion": tally.within,
+            "funded": self.funded,  # items of the K rows; the next line is about the whole table
             "best_item": np.stack([tally.records["row"], tally.records["treatment"]], axis=1),
             "_columns": columns,
             "_tally": tally,
