@@ -230,6 +230,10 @@ def _twice_as_large(table, first, bits):  # type: ignore[no-untyped-def]
     return larger, longer
 
 
+def _vector(types: Any, kind: Any) -> Any:
+    return types.Array(kind, 1, "C", readonly=True)
+
+
 def _of_each_code_type(signature: Callable[[Any, Any], Any]) -> Callable[[Any], Any]:
     return lambda t: [signature(t, t.Array(kind, 1, "C")) for kind in (t.uint8, t.uint16, t.uint32)]
 

@@ -41,6 +41,9 @@ ALLOWED = {
     # Methods of `Allocation` that are long: they ask the certificate, and are asked for late.
     "allocation": {*CORE[: CORE.index("allocation")], "whole"},
     "whole": {"checks", "kernels", "utility", "certificate"},
+    # Makes a problem, and is asked for by one.
+    "chunks": {*CORE[: CORE.index("problem") + 1], "progress"},
+    "problem": {*CORE[: CORE.index("problem")], "chunks"},
     # The judges see the inputs of a problem, and nothing of how it is solved.
     "certificate": {"checks", "kernels", "utility", "problem"},
     "reference": {"checks", "kernels", "utility", "problem", "certificate"},
