@@ -43,13 +43,16 @@ def on_device(groups: Groups, device: torch.device) -> tuple[Tensor, Tensor]:
     """
     if torch.compiler.is_compiling():
         _remember(groups)
-        code, size = (torch.as_tensor(x, device=device) for x in (groups.code, groups.size))
-        return code, size
+        return _tensors(groups, device)
     copies = _COPIES.setdefault(groups, {})
     if device not in copies:
-        code, size = (torch.as_tensor(x, device=device) for x in (groups.code, groups.size))
-        copies[device] = code, size
+        copies[device] = _tensors(groups, device)
     return copies[device]
+
+
+def _tensors(groups: Groups, device: torch.device) -> tuple[Tensor, Tensor]:
+    code = torch.as_tensor(groups.code.astype(np.int64), device=device)  # torch indexes with these
+    return code, torch.as_tensor(groups.size, device=device)
 
 
 @torch.compiler.assume_constant_result  # type: ignore[untyped-decorator]
