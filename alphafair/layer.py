@@ -6,6 +6,11 @@ batching over leading dimensions work as for any function, with derivatives of a
 items are best is a discrete choice and carries no gradient; everything after it does (see
 `alphafair.derivatives`).  Nothing is copied to the host, unless the tensors are there already.
 
+**At one go.**  PyTorch needs some microseconds to start an operation, and the closed form is some
+tens of them.  A plain problem (within = 0, no mask, α a number) on the CPU is therefore one node of
+the graph, which computes in numpy and whose derivative is that of `alphafair.derivatives`.
+Derivatives of a higher order, and all transforms, go through the operations.
+
 **Bounds.**  With a baseline, floors, caps or bounds of the groups' budgets the core answers one
 batch element after the other, on the host, and its Jacobian pulls the gradients back
 (`alphafair.layer_bounds`): first derivatives, in every parameter that is a tensor.
@@ -31,14 +36,13 @@ from numpy.typing import ArrayLike
 from torch import Tensor
 from torch.autograd import forward_ad
 
-from .checks import FREE, Integers, entry, number
+from .checks import FREE, Floats, Integers, entry, number
 from .groups import Groups, by_group, group_weights
 from .layer_bounds import BOUNDS, on_device, recall, solve
 from .utility import check_alpha
 from .value import ROUNDING, money_exponent
 
 LARGEST, SMALLEST = np.finfo(float).max, 5e-324  # x ≥ 0 is x > −5e−324
-_LAST: WeakKeyDictionary[Groups, tuple[tuple[int, int], _Neighbours]] = WeakKeyDictionary()
 # The axes of each argument after those of the batch.
 OWN_AXES = {
     **{"benefit": 2, "cost": 2, "budget": 0, "alpha": 0, "weight": 1},
@@ -144,6 +148,12 @@ def allocate(
     """
     groups = group if isinstance(group, Groups) else Groups(group)
     within = number("within", within, "between 0 and infinity", lambda value: value >= 0)
+    others = (baseline, floor, cap, group_floor, group_cap, mask)
+    if within == 0 and not (exclusive or skip) and all(other is None for other in others):
+        plain = _plain(benefit, cost, groups, budget, alpha, weight)
+        if plain is not None:
+            dose: Tensor = _AtOneGo.apply(benefit, cost, budget, plain)  # type: ignore[no-untyped-call]
+            return dose
     given: dict[str, Any] = {"benefit": benefit, "cost": cost, "budget": budget}
     if isinstance(alpha, Tensor):
         given["alpha"] = alpha
@@ -156,7 +166,7 @@ def allocate(
     for name, value in by_label.items():
         if not (value is None or isinstance(value, str)):
             given[name] = value if isinstance(value, Tensor) else by_group(name, value, groups)
-    x, there, seen = _prepare(given, mask, groups)
+    x, there = _prepare(given, mask, groups)
     if skip:
         there = _who_can_be_helped(x, there, groups, within)
     size = _size(groups, there, x["benefit"])
@@ -166,40 +176,11 @@ def allocate(
     if exclusive or any(name in x for name in BOUNDS):
         dose = _with_bounds(x, alpha, there, groups, within, exclusive)
     else:
-        dose = _closed_form(x, alpha, there, size, groups, within, seen)
+        dose = _closed_form(x, alpha, there, size, groups, within)
     return dose.to(benefit.dtype)
 
 
 # --- the closed form --------------------------------------------------------------------------
-class _Fixed(NamedTuple):
-    """What has no derivatives: α as a number (NaN for a tensor), ε, and the groups.
-
-    ``size`` (..., K) is how many are there; ``code`` (..., M) the groups of the funded items, None
-    at within = 0, where each group has one.
-    """
-
-    alpha: float
-    within: float
-    size: Tensor
-    code: Tensor | None
-    there: Tensor | None = None
-    absent: Tensor | None = None
-    able: Tensor | None = None
-
-
-class _Split(NamedTuple):
-    """How the budget is split.
-
-    Of the groups (..., K) it has the shares π and log p; of the items (..., M) the shares y inside
-    their groups, None at within = 0 (all to one item), and the doses.
-    """
-
-    group_share: Tensor
-    log_p: Tensor
-    share: Tensor | None
-    dose: Tensor
-
-
 def _closed_form(
     x: dict[str, Tensor],
     alpha: Tensor | float,
@@ -207,58 +188,25 @@ def _closed_form(
     size: Tensor,
     groups: Groups,
     within: float,
-    seen: bool,
 ) -> Tensor:
     """(..., N, T) doses Q π y / c on the funded items."""
     b, c, q = x["benefit"], x["cost"], x["budget"]
-    log_w = x["weight"].log() if "weight" in x else None
-    beta = None
-    if "alpha" in x:
-        least = torch.finfo(b.dtype).max ** (-1 / 3)  # so that 1/α³ is finite
-        alpha, beta = math.nan, 1 / x["alpha"][..., None].clamp(min=least)
-    assert not isinstance(alpha, Tensor)
-    if seen and there is None and _is_eager(x.values()):
-        if within == 0:
-            item, code = _best_of_groups(b, c, groups), None
-        else:
-            item, code = _best_of_persons(b, c, groups, within)
-        if item is not None:
-            fixed = _Fixed(alpha, within, size, code)
-            fused: Tensor = _Fused.apply(b, c, q, log_w, beta, item, fixed)  # type: ignore[no-untyped-call]
-            return fused
+    shape = b.shape
     absent = None if there is None else size == 0
     item, code, able = _funded(b.detach(), c.detach(), there, absent, groups, within)
+    b, c = (table.flatten(-2).gather(-1, item) for table in (b, c))
     size = size if absent is None else size.clamp(min=1)
-    fixed = _Fixed(alpha, within, size, code, there, absent, able)
-    return _table(_split(_at(b, item), _at(c, item), q, log_w, beta, fixed).dose, item, b.shape)
-
-
-def _split(
-    b: Tensor, c: Tensor, q: Tensor, log_w: Tensor | None, beta: Tensor | None, fixed: _Fixed
-) -> _Split:
-    """The closed form, from the benefits and costs (..., M) of the funded items."""
-    share = None
-    if fixed.code is None:
-        ratio = b / c if fixed.able is None else torch.where(fixed.able, b / c, 1.0)
-        log_p = ratio.log() - fixed.size.log()
+    share: Tensor | float = 1.0
+    if within == 0:
+        ratio = b / c if able is None else torch.where(able, b / c, 1.0)
+        log_p = ratio.log() - size.log()
     else:
-        share, log_p = _inside(b, c, fixed.code, fixed)
-    group_share = _across(log_w, log_p, beta, fixed)
-    money = q[..., None] * group_share
-    if fixed.code is not None and share is not None:
-        money = money.gather(-1, fixed.code) * share
-    return _Split(group_share, log_p, share, money / c)
-
-
-def _at(table: Tensor, item: Tensor) -> Tensor:
-    """(..., M) entries of a table (..., N, T) at the items i T + t."""
-    return table.flatten(-2).gather(-1, item)
-
-
-def _table(value: Tensor, item: Tensor, shape: tuple[int, ...]) -> Tensor:
-    """(..., N, T) with these values (..., M) at the items i T + t, and 0 elsewhere."""
-    flat = value.new_zeros((*shape[:-2], shape[-2] * shape[-1]))
-    return flat.scatter_add_(-1, item, value).view(shape)
+        share, log_p = _inside(b, c, code, there, size, within)
+    log_w = x["weight"].log() if "weight" in x else None
+    split = _across(log_w, log_p, x.get("alpha", alpha), able, absent)
+    amount = (q[..., None] * split).gather(-1, code) * share / c
+    dose = torch.zeros(shape, dtype=b.dtype, device=b.device).flatten(-2)
+    return dose.scatter_add(-1, item, amount).reshape(shape)
 
 
 def _funded(
@@ -268,16 +216,16 @@ def _funded(
     absent: Tensor | None,
     groups: Groups,
     within: float,
-) -> tuple[Tensor, Tensor | None, Tensor | None]:
+) -> tuple[Tensor, Tensor, Tensor | None]:
     """Funded items, i T + t, and their groups (..., M): one a group or, at within > 0, a person.
 
-    (Where there is one a group, None stands for the groups.)  And which groups (..., K) money can
-    help, None if it is known that all.  The ratio b/c, not its logarithm, decides, and the first of
-    ties wins, as in the core.
+    And which groups (..., K) money can help, None if it is known that all.  The ratio b/c, not its
+    logarithm, decides, and the first of ties wins, as in the core.
     """
     best, treatment = (b / c).max(-1)
     code = on_device(groups, b.device)[0].expand(best.shape)
-    top = _largest_of_groups(best, groups)
+    top = best.new_zeros((*best.shape[:-1], groups.size.size))
+    top = top.scatter_reduce(-1, code, best, "amax")
     seen = checked("best ratio", top if absent is None else top.where(~absent, 1.0), groups)
     able = None
     if seen is not top or top.device.type != "cpu":
@@ -294,20 +242,15 @@ def _funded(
     winner = torch.where(best == top.gather(-1, code), row, row.numel())
     first = torch.full_like(top, row.numel() - 1, dtype=row.dtype)  # any, if nobody wins
     first = first.scatter_reduce(-1, code, winner, "amin")
-    return item.gather(-1, first), None, able
+    group = torch.arange(top.shape[-1], device=b.device).expand(top.shape)
+    return item.gather(-1, first), group, able
 
 
-def _largest_of_groups(ratio: Tensor, groups: Groups) -> Tensor:
-    """(..., K) the largest ratio (..., N) of each group, 0 if none is positive."""
-    code = on_device(groups, ratio.device)[0].expand(ratio.shape)
-    top = ratio.new_zeros((*ratio.shape[:-1], groups.size.size))
-    return top.scatter_reduce(-1, code, ratio, "amax")
-
-
-def _inside(b: Tensor, c: Tensor, code: Tensor, fixed: _Fixed) -> tuple[Tensor, Tensor]:
+def _inside(
+    b: Tensor, c: Tensor, code: Tensor, there: Tensor | None, size: Tensor, within: float
+) -> tuple[Tensor, Tensor]:
     """Shares y (..., N) of the group's money and log productivities (..., K), at within > 0."""
-    size, there = fixed.size, fixed.there
-    s = money_exponent(fixed.within, _largest(b))
+    s = money_exponent(within, _largest(b))
     shape, able = (*b.shape[:-1], size.shape[-1]), b > 0
     log_ratio = torch.where(able, b, 1).log() - c.log()
     # Relative to the largest ratio (s ≥ 0) or the least, so that s z ≤ 0.
@@ -335,40 +278,43 @@ def _add(value: Tensor, code: Tensor, shape: tuple[int, ...]) -> Tensor:
     return torch.zeros(shape, dtype=value.dtype, device=value.device).scatter_add(-1, code, value)
 
 
-def _across(log_w: Tensor | None, log_p: Tensor, beta: Tensor | None, fixed: _Fixed) -> Tensor:
+def _across(
+    log_w: Tensor | None,
+    log_p: Tensor,
+    alpha: Tensor | float,
+    able: Tensor | None = None,
+    absent: Tensor | None = None,
+) -> Tensor:
     """(..., K) budget shares: softmax( log(w)/α + (1/α − 1) log p ).
 
     0 for absent groups; NaN where no money can help another one.
     """
-    absent = fixed.absent
-    # At α = 0 the score is what the groups are compared by, and only compared.
-    of_weight, tilt = (1.0, 1.0) if fixed.alpha == 0 else _exponents(beta, fixed.alpha, log_p)
+    beta: Tensor | float
+    tilt: Tensor | float
+    if isinstance(alpha, Tensor):
+        least = torch.finfo(log_p.dtype).max ** (-1 / 3)  # so that 1/α³ is finite
+        beta = 1 / alpha[..., None].clamp(min=least)
+        tilt = beta - 1
+    else:
+        # At α = 0 the score is what the groups are compared by, and only compared.
+        tilt = money_exponent(alpha, _largest(log_p)) if alpha > 0 else 1.0
+        beta = tilt + 1 if alpha > 0 else 1.0
     score = tilt * log_p
     if log_w is not None:
-        score = of_weight * log_w + score
-    if fixed.able is not None:
-        score = score.where(fixed.able, torch.nan)
+        score = beta * log_w + score
+    if able is not None:
+        score = score.where(able, torch.nan)
     if absent is not None:
         nobody = absent.all(-1, keepdim=True)
         score = score.masked_fill(absent, -torch.inf).masked_fill(nobody, 0.0)
-    if fixed.alpha == 0:
+    if isinstance(alpha, Tensor) or alpha > 0:
+        share = torch.softmax(score, -1)
+    else:
         eps = ROUNDING * torch.finfo(score.dtype).eps / np.finfo(float).eps
         slack = eps * (1 + log_p.abs() + (0.0 if log_w is None else log_w.abs()))
         tied = (score >= score.amax(-1, keepdim=True) - slack).to(score.dtype)
         share = tied / tied.sum(-1, keepdim=True)
-    else:
-        share = torch.softmax(score, -1)
     return share if absent is None else share.masked_fill(absent, 0.0)
-
-
-def _exponents(
-    beta: Tensor | None, alpha: float, like: Tensor
-) -> tuple[Tensor | float, Tensor | float]:
-    """β = 1/α and β − 1, with which budgets follow log w and log p; 0 at α = 0: they stay."""
-    if beta is not None:
-        return beta, beta - 1
-    tilt = money_exponent(alpha, _largest(like)) if alpha > 0 else -1.0
-    return tilt + 1, tilt if alpha > 0 else 0.0
 
 
 def _largest(value: Tensor) -> float:
@@ -376,136 +322,229 @@ def _largest(value: Tensor) -> float:
     return torch.finfo(value.dtype).max / 1e6
 
 
-# --- the closed form where Python can look at values: one node of the graph -------------------
-class _Fused(torch.autograd.Function):
-    """`_split` with its derivative in closed form.
+# --- the closed form at one go ----------------------------------------------------------------
+class _Layout(NamedTuple):
+    """The items of each group side by side, for a batch B.
 
-    With the money m = v d that a cotangent v of the doses sees in each item, and its sums M_k by
-    group, the logarithms of `alphafair.derivatives` give, for π, y, β and s as there::
+    Attributes:
+        item: (B N T,) positions in the table of the batch, group by group.
+        start, length: (B K,) where each group begins there, and how many items it has.
+        log_size: (K,) log G.
+    """
 
-        t = M − π Σ M                                           (K,) sums to 0
-        dlog r = y (β − 1) t + s (m − y M)                      (M,) at ε = 0: (β − 1) t
-        db = dlog r / b,     dc = −(dlog r + m)/c,     dQ = Σ m / Q
-        dlog w = β t,     dβ = Σ t (log p + log w)
+    item: Integers
+    start: Integers
+    length: Integers
+    log_size: Tensor
 
-    Whoever differentiates this once more gets the same formula from differentiable parts, which
-    are then computed again.
+
+class _Plain(NamedTuple):
+    """A problem that can be solved at one go, and its best items, one a group.
+
+    Attributes:
+        groups, alpha, weight: the arguments; the weights as a tensor (K,), None if all are 1.
+        own: the shape of the tables as they came, (..., N, T) or (N,).
+        shape: (..., N, T).
+        log_size: (K,) log G.
+        position: (B K,) the best items, in the table of the batch.
+        best: (..., K) their ratios.
+        b, c: (..., K) their benefits and costs, the latter a number if that is what came.
+    """
+
+    groups: Groups
+    alpha: float
+    weight: Tensor | None
+    own: tuple[int, ...]
+    shape: tuple[int, ...]
+    log_size: Tensor
+    position: Integers
+    best: Floats
+    b: Floats
+    c: Floats | float
+
+
+_LAYOUTS: WeakKeyDictionary[Groups, tuple[Any, _Layout]] = WeakKeyDictionary()
+
+
+def _layout(groups: Groups, shape: tuple[int, ...], dtype: torch.dtype) -> _Layout:
+    """The layout of the last call, if that was for a table of the same shape."""
+    last = _LAYOUTS.get(groups)
+    if last is None or last[0] != (shape, dtype):
+        batch, treatments = math.prod(shape[:-2]), shape[-1]
+        item = np.arange(math.prod(shape)).reshape(batch, len(groups), treatments)
+        item = item[:, np.argsort(groups.code, kind="stable")].reshape(-1)
+        length = np.tile(groups.size * treatments, batch)
+        log_size = torch.as_tensor(groups.size).to(dtype).log()
+        last = (shape, dtype), _Layout(item, np.cumsum(length) - length, length, log_size)
+        _LAYOUTS[groups] = last
+    return last[1]
+
+
+def _plain(
+    benefit: Any, cost: Any, groups: Groups, budget: Any, alpha: Any, weight: Any
+) -> _Plain | None:
+    """What can be solved at one go; None for every other problem, and for bad input.
+
+    Whatever this does not know it leaves to the operations, and to the messages, above.
+    """
+    if _is_watched() or isinstance(alpha, Tensor) or isinstance(weight, Tensor):
+        return None
+    if not (isinstance(benefit, Tensor) and benefit.dtype in (torch.float64, torch.float32)):
+        return None
+    own = benefit.shape
+    shape = (*own, 1) if len(own) == 1 else tuple(own)
+    if len(shape) < 2 or shape[-2] != len(groups) or benefit.numel() == 0:
+        return None
+    for value, axes in ((benefit, own), (cost, own), (budget, shape[:-2])):
+        if isinstance(value, Tensor):
+            alike = value.dtype == benefit.dtype and value.device.type == "cpu"
+            if (
+                not alike
+                or value.shape != axes
+                or forward_ad.unpack_dual(value).tangent is not None
+            ):
+                return None
+        elif not _is_plain(value, benefit):
+            return None
+    if isinstance(budget, Tensor) and not _is_sound(budget.detach().numpy(), least=0.0):
+        return None
+    if weight is not None:
+        sizes = isinstance(weight, str) and weight == "size"
+        if isinstance(weight, str) and not sizes:
+            return None
+        numbers = groups.size if sizes else by_group("weight", weight, groups)
+        weight = torch.as_tensor(numbers, dtype=benefit.dtype)
+        if not _is_sound(weight.numpy()):
+            return None
+    return _with_best(benefit, cost, shape, groups, check_alpha(alpha), weight)
+
+
+def _with_best(
+    benefit: Tensor,
+    cost: Tensor | float,
+    shape: tuple[int, ...],
+    groups: Groups,
+    alpha: float,
+    weight: Tensor | None,
+) -> _Plain | None:
+    """The problem with the first of the best ratios of each group; None if one is not > 0."""
+    item, start, length, log_size = _layout(groups, shape, benefit.dtype)
+    b = benefit.detach().numpy().reshape(-1)
+    c = cost.detach().numpy().reshape(-1) if isinstance(cost, Tensor) else cost
+    with np.errstate(all="ignore"):
+        if isinstance(c, np.ndarray) and not _is_sound(c):
+            return None
+        ratio = (b / c).take(item)
+        best = np.maximum.reduceat(ratio, start)
+        if not (np.isfinite(b.sum()) and best.min() > 0):
+            return None
+    leads = np.flatnonzero(ratio == best.repeat(length))
+    position = item[leads[leads.searchsorted(start)]]
+    front = (*shape[:-2], -1)
+    b, best = b[position].reshape(front), best.reshape(front)
+    c = c[position].reshape(front) if isinstance(c, np.ndarray) else c
+    return _Plain(groups, alpha, weight, benefit.shape, shape, log_size, position, best, b, c)
+
+
+def _is_sound(value: Floats, least: float | None = None) -> bool:
+    """Whether all are finite and > 0 (or ≥ ``least``); False, too, where their sum overflows."""
+    smallest = value.min()
+    return bool((smallest > 0 if least is None else smallest >= least) and np.isfinite(value.sum()))
+
+
+def _is_watched() -> bool:
+    """Whether something besides autograd looks at the operations: a transform or a trace."""
+    return (
+        torch.compiler.is_compiling()
+        or torch._C._are_functorch_transforms_active()
+        or torch._C._len_torch_dispatch_stack() > 0
+        or torch.jit.is_tracing()  # type: ignore[attr-defined,no-untyped-call]
+    )
+
+
+class _AtOneGo(torch.autograd.Function):
+    """The doses of a plain problem, with one item in each group.
+
+    With the money m = v d that a cotangent v of the doses sees in each item, and the shares π of
+    the groups, the logarithms of `alphafair.derivatives` give::
+
+        t = m − π Σ m                                   (K,) sums to 0
+        dlog r = (β − 1) t
+        db = dlog r / b,    dc = −(dlog r + m)/c,    dQ = Σ v π / c
     """
 
     @staticmethod
     def forward(
-        ctx: Any,
-        benefit: Tensor,
-        cost: Tensor,
-        budget: Tensor,
-        log_w: Tensor | None,
-        beta: Tensor | None,
-        item: Tensor,
-        fixed: _Fixed,
+        ctx: Any, benefit: Tensor, cost: Tensor | float, budget: Tensor | float, plain: _Plain
     ) -> Tensor:
-        parts = _split(_at(benefit, item), _at(cost, item), budget, log_w, beta, fixed)
-        ctx.save_for_backward(benefit, cost, budget, log_w, beta, item, *parts)
-        ctx.fixed = fixed
-        return _table(parts.dose, item, benefit.shape)
+        log_p = torch.from_numpy(plain.best).log() - plain.log_size
+        log_w = None if plain.weight is None else plain.weight.log()
+        share = _across(log_w, log_p, plain.alpha).numpy()
+        money = share * (budget.numpy()[..., None] if isinstance(budget, Tensor) else budget)
+        dose = money / plain.c
+        inputs = (benefit, cost, budget)
+        ctx.save_for_backward(*(x if isinstance(x, Tensor) else None for x in inputs))
+        ctx.numbers = [None if isinstance(x, Tensor) else x for x in inputs]
+        ctx.plain, ctx.share, ctx.dose = plain, share, dose
+        return _filled(dose, plain, plain.shape)
 
     @staticmethod
-    def backward(ctx: Any, v: Tensor) -> tuple[Tensor | None, ...]:
-        benefit, cost, budget, log_w, beta, item, *saved = ctx.saved_tensors
-        fixed, needed = ctx.fixed, ctx.needs_input_grad
-        b, c = _at(benefit, item), _at(cost, item)
-        parts = _Split(*saved)
-        if torch.is_grad_enabled():
-            parts = _split(b, c, budget, log_w, beta, fixed)
-        code, share, value, spent = fixed.code, parts.share, _at(v, item), parts.group_share
-        of_beta, tilt = _exponents(beta, fixed.alpha, b)
-        money = value * parts.dose
-        of_group = money if code is None else _add(money, code, parts.log_p.shape)
-        moved = of_group - parts.group_share * of_group.sum(-1, keepdim=True)
-        if code is None or share is None:
+    def backward(ctx: Any, cotangent: Tensor) -> tuple[Tensor | None, ...]:
+        if torch.is_grad_enabled() or _is_watched():
+            return *_pull_through_operations(ctx, cotangent), None
+        plain, (of_benefit, of_cost, of_budget, _) = ctx.plain, ctx.needs_input_grad
+        value = cotangent.detach().numpy().reshape(-1)[plain.position].reshape(ctx.dose.shape)
+        with np.errstate(all="ignore"):
+            money = value * ctx.dose
+            moved = money - ctx.share * money.sum(-1, keepdims=True)
+            tilt = money_exponent(plain.alpha, _largest(cotangent)) if plain.alpha > 0 else 0.0
             of_ratio = tilt * moved
-        else:
-            spent = spent.gather(-1, code) * share
-            s = money_exponent(fixed.within, _largest(b))
-            of_ratio = share * (tilt * moved).gather(-1, code)
-            of_ratio = of_ratio + s * (money - share * of_group.gather(-1, code))
-            b = b.where(b > 0, 1.0)  # else the share is 0
-        found: list[Tensor | None] = [None] * len(needed)
-        if needed[0]:
-            found[0] = _table(of_ratio / b, item, v.shape)
-        if needed[1]:
-            found[1] = _table(-(of_ratio + money) / c, item, v.shape)
-        if needed[2]:  # not money/Q, as Q may be 0
-            found[2] = (value * (spent / c)).sum(-1)
-        if needed[3]:
-            found[3] = of_beta * moved
-        if needed[4]:
-            total = parts.log_p if log_w is None else parts.log_p + log_w
-            found[4] = (moved * total).sum(-1, keepdim=True)
-        return tuple(found)
+            b = c = q = None
+            if of_benefit:
+                b = _filled(of_ratio / plain.b, plain, plain.own)
+            if of_cost:
+                c = _filled(-(of_ratio + money) / plain.c, plain, plain.own)
+            if of_budget:  # not through money/Q, as Q may be 0
+                q = torch.from_numpy(np.asarray((value * (ctx.share / plain.c)).sum(-1)))
+        return b, c, q, None
 
 
-def _is_eager(tensors: Iterable[Tensor]) -> bool:
-    """Whether nothing but autograd watches: no transform, no trace, no forward mode.
-
-    (`torch.compile` does not get here, as inside it nobody has seen the values.)
-    """
-    if torch._C._are_functorch_transforms_active() or torch.jit.is_tracing():  # type: ignore[attr-defined,no-untyped-call]
-        return False
-    return all(forward_ad.unpack_dual(tensor).tangent is None for tensor in tensors)
+def _filled(value: Floats, plain: _Plain, shape: tuple[int, ...]) -> Tensor:
+    """A table with these values (..., K) at the best items, and 0 elsewhere."""
+    flat = np.zeros(math.prod(shape), value.dtype)
+    flat[plain.position] = value.reshape(-1)
+    return torch.from_numpy(flat).view(shape)
 
 
-class _Neighbours(NamedTuple):
-    """The people of each group side by side, for a batch: ``row`` (N,) who stands where.
-
-    And where in the table of the batch, read item by item, each group (B K,) begins and how many
-    items it has.
-    """
-
-    row: Integers
-    start: Integers
-    length: Integers
-
-
-def _neighbours(groups: Groups, batch: int, treatments: int) -> _Neighbours:
-    """From the last call, if that was for the same shape."""
-    shape = batch, treatments
-    last = _LAST.get(groups)
-    if last is None or last[0] != shape:
-        row = np.argsort(groups.code, kind="stable")
-        size = np.tile(groups.size * treatments, batch)
-        last = _LAST[groups] = shape, _Neighbours(row, np.cumsum(size) - size, size)
-    return last[1]
-
-
-def _best_of_groups(b: Tensor, c: Tensor, groups: Groups) -> Tensor | None:
-    """`_funded` at within = 0 in numpy: (..., K) items; None if some group has no ratio > 0."""
-    (*batch, persons, treatments), count = b.shape, groups.size.size
-    if b.numel() == 0:
-        return None
-    row, start, length = _neighbours(groups, math.prod(batch), treatments)
-    ratio = (b.detach() / c.detach()).reshape(-1, persons, treatments).numpy()
-    ratio = ratio.take(row, axis=1).reshape(-1)
-    best = np.maximum.reduceat(ratio, start)
-    if not best.min() > 0:  # or NaN
-        return None
-    leads = np.flatnonzero(ratio == best.repeat(length))
-    place, treatment = np.divmod(leads[leads.searchsorted(start)], treatments)
-    item = row[place % persons] * treatments + treatment
-    return torch.from_numpy(item.reshape(*batch, count))
-
-
-def _best_of_persons(
-    b: Tensor, c: Tensor, groups: Groups, within: float
-) -> tuple[Tensor | None, Tensor | None]:
-    """`_funded` at within > 0: (..., N) items and groups; None if some group has no utility."""
-    best, treatment = (b.detach() / c.detach()).max(-1)
-    if best.numel() == 0:
-        return None, None
-    everybody = best.amin().item() > 0
-    if not everybody and (within >= 1 or not (_largest_of_groups(best, groups) > 0).all()):
-        return None, None
-    item = treatment + torch.arange(0, b.shape[-2] * b.shape[-1], b.shape[-1])
-    return item, on_device(groups, b.device)[0].expand(item.shape)
+def _pull_through_operations(ctx: Any, cotangent: Tensor) -> list[Tensor | None]:
+    """The cotangents of benefit, cost and budget, which can be differentiated again."""
+    plain, again = ctx.plain, torch.is_grad_enabled()
+    needed = [i for i in range(3) if ctx.needs_input_grad[i]]
+    with torch.enable_grad():
+        # Views, so that the same tensor given twice is two inputs.
+        inputs = [
+            number if x is None else x.view_as(x)
+            for x, number in zip(ctx.saved_tensors, ctx.numbers, strict=True)
+        ]
+        given = dict(zip(("benefit", "cost", "budget"), inputs, strict=True))
+        if plain.weight is not None:
+            given["weight"] = plain.weight
+        x, _ = _prepare(given, None, plain.groups)
+        size = _size(plain.groups, None, inputs[0])
+        dose = _closed_form(x, plain.alpha, None, size, plain.groups, 0.0)
+        found: list[Tensor | None] = [None] * 3
+        if not dose.requires_grad:  # α = 0, where benefits move nothing
+            dose = dose + 0 * inputs[0].sum()
+        slopes = torch.autograd.grad(
+            dose,
+            [inputs[i] for i in needed],
+            cotangent,
+            create_graph=again,
+            materialize_grads=True,
+        )
+    for i, slope in zip(needed, slopes, strict=True):
+        found[i] = slope
+    return found
 
 
 # --- with bounds: the core --------------------------------------------------------------------
@@ -615,11 +654,8 @@ class AlphaFairLayer(torch.nn.Module):
 # --- the arguments ----------------------------------------------------------------------------
 def _prepare(
     given: dict[str, Any], mask: Any, groups: Groups
-) -> tuple[dict[str, Tensor], Tensor | None, bool]:
-    """The arguments as tensors of one precision, device and batch, checked; and who is there.
-
-    And whether Python has seen that all are in their ranges.
-    """
+) -> tuple[dict[str, Tensor], Tensor | None]:
+    """The arguments as tensors of one precision, device and batch, checked; and who is there."""
     benefit, persons = given["benefit"], len(groups)
     if not (isinstance(benefit, Tensor) and benefit.is_floating_point()):
         kind = getattr(benefit, "dtype", type(benefit).__name__)
@@ -641,12 +677,10 @@ def _prepare(
         for name, harmless in HARMLESS.items():
             if name in x:
                 x[name] = x[name].where(there if OWN_AXES[name] == 1 else items, harmless)
-    seen = device.type == "cpu"
     for name, value in x.items():
         if not _is_plain(given[name], value):
             x[name] = checked(name, value, groups)
-            seen = seen and x[name] is value
-    return *_of_one_shape(x, there, groups), seen
+    return _of_one_shape(x, there, groups)
 
 
 def _is_plain(given: Any, value: Tensor) -> bool:
