@@ -348,7 +348,7 @@ class _Plain(NamedTuple):
         log_size: (K,) log G.
         position: (B K,) the best items, in the table of the batch.
         best: (..., K) their ratios.
-        b, c: (..., K) their benefits and costs, the latter a number if that is what came.
+        b, c: (..., K) their benefits and costs; of one cost of all, that number ().
     """
 
     groups: Groups
@@ -360,7 +360,7 @@ class _Plain(NamedTuple):
     position: Integers
     best: Floats
     b: Floats
-    c: Floats | float
+    c: Floats
 
 
 _LAYOUTS: WeakKeyDictionary[Groups, tuple[Any, _Layout]] = WeakKeyDictionary()
@@ -371,8 +371,8 @@ def _layout(groups: Groups, shape: tuple[int, ...], dtype: torch.dtype) -> _Layo
     last = _LAYOUTS.get(groups)
     if last is None or last[0] != (shape, dtype):
         batch, treatments = math.prod(shape[:-2]), shape[-1]
-        item = np.arange(math.prod(shape)).reshape(batch, len(groups), treatments)
-        item = item[:, np.argsort(groups.code, kind="stable")].reshape(-1)
+        table = np.arange(math.prod(shape)).reshape(batch, len(groups), treatments)
+        item = table[:, np.argsort(groups.code, kind="stable")].reshape(-1)
         length = np.tile(groups.size * treatments, batch)
         log_size = torch.as_tensor(groups.size).to(dtype).log()
         last = (shape, dtype), _Layout(item, np.cumsum(length) - length, length, log_size)
@@ -391,7 +391,7 @@ def _plain(
         return None
     if not (isinstance(benefit, Tensor) and benefit.dtype in (torch.float64, torch.float32)):
         return None
-    own = benefit.shape
+    own, largest = benefit.shape, torch.finfo(benefit.dtype).max
     shape = (*own, 1) if len(own) == 1 else tuple(own)
     if len(shape) < 2 or shape[-2] != len(groups) or benefit.numel() == 0:
         return None
@@ -406,7 +406,7 @@ def _plain(
                 return None
         elif not _is_plain(value, benefit):
             return None
-    if isinstance(budget, Tensor) and not _is_sound(budget.detach().numpy(), least=0.0):
+    if isinstance(budget, Tensor) and not (budget.min() >= 0 and budget.max() <= largest):
         return None
     if weight is not None:
         sizes = isinstance(weight, str) and weight == "size"
@@ -414,7 +414,7 @@ def _plain(
             return None
         numbers = groups.size if sizes else by_group("weight", weight, groups)
         weight = torch.as_tensor(numbers, dtype=benefit.dtype)
-        if not _is_sound(weight.numpy()):
+        if not (weight.min() > 0 and weight.max() <= largest):
             return None
     return _with_best(benefit, cost, shape, groups, check_alpha(alpha), weight)
 
@@ -430,26 +430,26 @@ def _with_best(
     """The problem with the first of the best ratios of each group; None if one is not > 0."""
     item, start, length, log_size = _layout(groups, shape, benefit.dtype)
     b = benefit.detach().numpy().reshape(-1)
-    c = cost.detach().numpy().reshape(-1) if isinstance(cost, Tensor) else cost
+    if isinstance(cost, Tensor):
+        c = cost.detach().numpy().reshape(-1)
+        least = np.minimum.reduce(c)
+    else:
+        c = least = np.asarray(cost, b.dtype)
     with np.errstate(all="ignore"):
-        if isinstance(c, np.ndarray) and not _is_sound(c):
+        # Whatever is not finite leaves its mark on the sum; what overflows is left to others, too.
+        if not (least > 0 and math.isfinite(b.dot(c) if c.ndim else np.add.reduce(b))):
             return None
         ratio = (b / c).take(item)
         best = np.maximum.reduceat(ratio, start)
-        if not (np.isfinite(b.sum()) and best.min() > 0):
-            return None
-    leads = np.flatnonzero(ratio == best.repeat(length))
+    if not np.minimum.reduce(best) > 0:
+        return None
+    leads = (ratio == best.repeat(length)).nonzero()[0]
     position = item[leads[leads.searchsorted(start)]]
     front = (*shape[:-2], -1)
-    b, best = b[position].reshape(front), best.reshape(front)
-    c = c[position].reshape(front) if isinstance(c, np.ndarray) else c
-    return _Plain(groups, alpha, weight, benefit.shape, shape, log_size, position, best, b, c)
-
-
-def _is_sound(value: Floats, least: float | None = None) -> bool:
-    """Whether all are finite and > 0 (or ≥ ``least``); False, too, where their sum overflows."""
-    smallest = value.min()
-    return bool((smallest > 0 if least is None else smallest >= least) and np.isfinite(value.sum()))
+    b, c = (x[position].reshape(front) if x.ndim else x for x in (b, c))
+    return _Plain(
+        groups, alpha, weight, benefit.shape, shape, log_size, position, best.reshape(front), b, c
+    )
 
 
 def _is_watched() -> bool:
@@ -486,6 +486,7 @@ class _AtOneGo(torch.autograd.Function):
         ctx.save_for_backward(*(x if isinstance(x, Tensor) else None for x in inputs))
         ctx.numbers = [None if isinstance(x, Tensor) else x for x in inputs]
         ctx.plain, ctx.share, ctx.dose = plain, share, dose
+        ctx.tilt = money_exponent(plain.alpha, _largest(log_p)) if plain.alpha > 0 else 0.0
         return _filled(dose, plain, plain.shape)
 
     @staticmethod
@@ -496,9 +497,8 @@ class _AtOneGo(torch.autograd.Function):
         value = cotangent.detach().numpy().reshape(-1)[plain.position].reshape(ctx.dose.shape)
         with np.errstate(all="ignore"):
             money = value * ctx.dose
-            moved = money - ctx.share * money.sum(-1, keepdims=True)
-            tilt = money_exponent(plain.alpha, _largest(cotangent)) if plain.alpha > 0 else 0.0
-            of_ratio = tilt * moved
+            moved = money - ctx.share * np.add.reduce(money, -1, keepdims=True)
+            of_ratio = ctx.tilt * moved
             b = c = q = None
             if of_benefit:
                 b = _filled(of_ratio / plain.b, plain, plain.own)
