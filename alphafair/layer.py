@@ -491,10 +491,14 @@ class _AtOneGo(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, cotangent: Tensor) -> tuple[Tensor | None, ...]:
-        if torch.is_grad_enabled() or _is_watched():
+        try:
+            seen = None if torch.is_grad_enabled() or _is_watched() else cotangent.numpy()
+        except RuntimeError:  # a batch of cotangents of one graph
+            seen = None
+        if seen is None:
             return *_pull_through_operations(ctx, cotangent), None
         plain, (of_benefit, of_cost, of_budget, _) = ctx.plain, ctx.needs_input_grad
-        value = cotangent.detach().numpy().reshape(-1)[plain.position].reshape(ctx.dose.shape)
+        value = seen.reshape(-1)[plain.position].reshape(ctx.dose.shape)
         with np.errstate(all="ignore"):
             money = value * ctx.dose
             moved = money - ctx.share * np.add.reduce(money, -1, keepdims=True)
