@@ -8,13 +8,15 @@ shares, ratios over their median), compiled once and not counted.  It runs with 
 that is installed, by name, because its default depends on that: DIFFCP, which differentiates the
 optimality conditions of a cone program, and MOREAU, a solver with derivatives of its own.
 
-The shares are kept positive by a constraint, ``share >= 1e-12``.  Where the variable is declared
-``nonneg=True`` instead, MOREAU returns other doses without a word (moreau 0.4.1, cvxpylayers 1.2.0,
-cvxpy 1.9.3), while DIFFCP returns the same; the last lines show the errors of both.
+Each solver gets the shares in the form that suits it.  DIFFCP is faster where the variable is
+declared ``nonneg=True``.  MOREAU then returns other doses without a word (moreau 0.4.1, cvxpylayers
+1.2.0, cvxpy 1.9.3), so it gets a constraint, ``share >= 1e-12``; the last lines show the errors of
+the doses in both forms.
 
 The exact gradient is that of `alphafair.DoseJacobian`, which the tests hold to 50 digits.  In each
 of several rounds each side runs for at least a tenth of a second, in turn; ratios are medians over
-the rounds.  Below N ≈ 10³ our time is that of starting some tens of operations, whatever their
+the rounds.  At N = 10⁴ CVXPY takes most of a minute to compile a layer: ``--largest 1000`` does
+without.  Below N ≈ 10³ our time is that of starting some tens of operations, whatever their
 size.  All runs go into the CSV file.  Needs cvxpylayers; moreau where it is there.
 """
 
@@ -41,7 +43,7 @@ HEADER = ("batch", "persons", "treatments", "side", "round", "seconds", "gradien
 
 
 def solver_layer(
-    solver: str, groups: af.Groups, treatments: int, declared: bool = False
+    solver: str, groups: af.Groups, treatments: int, declared: bool
 ) -> Callable[..., torch.Tensor]:
     """The program maximise −Σ 1/u_k as a layer: ratios in, budget shares out; and then doses.
 
@@ -106,7 +108,10 @@ class Case:
 
     def sides(self) -> dict[str, Callable[..., torch.Tensor]]:
         """The layers by name, ours first."""
-        layers = {name: solver_layer(name, self.groups, self.treatments) for name in SOLVERS}
+        layers = {
+            name: solver_layer(name, self.groups, self.treatments, declared=name == "DIFFCP")
+            for name in SOLVERS
+        }
         return {"alphafair": self.ours, **layers}
 
     def gradient_error(self, gradient: torch.Tensor) -> float:
@@ -127,20 +132,22 @@ def compare(batch: int, persons: int, treatments: int, repeats: int) -> list[tup
     """Print the rows of one shape: times, their ratio to ours, and errors; and return all runs."""
     case = Case(batch, persons, treatments)
     sides = case.sides()
+    pulls = {
+        name: partial(pull_back, doses, case.benefit, case.cost, case.cotangent)
+        for name, doses in sides.items()
+    }
+    errors = {name: case.gradient_error(pull()) for name, pull in pulls.items()}  # warms up, too
     times: dict[str, list[float]] = {name: [] for name in sides}
     runs: list[tuple[object, ...]] = []
     for turn in range(repeats):
-        for name, doses in sides.items():
-            again = partial(pull_back, doses, case.benefit, case.cost, case.cotangent)
-            error = case.gradient_error(again())  # warms up, too
-            times[name].append(seconds(again, warm_up=False, at_least=0.1))
-            runs.append((batch, persons, treatments, name, turn, times[name][-1], error))
+        for name, pull in pulls.items():
+            times[name].append(seconds(pull, warm_up=False, at_least=0.1))
+            runs.append((batch, persons, treatments, name, turn, times[name][-1], errors[name]))
     for name in sides:
         ratio = np.median(np.array(times[name]) / np.array(times["alphafair"]))
-        error = max(run[-1] for run in runs if run[3] == name)
         print(
             f"{batch:5d} × ({persons:6d}, {treatments})  {name:10s}"
-            f" {1e3 * np.median(times[name]):9.3f} ms {ratio:8.0f} ×   {error:8.1e}",
+            f" {1e3 * np.median(times[name]):9.3f} ms {ratio:8.0f} ×   {errors[name]:8.1e}",
             flush=True,
         )
     return runs
