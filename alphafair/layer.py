@@ -367,12 +367,13 @@ _LAYOUTS: WeakKeyDictionary[Groups, tuple[Any, _Layout]] = WeakKeyDictionary()
 
 
 def _layout(groups: Groups, shape: tuple[int, ...], dtype: torch.dtype) -> _Layout:
-    """The layout of the last call, if that was for a table of the same shape."""
+    """The layout of the last call with these groups, if that was for a table of this shape."""
     last = _LAYOUTS.get(groups)
     if last is None or last[0] != (shape, dtype):
         batch, treatments = math.prod(shape[:-2]), shape[-1]
         table = np.arange(math.prod(shape)).reshape(batch, len(groups), treatments)
-        item = table[:, np.argsort(groups.code, kind="stable")].reshape(-1)
+        code = groups.code.astype(np.min_scalar_type(groups.size.size))  # few bits sort by radix
+        item = table[:, np.argsort(code, kind="stable")].reshape(-1)
         length = np.tile(groups.size * treatments, batch)
         log_size = torch.as_tensor(groups.size).to(dtype).log()
         last = (shape, dtype), _Layout(item, np.cumsum(length) - length, length, log_size)
@@ -453,7 +454,10 @@ def _with_best(
 
 
 def _is_watched() -> bool:
-    """Whether something besides autograd looks at the operations: a transform or a trace."""
+    """Whether something besides autograd looks at the operations: a transform or a trace.
+
+    PyTorch has no public names for two of these questions; its own Function asks the first.
+    """
     return (
         torch.compiler.is_compiling()
         or torch._C._are_functorch_transforms_active()
@@ -466,7 +470,8 @@ class _AtOneGo(torch.autograd.Function):
     """The doses of a plain problem, with one item in each group.
 
     With the money m = v d that a cotangent v of the doses sees in each item, and the shares π of
-    the groups, the logarithms of `alphafair.derivatives` give::
+    the groups, the logarithms of `alphafair.derivatives` give (β = 1/α; at α = 0 budgets do not
+    move, and t does not count)::
 
         t = m − π Σ m                                   (K,) sums to 0
         dlog r = (β − 1) t
@@ -481,7 +486,8 @@ class _AtOneGo(torch.autograd.Function):
         log_w = None if plain.weight is None else plain.weight.log()
         share = _across(log_w, log_p, plain.alpha).numpy()
         money = share * (budget.numpy()[..., None] if isinstance(budget, Tensor) else budget)
-        dose = money / plain.c
+        with np.errstate(all="ignore"):
+            dose = money / plain.c
         inputs = (benefit, cost, budget)
         ctx.save_for_backward(*(x if isinstance(x, Tensor) else None for x in inputs))
         ctx.numbers = [None if isinstance(x, Tensor) else x for x in inputs]
@@ -525,8 +531,7 @@ def _pull_through_operations(ctx: Any, cotangent: Tensor) -> list[Tensor | None]
     plain, again = ctx.plain, torch.is_grad_enabled()
     needed = [i for i in range(3) if ctx.needs_input_grad[i]]
     with torch.enable_grad():
-        # Views, so that the same tensor given twice is two inputs.
-        inputs = [
+        inputs = [  # views, so that the same tensor given twice is two inputs
             number if x is None else x.view_as(x)
             for x, number in zip(ctx.saved_tensors, ctx.numbers, strict=True)
         ]

@@ -616,11 +616,15 @@ def test_a_batch_of_cotangents_of_one_graph():
     b, c = tensors(case, requires_grad=True)
     dose = layer.allocate(b, c, case.group, 3.0, 2.0)
     units = torch.eye(dose.numel(), dtype=torch.float64).reshape(-1, *dose.shape)
-    found = torch.autograd.grad(dose, (b, c), units, is_grads_batched=True, retain_graph=True)
+
+    def pull(unit, **options):
+        return torch.autograd.grad(dose, (b, c), unit, retain_graph=True, **options)
+
     jacobian = af.allocate(*case[:3], 3.0, 2.0).jacobian()
-    for slope, name in zip(found, ("benefit", "cost"), strict=True):
-        exact = jacobian.dense(name).reshape(dose.numel(), *dose.shape)
-        np.testing.assert_allclose(slope, exact, rtol=1e-11, atol=1e-13)
+    for found in (pull(units, is_grads_batched=True), torch.vmap(pull)(units)):
+        for slope, name in zip(found, ("benefit", "cost"), strict=True):
+            exact = jacobian.dense(name).reshape(dose.numel(), *dose.shape)
+            np.testing.assert_allclose(slope, exact, rtol=1e-11, atol=1e-13)
 
 
 def test_at_one_go_knows_a_tensor_that_is_given_twice():
@@ -702,3 +706,16 @@ def test_a_benefit_changed_in_place_is_noticed_where_it_is_read_again():
     table.mul_(2)
     with pytest.raises(RuntimeError, match="modified by an inplace operation"):
         torch.autograd.grad(dose[0, 0], b, create_graph=True)
+
+
+def test_at_one_go_warns_of_nothing():
+    """Doses and slopes beyond the largest double are infinite, as PyTorch has them."""
+    b = torch.tensor([[1e-300], [1.0]], dtype=torch.float64, requires_grad=True)
+    c = torch.tensor([[1e-300], [1.0]], dtype=torch.float64, requires_grad=True)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        dose = layer.allocate(b, c, [0, 1], 1e10, 2.0)
+        slope = torch.autograd.grad(dose[0, 0], c)[0]
+    assert nodes(dose)[0] == "_AtOneGoBackward"
+    assert dose[0, 0] == torch.inf
+    assert not torch.isfinite(slope[0, 0])
