@@ -38,7 +38,7 @@ from .frontier import (
 )
 from .groups import Groups
 from .inequality import atkinson, gini, jain, min_max_ratio, theil
-from .paths import BudgetPath, budget_path
+from .paths import AlphaPath, BudgetPath, budget_path
 from .problem import Problem, allocate
 from .report import Report, report
 from .utility import equivalent_utility, phi, phi_inverse, phi_normalised, phi_prime, power_mean
@@ -49,6 +49,7 @@ __version__ = "0.1.0"
 
 __all__ = [
     "Allocation",
+    "AlphaPath",
     "BudgetPath",
     "CurveSegments",
     "DoseCotangent",

@@ -20,10 +20,13 @@ from .utility import equivalent_utility, welfare
 from .value import ROUNDING, Levels, Linear, Point, Spending
 
 if TYPE_CHECKING:
+    from scipy.sparse import csr_array
+
     from .problem import Problem
     from .whole import WholePlan
 
 NEGLIGIBLE = 1e-150  # parts of the budget that may vanish in the doses
+NEGLIGIBLE_IN_SINGLE = 1e-18  # the same in doses of four bytes
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -106,12 +109,7 @@ class Allocation:
                 index = np.flatnonzero(~np.isfinite(dose))
                 person, treatment = np.unravel_index(index, dose.shape)
                 amount = dose[person, treatment]
-        if not np.isfinite(amount).all():
-            j = int(np.argmin(np.isfinite(amount)))
-            raise ValueError(
-                f"dose of item ({person[j]}, {treatment[j]}) overflows: the budget is too large "
-                f"for its cost; measure this dose in a larger unit, of more benefit and cost"
-            )
+        _refuse_endless(person, treatment, amount)
         return dose
 
     @property
@@ -129,6 +127,97 @@ class Allocation:
         dose[moves] = amount
         _refuse_lost(moves[0], moves[1], items.money, amount)
         return dose
+
+    def dose_sparse(self) -> csr_array:
+        """(N, T) d as a sparse matrix by rows, whose size follows that of the doses, not of N × T.
+
+        Where nothing is bounded and nobody has anything yet the table ``dose`` is not made: one
+        item a group has a dose or, at within > 0, one a person.
+
+        Returns:
+            `scipy.sparse.csr_array` without explicit zeros.
+
+        Raises:
+            ModuleNotFoundError: scipy is not installed.
+            ValueError: as ``dose``, where a dose leaves the doubles.
+
+        Example:
+            >>> import alphafair as af
+            >>> a = af.allocate([4.0, 1.0, 2.0], 1.0, ["a", "a", "b"], budget=6.0, alpha=1)
+            >>> sparse = a.dose_sparse()
+            >>> sparse.shape, sparse.nnz, sparse.toarray()[:, 0]
+            ((3, 1), 2, array([3., 0., 3.]))
+        """
+        try:
+            from scipy import sparse
+        except ImportError as error:
+            raise ModuleNotFoundError(
+                "dose_sparse needs scipy, which is not installed: pip install scipy, or use dose"
+            ) from error
+        if not isinstance(self.problem.value, Linear):
+            return sparse.csr_array(self.dose)
+        person, treatment, amount = self._funded_doses
+        some = amount > 0
+        entries = amount[some], (person[some], treatment[some])
+        return sparse.csr_array(entries, shape=self.problem.shape)
+
+    def dose_into(self, out: NDArray[Any]) -> NDArray[Any]:
+        """Write d into an array that is there already: a memory map, or one that is used again.
+
+        Where nothing is bounded and nobody has anything yet nothing else of that size is made;
+        elsewhere ``dose`` is, and copied.
+
+        Args:
+            out: (N, T) of float64 or float32, of any strides; what it held is lost.
+
+        Returns:
+            ``out``.
+
+        Raises:
+            TypeError: no array, or one of other numbers.
+            ValueError: another shape, an array that cannot be written to, or a dose that is lost
+                among these numbers.
+
+        Example:
+            >>> import alphafair as af
+            >>> import numpy as np
+            >>> a = af.allocate([4.0, 1.0], 1.0, ["a", "b"], budget=30.0, alpha=1)
+            >>> a.dose_into(np.empty((2, 1), np.float32))
+            array([[15.],
+                   [15.]], dtype=float32)
+        """
+        problem = self.problem
+        _check_out(out, problem.shape)
+        linear = isinstance(problem.value, Linear)
+        if not linear and out.dtype == np.float64:
+            out[...] = self.dose
+            return out
+        if linear:
+            person, treatment, amount = self._funded_doses
+        else:
+            person, treatment = np.nonzero(self.dose)
+            amount = self.dose[person, treatment]
+        with np.errstate(over="ignore", under="ignore"):
+            rounded = amount.astype(out.dtype)
+        if out.dtype != np.float64 and amount.size:
+            money = amount * problem.cost[person, treatment]
+            _refuse_lost(
+                person, treatment, money / problem.money_unit, rounded, NEGLIGIBLE_IN_SINGLE
+            )
+            _refuse_endless(person, treatment, rounded)
+        out[...] = 0.0
+        out[person, treatment] = rounded
+        return out
+
+    @property
+    def _funded_doses(self) -> tuple[Integers, Integers, Floats]:
+        """Persons, treatments and doses (M,) of the items that get money in the linear case."""
+        person, treatment, code, share = self.problem.funded
+        with np.errstate(over="ignore"):
+            amount = self.group_budget[code] * share / self.problem.cost[person, treatment]
+        _refuse_lost(person, treatment, self.money[code] * share, amount)
+        _refuse_endless(person, treatment, amount)
+        return person, treatment, amount
 
     @property
     def _dose_by_steps(self) -> Floats:
@@ -445,12 +534,39 @@ class Allocation:
         )
 
 
-def _refuse_lost(person: Integers, treatment: Integers, part: Floats, dose: Floats) -> None:
-    """ValueError about a dose below the doubles that takes a part of the budget worth speaking of.
+def _check_out(out: Any, shape: tuple[int, int]) -> None:
+    if not isinstance(out, np.ndarray):
+        raise TypeError(f"out must be a numpy array, not {type(out).__name__}")
+    if out.dtype not in (np.float64, np.float32):
+        raise TypeError(f"out holds {out.dtype}: must be float64 or float32")
+    if out.shape != shape:
+        raise ValueError(f"out has shape {out.shape}: must be (N, T) = {shape}")
+    if not out.flags.writeable:
+        raise ValueError("out cannot be written to: pass a copy, or open the map with mode 'r+'")
+
+
+def _refuse_endless(person: Integers, treatment: Integers, dose: Floats) -> None:
+    """ValueError about the first dose beyond the largest number."""
+    if not np.isfinite(dose).all():
+        j = int(np.argmin(np.isfinite(dose)))
+        raise ValueError(
+            f"dose of item ({person[j]}, {treatment[j]}) overflows: the budget is too large "
+            f"for its cost; measure this dose in a larger unit, of more benefit and cost"
+        )
+
+
+def _refuse_lost(
+    person: Integers,
+    treatment: Integers,
+    part: Floats,
+    dose: Floats,
+    negligible: float = NEGLIGIBLE,
+) -> None:
+    """ValueError about a dose below its numbers that takes a part of the budget worth speaking of.
 
     Where the part is next to nothing itself, as next to α = 0, so may the dose be.
     """
-    lost = (dose < np.finfo(float).tiny) & (part > NEGLIGIBLE)
+    lost = (dose < np.finfo(dose.dtype).tiny) & (part > negligible)
     if lost.any():
         j = int(np.argmax(lost))
         raise ValueError(

@@ -48,10 +48,22 @@ def budget_shares(log_weight: Floats, log_productivity: Floats, alpha: float) ->
         score = log_weight + log_productivity
         tied = score >= score.max() - ROUNDING * (1 - log_weight - log_productivity)
         return np.asarray(tied / tied.sum())
-    tilt = money_exponent(alpha)
+    return _softmax(money_exponent(alpha), log_weight, log_productivity)
+
+
+def budget_shares_along(log_weight: Floats, log_productivity: Floats, alpha: Floats) -> Floats:
+    """(A, K) the same at each α of (A,), to the last bit."""
+    tilt = np.array([money_exponent(each) for each in alpha.tolist()])
+    share = _softmax(tilt[:, None], log_weight, log_productivity)
+    share[alpha == 0] = budget_shares(log_weight, log_productivity, 0.0)
+    return share
+
+
+def _softmax(tilt: float | Floats, log_weight: Floats, log_productivity: Floats) -> Floats:
+    """(..., K) for a tilt 1/α − 1, or for a column of them."""
     exponent = (tilt + 1) * log_weight + tilt * log_productivity
-    share = np.exp(exponent - exponent.max())
-    return np.asarray(share / share.sum())
+    share = np.exp(exponent - exponent.max(axis=-1, keepdims=True))
+    return np.asarray(share / share.sum(axis=-1, keepdims=True))
 
 
 def price_search(

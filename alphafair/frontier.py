@@ -268,19 +268,19 @@ def frontier(problem: Problem, alphas: Iterable[float] = DEFAULT_ALPHAS) -> Fron
     alpha = _alphas(alphas)
     if problem.budget == 0:
         raise ValueError("budget is 0: every allocation is the same, there is nothing to compare")
-    results = [problem.allocate(value) for value in alpha]
-    utility = np.array([result.group_utility for result in results])
+    path = problem.allocate_many(alpha)
+    utility = path.group_utility
     w = problem.weight
     mean = np.array([power_mean(u, 1, w) for u in utility])
     most = power_mean(problem.allocate(0).group_utility, 1, w)
     return Frontier(
         alpha=np.array(alpha),
         mean_utility=mean,
-        equivalent_utility=np.array([result.equivalent_utility for result in results]),
+        equivalent_utility=path.equivalent_utility,
         min_utility=utility.min(axis=1),
         gini=np.array([gini(u, w) for u in utility]),
         price_of_fairness=np.maximum(1 - mean / most, 0),  # not below 0 by rounding
-        group_budget=np.array([result.group_budget for result in results]),
+        group_budget=path.group_budget,
         group_utility=utility,
         group_labels=problem.groups.label,
     )

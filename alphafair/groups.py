@@ -7,15 +7,20 @@ arguments, utilities and budgets among the results, is in that order.
 from __future__ import annotations
 
 import datetime
+import itertools
 import numbers
-from typing import Any
+import sys
+from collections import defaultdict
+from typing import Any, NoReturn
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from .checks import Floats, Integers, as_array, real_table
+from .kernels import LOOK_UP, count_from, renumber
 
 EXACT = 2.0**53  # doubles hold all integers up to here
+IN_CACHE = 100_000  # a hash table of more numbers misses the cache: sorting all of them is faster
 
 
 class Groups:
@@ -47,8 +52,7 @@ class Groups:
     size: Integers
 
     def __init__(self, labels: ArrayLike) -> None:
-        self.label, code, self.size = _encode(_label_column(labels))
-        self.code = code.astype(code_type(self.label.size), copy=False)
+        self.label, self.code, self.size = _encode(labels)
 
     def __len__(self) -> int:
         return self.code.size
@@ -67,8 +71,146 @@ def code_type(groups: int) -> np.dtype[Any]:
     return smallest if np.can_cast(smallest, np.intp) else np.dtype(np.intp)
 
 
+# --- from labels to codes ---------------------------------------------------------------------
+Encoded = tuple[NDArray[Any], Integers, Integers]  # sorted labels (K,), codes (N,), sizes (K,)
+
+
+def _encode(labels: ArrayLike) -> Encoded:
+    """By counting where labels are integers of a small range, else by hashing.
+
+    Sorting all labels, as `numpy.unique` does, takes ten times as long: the distinct ones are found
+    first, and only these are sorted.
+    """
+    distinct, code = _told(labels) or (None, None)
+    if distinct is not None and code is not None:
+        return _in_order(distinct, code, distinct)
+    column = _label_column(labels)
+    kind = column.dtype.kind
+    if kind in "biu":
+        low, high = int(column.min()), int(column.max())
+        if high - low < max(1024, 4 * column.size) and high < 2**63:
+            return _counted(column, low, high)
+    if kind in "fmM":
+        _refuse_missing(column)
+    found = _looked_up(column)
+    if found is None and kind in "OUS":
+        found = _by_dictionary(column)
+    if found is not None:
+        return _in_order(*found, column)
+    _refuse_missing(column)
+    return _in_order(column, np.arange(column.size), column)
+
+
+def _counted(column: NDArray[Any], low: int, high: int) -> Encoded:
+    """Integers from ``low`` to ``high``: the codes are the labels, without the gaps."""
+    code = np.empty(column.size, code_type(high - low + 1))
+    count = count_from(column.astype(np.int64, copy=False), low, code, high - low + 1)
+    present = np.flatnonzero(count)
+    if present.size < count.size:
+        rank = np.cumsum(count > 0) - 1
+        code = renumber(code, rank.astype(code_type(present.size)), present.size)[0]
+    return (present + low).astype(column.dtype), code, count[present]
+
+
+def _looked_up(column: NDArray[Any]) -> tuple[NDArray[Any], Integers] | None:
+    """The distinct labels and the codes of everybody by a compiled hash table, if it is of use."""
+    if not LOOK_UP.compiles(column.size):
+        return None
+    words = _words(column)
+    if words is None:
+        return None
+    words.flags.writeable = False  # one type for all arrays, so that it is compiled once
+    one_word = words.shape[1] == 1
+    first, code = LOOK_UP.compiled(words, IN_CACHE if one_word else column.size)
+    return (column[first], code) if first.size else None
+
+
+def _words(column: NDArray[Any]) -> NDArray[Any] | None:
+    """(N, words) unsigned integers that agree where two labels do; None where there are none."""
+    kind, size = column.dtype.kind, column.dtype.itemsize
+    column = np.ascontiguousarray(column)
+    if kind in "US" and size > 0:
+        return column.view(np.uint32 if kind == "U" else np.uint8).reshape(column.size, -1)
+    if kind in "iu":
+        column = column.astype(f"{kind}8")
+    elif kind == "f" and size <= 8:
+        column = column.astype(np.float64) + 0.0  # −0 is 0
+    elif kind not in "mM":
+        return None
+    return column.view(np.uint64).reshape(column.size, 1)
+
+
+def _by_dictionary(column: NDArray[Any]) -> tuple[NDArray[Any], Integers] | None:
+    """The same by a dictionary of Python's, one look-up a label; None if they have no hash."""
+    place: defaultdict[Any, int] = defaultdict(itertools.count().__next__)
+    try:
+        code = np.fromiter(map(place.__getitem__, column.tolist()), np.intp, column.size)
+    except TypeError:
+        return None
+    return np.fromiter(place, column.dtype, len(place)), code
+
+
+def _told(labels: Any) -> tuple[NDArray[Any], Integers] | None:
+    """The same from pandas or Arrow, where these hold text or the like; None where they do not.
+
+    They find the distinct labels themselves.  For numpy a million labels would become a million
+    objects before.
+    """
+    if isinstance(labels, list | tuple):
+        return _of_text(labels)
+    if hasattr(labels, "dictionary_encode"):
+        return _of_arrow(labels)
+    if not hasattr(labels, "factorize") or labels.dtype.kind in "biuf" or labels.dtype == object:
+        return None
+    try:
+        code, distinct = labels.factorize()
+    except TypeError:
+        return None
+    return (np.asarray(distinct), code) if code.size and code.min() >= 0 else None
+
+
+def _of_text(labels: list[Any] | tuple[Any, ...]) -> tuple[NDArray[Any], Integers] | None:
+    if set(map(type, labels)) not in ({str}, {bytes}):
+        return None
+    found = _by_dictionary(np.fromiter(labels, object, len(labels)))
+    assert found is not None
+    return _label_column(found[0].tolist()), found[1]
+
+
+def _of_arrow(labels: Any) -> tuple[NDArray[Any], Integers] | None:
+    if len(labels) == 0 or sys.modules["pyarrow"].types.is_primitive(labels.type):
+        return None
+    encoded = labels.dictionary_encode()
+    if hasattr(encoded, "combine_chunks"):
+        encoded = encoded.combine_chunks()
+    missing = np.asarray(encoded.is_null())
+    if missing.any():  # `numpy.asarray` may give it another label
+        _refuse(int(np.argmax(missing)), None)
+    place = np.asarray(encoded.indices)
+    present, code, _ = _counted(place, int(place.min()), int(place.max()))
+    distinct = np.asarray(encoded.dictionary)[present]  # it may have words that nobody uses
+    _refuse_missing(distinct, code)
+    return distinct, code
+
+
+def _in_order(distinct: NDArray[Any], code: Integers, everybody: NDArray[Any]) -> Encoded:
+    """Sorted labels, codes and sizes from labels that are nearly distinct and their positions."""
+    if distinct.dtype.kind == "O":
+        _refuse_missing(distinct, code)
+    try:
+        label, rank = np.unique(distinct, return_inverse=True)
+    except TypeError as error:
+        kinds = sorted({type(label).__name__ for label in everybody})
+        raise TypeError(
+            f"group mixes labels that cannot be sorted together ({', '.join(kinds)}); "
+            f"convert them all to text: [str(label) for label in group]"
+        ) from error
+    return label, *renumber(code, rank.astype(code_type(label.size)), label.size)
+
+
+# --- labels that are refused ------------------------------------------------------------------
 def _label_column(labels: ArrayLike) -> NDArray[Any]:
-    """(N,) array of labels, none of them missing."""
+    """(N,) array of labels."""
     column = as_array("group", labels)
     if isinstance(labels, list | tuple):
         column = _unmerged(labels, column)
@@ -80,17 +222,6 @@ def _label_column(labels: ArrayLike) -> NDArray[Any]:
         )
     if column.size == 0:
         raise ValueError("group is empty: at least one person is needed")
-    missing = np.zeros(1, bool)
-    if column.dtype.kind == "f":
-        missing = ~np.isfinite(column)
-    elif column.dtype.kind not in "iubUS":
-        missing = np.array([_is_missing(label) for label in column])
-    if missing.any():
-        i = int(np.argmax(missing))
-        raise ValueError(
-            f"group[{i}] is {column[i]}: every person needs a label; "
-            f"drop that person or make up a label such as 'unknown'"
-        )
     return column
 
 
@@ -111,35 +242,37 @@ def _unmerged(labels: list[Any] | tuple[Any, ...], column: NDArray[Any]) -> NDAr
     return column
 
 
+def _refuse_missing(distinct: NDArray[Any], code: Integers | None = None) -> None:
+    """ValueError about the first person whose label is missing."""
+    kind = distinct.dtype.kind
+    if kind in "iubUS":
+        return
+    if kind in "mM":
+        missing = np.isnat(distinct)
+    elif kind == "f":
+        missing = ~np.isfinite(distinct)
+    else:
+        missing = np.array([_is_missing(label) for label in distinct])
+    if missing.any():
+        i = int(np.argmax(missing if code is None else missing[code]))
+        _refuse(i, distinct[i if code is None else code[i]])
+
+
+def _refuse(person: int, label: Any) -> NoReturn:
+    raise ValueError(
+        f"group[{person}] is {label}: every person needs a label; "
+        f"drop that person or make up a label such as 'unknown'"
+    )
+
+
 def _is_missing(label: Any) -> bool:
     try:
         return label is None or bool(label != label)  # NaN and NaT differ from themselves
-    except TypeError:  # pandas.NA will not say
+    except (TypeError, ArithmeticError):  # pandas.NA and NaN that signals will not say
         return True
 
 
-def _encode(column: NDArray[Any]) -> tuple[NDArray[Any], Integers, Integers]:
-    """Sorted labels (K,), codes (N,), sizes (K,)."""
-    if column.dtype.kind in "iu":
-        low, high = int(column.min()), int(column.max())
-        if high - low < max(1024, 4 * column.size) and high < 2**63:
-            code = column.astype(np.int64) - low  # counting beats sorting 20-fold
-            count = np.bincount(code)
-            present = np.flatnonzero(count)
-            if present.size < count.size:
-                code = (np.cumsum(count > 0) - 1)[code]
-            return (present + low).astype(column.dtype), code, count[present]
-    try:
-        label, code, size = np.unique(column, return_inverse=True, return_counts=True)
-    except TypeError as error:
-        kinds = sorted({type(label).__name__ for label in column})
-        raise TypeError(
-            f"group mixes labels that cannot be sorted together ({', '.join(kinds)}); "
-            f"convert them all to text: [str(label) for label in group]"
-        ) from error
-    return label, code.astype(np.intp, copy=False), size
-
-
+# --- numbers given by group -------------------------------------------------------------------
 def group_weights(weight: Any, groups: Groups) -> Floats:
     """(K,) positive weights in the order of the sorted labels."""
     if weight is None:

@@ -127,6 +127,146 @@ def compiles(work: int, large: int = LARGE) -> bool:
     return work >= large and numba() is not None
 
 
+# --- labels become codes ----------------------------------------------------------------------
+FEW = 4096  # counters in four copies stay in the cache
+
+
+def _count_from(label, low, code, width):  # type: ignore[no-untyped-def]
+    """Four counters in turn: adding to one that has just been added to waits for it."""
+    one = np.zeros(width, np.int64)
+    two, three, four = one, one, one
+    if width <= FEW:
+        two, three, four = np.zeros(width, np.int64), one.copy(), one.copy()
+    whole = label.size // 4 * 4
+    for i in range(0, whole, 4):
+        a, b = np.uint64(label[i] - low), np.uint64(label[i + 1] - low)
+        c, d = np.uint64(label[i + 2] - low), np.uint64(label[i + 3] - low)
+        code[i], code[i + 1], code[i + 2], code[i + 3] = a, b, c, d
+        one[a] += 1
+        two[b] += 1
+        three[c] += 1
+        four[d] += 1
+    for i in range(whole, label.size):
+        a = np.uint64(label[i] - low)
+        code[i] = a
+        one[a] += 1
+    return one + two + three + four if width <= FEW else one
+
+
+def _count_from_in_numpy(label: Integers, low: int, code: Integers, width: int) -> Integers:
+    np.subtract(label, low, out=code, casting="unsafe")
+    return np.bincount(code, minlength=width)
+
+
+def _renumber(code, rank, out, groups):  # type: ignore[no-untyped-def]
+    count = np.zeros(groups, np.int64)
+    for i in range(code.size):
+        k = rank[code[i]]
+        out[i] = k
+        count[k] += 1
+    return count
+
+
+def _renumber_in_numpy(code: Integers, rank: Integers, out: Integers, groups: int) -> Integers:
+    np.take(rank, code, out=out, mode="clip")  # which spares a buffer; all are in range
+    return np.bincount(out, minlength=groups)
+
+
+def _look_up(words, most):  # type: ignore[no-untyped-def]
+    """Rows in the order of their first appearance: these first positions (K,) and codes (N,).
+
+    An open table with linear probing, at most half full; in each place the hash of a row and one
+    more than its code.  The hash of one word (a product with an odd number, after mixing) tells all
+    words apart.  No positions at all where more than ``most`` rows differ.
+    """
+    odd, half, one = np.uint64(0x9E3779B97F4A7C15), np.uint64(32), np.uint64(1)
+    persons, length = words.shape
+    bits, count = 10, 0
+    table = np.zeros((1 << bits, 2), np.uint64)
+    first, code = np.empty(1 << (bits - 1), np.int64), np.empty(persons, np.int64)
+    last, shift = np.uint64(len(table) - 1), np.uint64(64 - bits)
+    for i in range(persons):
+        mixed = np.uint64(0)
+        for j in range(length):
+            mixed = mixed ^ np.uint64(words[i, j])
+            mixed = (mixed ^ (mixed >> half)) * odd
+        place = mixed >> shift
+        while table[place, 1] != 0:
+            if table[place, 0] == mixed:
+                same = True
+                if length > 1:
+                    other = first[table[place, 1] - one]
+                    for j in range(length):
+                        same &= words[other, j] == words[i, j]
+                if same:
+                    break
+            place = (place + one) & last
+        if table[place, 1] == 0:
+            table[place, 0], table[place, 1], first[count] = mixed, count + 1, i
+            code[i] = count
+            count += 1
+            if count > most:
+                return first[:0], code
+            if count == len(first):
+                bits += 1
+                table, first = _twice_as_large(table, first, bits)  # type: ignore[no-untyped-call]
+                last, shift = np.uint64(len(table) - 1), np.uint64(64 - bits)
+        else:
+            code[i] = table[place, 1] - one
+    return first[:count], code
+
+
+def _twice_as_large(table, first, bits):  # type: ignore[no-untyped-def]
+    """The same entries in a table of 2^bits places, and the same positions with room for more."""
+    last, shift = np.uint64((1 << bits) - 1), np.uint64(64 - bits)
+    larger, longer = np.zeros((1 << bits, 2), np.uint64), np.empty(1 << (bits - 1), np.int64)
+    for row in range(len(table)):
+        if table[row, 1] != 0:
+            place = table[row, 0] >> shift
+            while larger[place, 1] != 0:
+                place = (place + np.uint64(1)) & last
+            larger[place, 0], larger[place, 1] = table[row, 0], table[row, 1]
+    longer[: first.size] = first
+    return larger, longer
+
+
+def _vector(types: Any, kind: Any) -> Any:
+    return types.Array(kind, 1, "C", readonly=True)
+
+
+def _of_each_code_type(signature: Callable[[Any, Any], Any]) -> Callable[[Any], Any]:
+    return lambda t: [signature(t, t.Array(kind, 1, "C")) for kind in (t.uint8, t.uint16, t.uint32)]
+
+
+_count_kernel = Kernel(
+    _count_from,
+    _count_from_in_numpy,
+    signature=_of_each_code_type(lambda t, codes: (_vector(t, t.int64), t.int64, codes, t.int64)),
+    large_if_loaded=1000,
+)
+_renumber_kernel = Kernel(_renumber, _renumber_in_numpy, large_if_loaded=1000)
+LOOK_UP = Kernel(  # the dictionary and the sort of `alphafair.groups` are its plain twins
+    _look_up, helpers=(_twice_as_large,), large_if_loaded=10_000
+)
+
+
+def count_from(label: Integers, low: int, code: Integers, width: int) -> Integers:
+    """(width,) how often each label ``low``, ``low + 1``, … comes; their numbers go into ``code``.
+
+    All labels (N,) lie in the range.
+    """
+    label = np.ascontiguousarray(label)
+    count: Integers = _count_kernel(label, low, code, width, work=label.size)
+    return count
+
+
+def renumber(code: Integers, rank: Integers, groups: int) -> tuple[Integers, Integers]:
+    """(N,) ``rank[code]``, of the type of ``rank``, and (K,) how often each number comes."""
+    out = np.empty(code.size, rank.dtype)
+    count: Integers = _renumber_kernel(code, rank, out, groups, work=code.size)
+    return out, count
+
+
 # --- sums by group ----------------------------------------------------------------------------
 # Sums of doubles depend on the order of their terms.  Cut into two slices, each a multiple of a
 # grid that is so coarse that no sum of them rounds, they do not: blocks, compiled loops and numpy

@@ -6,6 +6,11 @@ batching over leading dimensions work as for any function, with derivatives of a
 items are best is a discrete choice and carries no gradient; everything after it does (see
 `alphafair.derivatives`).  Nothing is copied to the host, unless the tensors are there already.
 
+**At one go.**  PyTorch needs some microseconds to start an operation, and the closed form is some
+tens of them.  A plain problem (within = 0, no mask, α a number) on the CPU is therefore one node of
+the graph, which computes in numpy and whose derivative is that of `alphafair.derivatives`.
+Derivatives of a higher order, and all transforms, go through the operations.
+
 **Bounds.**  With a baseline, floors, caps or bounds of the groups' budgets the core answers one
 batch element after the other, on the host, and its Jacobian pulls the gradients back
 (`alphafair.layer_bounds`): first derivatives, in every parameter that is a tensor.
@@ -20,15 +25,18 @@ Needs the extra ``alphafair[layer]``: torch.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
-from typing import Any, NoReturn
+from typing import Any, NamedTuple, NoReturn
+from weakref import WeakKeyDictionary
 
 import numpy as np
 import torch
 from numpy.typing import ArrayLike
 from torch import Tensor
+from torch.autograd import forward_ad
 
-from .checks import FREE, entry, number
+from .checks import FREE, Floats, Integers, entry, number
 from .groups import Groups, by_group, group_weights
 from .layer_bounds import BOUNDS, on_device, recall, solve
 from .utility import check_alpha
@@ -140,6 +148,12 @@ def allocate(
     """
     groups = group if isinstance(group, Groups) else Groups(group)
     within = number("within", within, "between 0 and infinity", lambda value: value >= 0)
+    others = (baseline, floor, cap, group_floor, group_cap, mask)
+    if within == 0 and not (exclusive or skip) and all(other is None for other in others):
+        plain = _plain(benefit, cost, groups, budget, alpha, weight)
+        if plain is not None:
+            dose: Tensor = _AtOneGo.apply(benefit, cost, budget, plain)  # type: ignore[no-untyped-call]
+            return dose
     given: dict[str, Any] = {"benefit": benefit, "cost": cost, "budget": budget}
     if isinstance(alpha, Tensor):
         given["alpha"] = alpha
@@ -306,6 +320,240 @@ def _across(
 def _largest(value: Tensor) -> float:
     """An exponent that no logarithm of this precision takes out of its range."""
     return torch.finfo(value.dtype).max / 1e6
+
+
+# --- the closed form at one go ----------------------------------------------------------------
+class _Layout(NamedTuple):
+    """The items of each group side by side, for a batch B.
+
+    Attributes:
+        item: (B N T,) positions in the table of the batch, group by group.
+        start, length: (B K,) where each group begins there, and how many items it has.
+        log_size: (K,) log G.
+    """
+
+    item: Integers
+    start: Integers
+    length: Integers
+    log_size: Tensor
+
+
+class _Plain(NamedTuple):
+    """A problem that can be solved at one go, and its best items, one a group.
+
+    Attributes:
+        groups, alpha, weight: the arguments; the weights as a tensor (K,), None if all are 1.
+        own: the shape of the tables as they came, (..., N, T) or (N,).
+        shape: (..., N, T).
+        log_size: (K,) log G.
+        position: (B K,) the best items, in the table of the batch.
+        best: (..., K) their ratios.
+        b, c: (..., K) their benefits and costs; of one cost of all, that number ().
+    """
+
+    groups: Groups
+    alpha: float
+    weight: Tensor | None
+    own: tuple[int, ...]
+    shape: tuple[int, ...]
+    log_size: Tensor
+    position: Integers
+    best: Floats
+    b: Floats
+    c: Floats
+
+
+_LAYOUTS: WeakKeyDictionary[Groups, tuple[Any, _Layout]] = WeakKeyDictionary()
+
+
+def _layout(groups: Groups, shape: tuple[int, ...], dtype: torch.dtype) -> _Layout:
+    """The layout of the last call with these groups, if that was for a table of this shape."""
+    last = _LAYOUTS.get(groups)
+    if last is None or last[0] != (shape, dtype):
+        batch, treatments = math.prod(shape[:-2]), shape[-1]
+        table = np.arange(math.prod(shape)).reshape(batch, len(groups), treatments)
+        code = groups.code.astype(np.min_scalar_type(groups.size.size))  # few bits sort by radix
+        item = table[:, np.argsort(code, kind="stable")].reshape(-1)
+        length = np.tile(groups.size * treatments, batch)
+        log_size = torch.as_tensor(groups.size).to(dtype).log()
+        last = (shape, dtype), _Layout(item, np.cumsum(length) - length, length, log_size)
+        _LAYOUTS[groups] = last
+    return last[1]
+
+
+def _plain(
+    benefit: Any, cost: Any, groups: Groups, budget: Any, alpha: Any, weight: Any
+) -> _Plain | None:
+    """What can be solved at one go; None for every other problem, and for bad input.
+
+    Whatever this does not know it leaves to the operations, and to the messages, above.
+    """
+    if _is_watched() or isinstance(alpha, Tensor) or isinstance(weight, Tensor):
+        return None
+    if not (isinstance(benefit, Tensor) and benefit.dtype in (torch.float64, torch.float32)):
+        return None
+    own, largest = benefit.shape, torch.finfo(benefit.dtype).max
+    shape = (*own, 1) if len(own) == 1 else tuple(own)
+    if len(shape) < 2 or shape[-2] != len(groups) or benefit.numel() == 0:
+        return None
+    for value, axes in ((benefit, own), (cost, own), (budget, shape[:-2])):
+        if isinstance(value, Tensor):
+            alike = value.dtype == benefit.dtype and value.device.type == "cpu"
+            if (
+                not alike
+                or value.shape != axes
+                or forward_ad.unpack_dual(value).tangent is not None
+            ):
+                return None
+        elif not _is_plain(value, benefit):
+            return None
+    if isinstance(budget, Tensor) and not (budget.min() >= 0 and budget.max() <= largest):
+        return None
+    if weight is not None:
+        sizes = isinstance(weight, str) and weight == "size"
+        if isinstance(weight, str) and not sizes:
+            return None
+        numbers = groups.size if sizes else by_group("weight", weight, groups)
+        weight = torch.as_tensor(numbers, dtype=benefit.dtype)
+        if not (weight.min() > 0 and weight.max() <= largest):
+            return None
+    return _with_best(benefit, cost, shape, groups, check_alpha(alpha), weight)
+
+
+def _with_best(
+    benefit: Tensor,
+    cost: Tensor | float,
+    shape: tuple[int, ...],
+    groups: Groups,
+    alpha: float,
+    weight: Tensor | None,
+) -> _Plain | None:
+    """The problem with the first of the best ratios of each group; None if one is not > 0."""
+    item, start, length, log_size = _layout(groups, shape, benefit.dtype)
+    b = benefit.detach().numpy().reshape(-1)
+    if isinstance(cost, Tensor):
+        c = cost.detach().numpy().reshape(-1)
+        least = np.minimum.reduce(c)
+    else:
+        c = least = np.asarray(cost, b.dtype)
+    with np.errstate(all="ignore"):
+        # Whatever is not finite leaves its mark on the sum; what overflows is left to others, too.
+        if not (least > 0 and math.isfinite(b.dot(c) if c.ndim else np.add.reduce(b))):
+            return None
+        ratio = (b / c).take(item)
+        best = np.maximum.reduceat(ratio, start)
+    if not np.minimum.reduce(best) > 0:
+        return None
+    leads = (ratio == best.repeat(length)).nonzero()[0]
+    position = item[leads[leads.searchsorted(start)]]
+    front = (*shape[:-2], -1)
+    b, c = (x[position].reshape(front) if x.ndim else x for x in (b, c))
+    return _Plain(
+        groups, alpha, weight, benefit.shape, shape, log_size, position, best.reshape(front), b, c
+    )
+
+
+def _is_watched() -> bool:
+    """Whether something besides autograd looks at the operations: a transform or a trace.
+
+    PyTorch has no public names for two of these questions; its own Function asks the first.
+    """
+    return (
+        torch.compiler.is_compiling()
+        or torch._C._are_functorch_transforms_active()
+        or torch._C._len_torch_dispatch_stack() > 0
+        or torch.jit.is_tracing()  # type: ignore[attr-defined,no-untyped-call]
+    )
+
+
+class _AtOneGo(torch.autograd.Function):
+    """The doses of a plain problem, with one item in each group.
+
+    With the money m = v d that a cotangent v of the doses sees in each item, and the shares π of
+    the groups, the logarithms of `alphafair.derivatives` give (β = 1/α; at α = 0 budgets do not
+    move, and t does not count)::
+
+        t = m − π Σ m                                   (K,) sums to 0
+        dlog r = (β − 1) t
+        db = dlog r / b,    dc = −(dlog r + m)/c,    dQ = Σ v π / c
+    """
+
+    @staticmethod
+    def forward(
+        ctx: Any, benefit: Tensor, cost: Tensor | float, budget: Tensor | float, plain: _Plain
+    ) -> Tensor:
+        log_p = torch.from_numpy(plain.best).log() - plain.log_size
+        log_w = None if plain.weight is None else plain.weight.log()
+        share = _across(log_w, log_p, plain.alpha).numpy()
+        money = share * (budget.numpy()[..., None] if isinstance(budget, Tensor) else budget)
+        with np.errstate(all="ignore"):
+            dose = money / plain.c
+        inputs = (benefit, cost, budget)
+        ctx.save_for_backward(*(x if isinstance(x, Tensor) else None for x in inputs))
+        ctx.numbers = [None if isinstance(x, Tensor) else x for x in inputs]
+        ctx.plain, ctx.share, ctx.dose = plain, share, dose
+        ctx.tilt = money_exponent(plain.alpha, _largest(log_p)) if plain.alpha > 0 else 0.0
+        return _filled(dose, plain, plain.shape)
+
+    @staticmethod
+    def backward(ctx: Any, cotangent: Tensor) -> tuple[Tensor | None, ...]:
+        try:
+            seen = None if torch.is_grad_enabled() or _is_watched() else cotangent.numpy()
+        except RuntimeError:  # a batch of cotangents of one graph
+            seen = None
+        if seen is None:
+            return *_pull_through_operations(ctx, cotangent), None
+        plain, (of_benefit, of_cost, of_budget, _) = ctx.plain, ctx.needs_input_grad
+        value = seen.reshape(-1)[plain.position].reshape(ctx.dose.shape)
+        with np.errstate(all="ignore"):
+            money = value * ctx.dose
+            moved = money - ctx.share * np.add.reduce(money, -1, keepdims=True)
+            of_ratio = ctx.tilt * moved
+            b = c = q = None
+            if of_benefit:
+                b = _filled(of_ratio / plain.b, plain, plain.own)
+            if of_cost:
+                c = _filled(-(of_ratio + money) / plain.c, plain, plain.own)
+            if of_budget:  # not through money/Q, as Q may be 0
+                q = torch.from_numpy(np.asarray((value * (ctx.share / plain.c)).sum(-1)))
+        return b, c, q, None
+
+
+def _filled(value: Floats, plain: _Plain, shape: tuple[int, ...]) -> Tensor:
+    """A table with these values (..., K) at the best items, and 0 elsewhere."""
+    flat = np.zeros(math.prod(shape), value.dtype)
+    flat[plain.position] = value.reshape(-1)
+    return torch.from_numpy(flat).view(shape)
+
+
+def _pull_through_operations(ctx: Any, cotangent: Tensor) -> list[Tensor | None]:
+    """The cotangents of benefit, cost and budget, which can be differentiated again."""
+    plain, again = ctx.plain, torch.is_grad_enabled()
+    needed = [i for i in range(3) if ctx.needs_input_grad[i]]
+    with torch.enable_grad():
+        inputs = [  # views, so that the same tensor given twice is two inputs
+            number if x is None else x.view_as(x)
+            for x, number in zip(ctx.saved_tensors, ctx.numbers, strict=True)
+        ]
+        given = dict(zip(("benefit", "cost", "budget"), inputs, strict=True))
+        if plain.weight is not None:
+            given["weight"] = plain.weight
+        x, _ = _prepare(given, None, plain.groups)
+        size = _size(plain.groups, None, inputs[0])
+        dose = _closed_form(x, plain.alpha, None, size, plain.groups, 0.0)
+        found: list[Tensor | None] = [None] * 3
+        if not dose.requires_grad:  # α = 0, where benefits move nothing
+            dose = dose + 0 * inputs[0].sum()
+        slopes = torch.autograd.grad(
+            dose,
+            [inputs[i] for i in needed],
+            cotangent,
+            create_graph=again,
+            materialize_grads=True,
+        )
+    for i, slope in zip(needed, slopes, strict=True):
+        found[i] = slope
+    return found
 
 
 # --- with bounds: the core --------------------------------------------------------------------

@@ -1,4 +1,4 @@
-"""All budgets at once: who gets what, and what money is worth, as the budget grows.
+"""All budgets at once, or all α: who gets what, and what money is worth, along a path of optima.
 
 At the optimum of a budget Q every group spends x_k(λ), what it would buy at the price λ
 (`alphafair.closed_form`), and Σ x_k(λ) = Q.  A dearer price buys less, so along the **path** of one
@@ -18,6 +18,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -25,9 +26,10 @@ from numpy.typing import ArrayLike, NDArray
 
 from .allocation import Allocation
 from .checks import Floats, real_table, refuse_first
-from .closed_form import price_search
+from .closed_form import budget_shares_along, price_search
 from .problem import SLACK, Problem
-from .utility import check_alpha
+from .progress import watched
+from .utility import check_alpha, equivalent_utility, welfare
 from .value import Linear
 
 DEFAULT_BUDGETS = 101
@@ -90,23 +92,150 @@ class BudgetPath:
             ['budget', 'price', 'welfare', 'budget_far']
         """
         columns = {"budget": self.budget, "price": self.price, "welfare": self.welfare}
-        for name, table in (("budget", self.group_budget), ("utility", self.group_utility)):
-            for label, column in zip(self.group_labels, table.T, strict=True):
-                columns[f"{name}_{label}"] = column
-        return columns
+        tables = {"budget": self.group_budget, "utility": self.group_utility}
+        return _columns(columns, tables, self.group_labels)
 
     def __repr__(self) -> str:
-        lines = [
-            f"{budget:>12.6g} {price:>12.6g} {welfare:>12.6g}"
-            for budget, price, welfare in zip(self.budget, self.price, self.welfare, strict=True)
-        ]
-        if len(lines) > 12:
-            lines = [*lines[:5], "…".rjust(12), *lines[-5:]]
-        head = f"{'budget':>12} {'price':>12} {'welfare':>12}"
         title = f"BudgetPath(alpha={self.alpha:g}, B={len(self)}, K={self.group_labels.size})"
-        return "\n".join([title, head, *lines])
+        return _printed(
+            title, {"budget": self.budget, "price": self.price, "welfare": self.welfare}
+        )
 
 
+@dataclass(frozen=True, eq=False, repr=False)
+class AlphaPath:
+    """The optima of one problem at A values of α: a table, one row an α, in the order asked for.
+
+    ``len`` counts rows, iteration and ``path[j]`` give the `Allocation` of a row with its doses,
+    `to_dict` columns for a data frame.  All but ``group_share`` is computed when asked for.
+
+    Attributes:
+        problem: the `Problem`.
+        alpha: (A,) α.
+        group_share: (A, K) each group's part of the budget.
+    """
+
+    problem: Problem
+    alpha: Floats
+    group_share: Floats
+
+    @property
+    def group_labels(self) -> NDArray[Any]:
+        """(K,) the sorted labels; every (A, K) table has its columns in this order."""
+        return self.problem.groups.label
+
+    @cached_property
+    def group_budget(self) -> Floats:
+        """(A, K) x, the money of each group."""
+        return self.problem.budget * self.group_share
+
+    @cached_property
+    def group_utility(self) -> Floats:
+        """(A, K) U, what the members have."""
+        value = self.problem.value
+        if isinstance(value, Linear):
+            money = self.group_share if self.problem.budget > 0 else 0.0 * self.group_share
+            return self.problem.absolute_utility(value.productivity * money)
+        return np.array([row.group_utility for row in self])
+
+    @cached_property
+    def welfare(self) -> Floats:
+        """(A,) W.  Its unit depends on α."""
+        return np.array(
+            [
+                welfare(utility, alpha, self.problem.weight)
+                for utility, alpha in zip(self.group_utility, self.alpha.tolist(), strict=True)
+            ]
+        )
+
+    @cached_property
+    def equivalent_utility(self) -> Floats:
+        """(A,) the equally-distributed equivalent of the groups' utilities, comparable across α."""
+        return np.array(
+            [
+                equivalent_utility(utility, alpha, self.problem.weight)
+                for utility, alpha in zip(self.group_utility, self.alpha.tolist(), strict=True)
+            ]
+        )
+
+    @cached_property
+    def price(self) -> Floats:
+        """(A,) λ = dW/dQ to the right, the welfare that one more unit of budget buys."""
+        return np.array([row.price for row in self])
+
+    def __len__(self) -> int:
+        return self.alpha.size
+
+    def __getitem__(self, row: int) -> Allocation:
+        """The `Allocation` at one of the α, with its doses."""
+        return Allocation(float(self.alpha[row]), self.problem, self.group_share[row])
+
+    def __iter__(self) -> Iterator[Allocation]:
+        return (self[row] for row in range(len(self)))
+
+    def to_dict(self) -> dict[str, Floats]:
+        """Columns (A,) by name; those of group k end in its label, as in ``budget_north``.
+
+        Example:
+            >>> problem = Problem([4.0, 1.0], 1.0, ["near", "far"], budget=5.0)
+            >>> list(problem.allocate_many([1, 2]).to_dict())[3:]
+            ['welfare', 'budget_far', 'budget_near', 'utility_far', 'utility_near']
+        """
+        tables = {"budget": self.group_budget, "utility": self.group_utility}
+        return _columns(self._scalars, tables, self.group_labels)
+
+    @property
+    def _scalars(self) -> dict[str, Floats]:
+        return {
+            "alpha": self.alpha,
+            "price": self.price,
+            "equivalent_utility": self.equivalent_utility,
+            "welfare": self.welfare,
+        }
+
+    def __repr__(self) -> str:
+        title = f"AlphaPath(A={len(self)}, K={self.group_labels.size})"
+        return _printed(title, {name.split("_")[0]: x for name, x in self._scalars.items()})
+
+
+def _columns(
+    columns: dict[str, Floats], tables: dict[str, Floats], labels: NDArray[Any]
+) -> dict[str, Floats]:
+    """The columns, and those of the tables by label."""
+    for name, table in tables.items():
+        for label, column in zip(labels, table.T, strict=True):
+            columns[f"{name}_{label}"] = column
+    return columns
+
+
+def _printed(title: str, columns: dict[str, Floats]) -> str:
+    """A table for people: twelve rows at most."""
+    rows = zip(*columns.values(), strict=True)
+    lines = [" ".join(f"{value:>12.6g}" for value in row) for row in rows]
+    if len(lines) > 12:
+        lines = [*lines[:5], "…".rjust(12), *lines[-5:]]
+    return "\n".join([title, " ".join(f"{name:>12}" for name in columns), *lines])
+
+
+# --- all α ------------------------------------------------------------------------------------
+def alpha_path(problem: Problem, alphas: ArrayLike) -> AlphaPath:
+    """See `Problem.allocate_many`."""
+    alpha = real_table("alphas", alphas)
+    if alpha.ndim > 1:
+        raise ValueError(f"alphas has shape {alpha.shape}: must be one axis of values, (A,)")
+    alpha = np.array(alpha.reshape(-1))
+    refuse_first("alphas", alpha, alpha >= 0, "between 0 (utilitarian) and infinity (max-min)")
+    if isinstance(problem.value, Linear):
+        assert problem.log_productivity is not None
+        share = budget_shares_along(problem.log_weight, problem.log_productivity, alpha)
+    else:  # each from scratch: begun at the level of the one before, it would end a rounding apart
+        share = np.array(
+            [problem.allocate(each).group_share for each in watched(alpha.tolist(), "values of α")]
+        )
+    return AlphaPath(problem, alpha, share)
+
+
+# --- all budgets ------------------------------------------------------------------------------
 def budget_path(problem: Problem, alpha: float, budgets: ArrayLike | None = None) -> BudgetPath:
     """The optimum at each of many budgets; on large tables for one to three times the cost of one.
 
@@ -188,7 +317,7 @@ def _with_budget(problem: Problem, budget: float) -> Problem:
     return other
 
 
-# --- budgets ---
+# --- budgets that are given -------------------------------------------------------------------
 def _least(problem: Problem) -> float:
     """What the floors take."""
     least = problem.spent_at_floors

@@ -15,9 +15,10 @@ split across groups in `alphafair.closed_form`, the answer in `alphafair.allocat
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -62,6 +63,10 @@ from .value import (
     person_shares,
     refuse_extremes,
 )
+
+if TYPE_CHECKING:
+    from .chunks import ChunkedProblem
+    from .paths import AlphaPath
 
 LEAST_WITHIN = 1e-6  # at ε > 0 levels are logarithms of the order of 1/ε, with 16 digits in all
 SLACK = 1e-12  # bounds may contradict the budget by the rounding of a sum
@@ -182,7 +187,7 @@ class Problem:
         )
         groups = group if isinstance(group, Groups) else Groups(group)
         budget = number("budget", budget, "finite and ≥ 0", lambda v: 0 <= v < np.inf)
-        shape = _common_shape(b, c, groups)
+        shape = common_shape(b, c, groups)
         bounds = _dose_bounds(floor, cap, shape)
         exclusive = _flag("exclusive", exclusive)
         left, room = spans(*bounds) if exclusive else (None, None)
@@ -242,6 +247,80 @@ class Problem:
         if self.ladder is not None:
             self._set_in_steps(self.ladder)
 
+    @staticmethod
+    def from_chunks(
+        chunks: Iterable[Any] | Callable[[], Iterable[Any]],
+        budget: float,
+        *,
+        within: float = 0.0,
+        weight: Any = None,
+        benefit: str | Sequence[str] = "benefit",
+        cost: str | float | Sequence[str | float] = "cost",
+        group: str = "group",
+        group_floor: Any = None,
+        group_cap: Any = None,
+        baseline: Any = None,
+        floor: Any = None,
+        cap: Any = None,
+        exclusive: bool = False,
+    ) -> ChunkedProblem:
+        """The problem of a table that does not fit in memory, in one pass over its rows.
+
+        It holds one row for each group.  At within = 0 budgets, utilities, welfare, prices and best
+        items are those of ``Problem`` on the whole table to the last bit, however it is cut; at
+        within > 0 up to a few roundings (`alphafair.chunks`).
+
+        Args:
+            chunks: an iterable of chunks, or a function that returns one.  A chunk is some rows of
+                the table: a tuple (benefit, cost, group) of arrays as in ``Problem``, or anything
+                with named columns, such as a mapping, a structured array, a data frame or a record
+                batch of Arrow.  Arrays of numpy and Arrow are read where they are, memory maps too;
+                what is not float64 is converted chunk by chunk.  Some 10⁶ rows are a good size.
+                For CSV ``pandas.read_csv(path, chunksize=10**6)``, for Parquet
+                ``pyarrow.parquet.ParquetFile(path, pre_buffer=False).iter_batches(10**6)``, which
+                with its buffer would hold the whole file.
+            budget, within, weight, group_floor, group_cap: as in ``Problem``.
+            benefit: the name of the column, or of T columns, one a treatment.
+            cost: the same; a number in place of a name is the cost in all rows.
+            group: the name of the column; an Arrow dictionary (categories) is the fastest.
+            baseline, floor, cap, exclusive: refused, because a group with them has no short
+                summary; `alphafair.frames.allocate` knows them on tables of any size.
+
+        Returns:
+            `ChunkedProblem`.  The doses of its people are in
+            `alphafair.chunks.ChunkedAllocation.funded_doses`, without another pass, and
+            `alphafair.chunks.ChunkedAllocation.dose_chunks`, in a second one.
+
+        Raises:
+            ValueError, TypeError: bad input; rows are counted over all chunks.
+
+        Example:
+            >>> north = [3.0, 1.0], 1.0, ["north", "north"]      # benefit, cost, group
+            >>> both = [2.0, 4.0], [1.0, 2.0], ["south", "north"]
+            >>> problem = Problem.from_chunks([north, both], budget=6.0)
+            >>> problem
+            ChunkedProblem(N=4, T=1, K=2, budget=6, within=0)
+            >>> problem.allocate(1).group_budget, problem.best_item[:, 0]
+            (array([3., 3.]), array([0, 2]))
+        """
+        from .chunks import from_chunks
+
+        return from_chunks(
+            chunks,
+            budget,
+            within=within,
+            weight=weight,
+            benefit=benefit,
+            cost=cost,
+            group=group,
+            group_floor=group_floor,
+            group_cap=group_cap,
+            baseline=baseline,
+            floor=floor,
+            cap=cap,
+            exclusive=exclusive,
+        )
+
     # --- the answers --------------------------------------------------------------------------
     def allocate(self, alpha: float) -> Allocation:
         """The optimal `Allocation` at α in [0, ∞].
@@ -276,6 +355,33 @@ class Problem:
         return Allocation(
             alpha, self, price_search(value, self.log_weight, alpha, 1.0, least, most)
         )
+
+    def allocate_many(self, alphas: ArrayLike) -> AlphaPath:
+        """The optima at many α: a table, one row an α, each what `allocate` gives, to the last bit.
+
+        O(A K) in one softmax where nothing is bounded and nobody has anything yet; elsewhere one
+        search after the other.
+
+        Args:
+            alphas: (A,) α in [0, ∞], in any order.
+
+        Returns:
+            `AlphaPath`.
+
+        Raises:
+            ValueError, TypeError: no α, one out of its range, or no numbers.
+
+        Example:
+            >>> problem = Problem([2.0, 1.0], 1.0, ["near", "far"], budget=3.0)
+            >>> path = problem.allocate_many([0, 1, np.inf])
+            >>> path.group_budget.tolist()
+            [[0.0, 3.0], [1.5, 1.5], [2.0, 1.0]]
+            >>> path.equivalent_utility.round(3), path[1].dose[:, 0]
+            (array([3.   , 2.121, 2.   ]), array([1.5, 1.5]))
+        """
+        from .paths import alpha_path
+
+        return alpha_path(self, alphas)
 
     def group_utility(self, money: ArrayLike) -> Floats:
         """V_k(x_k): the most utility that each group can have from this money.
@@ -702,7 +808,7 @@ def _best_ratios(
     """Best ratio and flat item i·T + t of each owner (−1: no positive benefit), and the unit."""
     best, item, valid = best_ratios(benefit, cost, shape, owner, owners)
     if not valid:
-        _refuse_entry(benefit, cost)
+        refuse_entry(benefit, cost)
     if not _out_of_range(best, item).any():
         return best, item, 0
     # Ratios like 1e300/1e-300: measure b and c in other units, exact powers of two.
@@ -727,7 +833,7 @@ def _out_of_range(ratio: Floats, item: Integers) -> NDArray[np.bool_]:
     return (item >= 0) & ((ratio > LARGEST_RATIO) | (ratio < 1 / LARGEST_RATIO))
 
 
-def _refuse_entry(benefit: Floats, cost: Floats) -> NoReturn:
+def refuse_entry(benefit: Floats, cost: Floats) -> NoReturn:
     """Find the first bad entry that the scan met, and say so."""
     missing = "drop that row or impute the value"
     refuse_first("benefit", benefit, np.isfinite(benefit), "finite", missing)
@@ -776,7 +882,7 @@ def _refuse_hopeless(best_item: Integers, ratio: Floats | None, problem: Problem
         )
 
 
-def _common_shape(benefit: Floats, cost: Floats, groups: Groups) -> tuple[int, int]:
+def common_shape(benefit: Floats, cost: Floats, groups: Groups) -> tuple[int, int]:
     """(N, T), where ``benefit`` fixes N; refuse what does not broadcast."""
     persons, columns = column(benefit).shape
     if benefit.ndim == 0:

@@ -118,10 +118,10 @@ def _program(
 ) -> tuple[cp.Problem, cp.Variable]:
     """The convex program in the variable "money on each item, beyond its floor"."""
     ratio = problem.benefit / problem.cost
-    persons, groups = problem.shape[0], len(problem.groups.label)
+    size, groups = problem.groups.size, len(problem.groups.label)  # a row may stand for a group
     total = _funded(problem)
     some = ratio[ratio > 0]
-    scale = persons / total / (unit(some) if some.size else 1.0)
+    scale = size.sum() / total / (unit(some) if some.size else 1.0)
     ratio = ratio * scale
     part = total / (problem.budget or 1.0)  # of the program's money in a unit of money
     floors = _money_at_floors(problem)
@@ -140,7 +140,8 @@ def _program(
         constraints.append(cp.sum(cp.multiply(money, place / part), axis=1) <= left)
     for k in range(groups):
         members = np.flatnonzero(problem.groups.code == k)
-        constraints.append(_below_equivalent(utility[k], person[members], problem.within))
+        own = person[members], int(size[k])
+        constraints.append(_below_equivalent(utility[k], *own, problem.within))
         spent = cp.sum(money[members])
         if problem.group_floor is not None and problem.group_floor[k] > floors[k]:
             constraints.append(spent >= (problem.group_floor[k] - floors[k]) * part)
@@ -189,11 +190,11 @@ def _funded(problem: Problem) -> int:
 
 
 def _below_equivalent(
-    utility: cp.Expression, person: cp.Expression, within: float
+    utility: cp.Expression, person: cp.Expression, size: int, within: float
 ) -> cp.Constraint:
     """Utility ≤ the equally-distributed equivalent of the members' utilities, as a constraint."""
-    if within == 0 or person.size == 1:
-        return utility <= cp.sum(person) / person.size
+    if within == 0 or size == 1:
+        return utility <= cp.sum(person) / size
     if within == np.inf:
         return utility <= person
     if within == 1:  # Σ U log(U/u_i) ≤ 0; CVXPY's geo_mean takes minutes for 1000 members

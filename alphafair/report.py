@@ -180,7 +180,7 @@ class _Words:
         self.allocation, self.problem = allocation, allocation.problem
         self.unit_of_money, self.unit_of_utility = _plain(money), _plain(utility)
         self.labels = [_plain(str(label)) for label in allocation.group_labels]
-        persons, groups = self.problem.shape[0], len(self.labels)
+        persons, groups = int(self.problem.groups.size.sum()), len(self.labels)
         several = "group" if groups == 1 else "groups"
         self.people = f"{persons} {'person' if persons == 1 else 'people'} in {groups} {several}"
 

@@ -525,3 +525,197 @@ def test_weights_as_a_tensor(alpha, within):
     np.testing.assert_allclose(found, core.jacobian().dense("weight"), rtol=1e-10, atol=1e-12)
     both = torch.stack([w.detach(), 2 * w.detach().flip(0)])
     assert torch.equal(doses(both)[1], doses(both[1]))
+
+
+# --- the plain problem at one go --------------------------------------------------------------
+def through_operations(monkeypatch, doses, *inputs):
+    """The same doses as a graph of operations, as if something watched."""
+    with monkeypatch.context() as patch:
+        patch.setattr(layer, "_plain", lambda *_: None)
+        return doses(*inputs)
+
+
+def nodes(dose):
+    """The names of the nodes of a graph."""
+    seen, names, rest = set(), [], [dose.grad_fn]
+    while rest:
+        node = rest.pop()
+        if node is not None and node not in seen:
+            seen.add(node)
+            names.append(type(node).__name__)
+            rest += [before for before, _ in node.next_functions]
+    return names
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("alpha", [0, 1e-300, 0.5, 1, 2, 50, np.inf])
+@pytest.mark.parametrize("shape", [(9,), (9, 1), (9, 3), (4, 9, 2), (2, 3, 9, 2)])
+@pytest.mark.parametrize("weight", [None, "size", [3.0, 1.0, 2.0]])
+def test_at_one_go_and_through_operations(monkeypatch, dtype, alpha, shape, weight):
+    """The doses to the last bit; the derivatives to rounding."""
+    generator = torch.Generator().manual_seed(0)
+    tables = shape if len(shape) > 1 else (*shape, 1)
+    b, c, v = (torch.rand(tables, generator=generator, dtype=dtype) for _ in range(3))
+    b -= 0.3  # some cannot benefit,
+    b[..., :3, :] += 1  # but one of each group
+    b, c = b.reshape(shape).requires_grad_(), (0.2 + c).reshape(shape).requires_grad_()
+    q = (1 + torch.rand(tables[:-2], generator=generator, dtype=dtype)).requires_grad_()
+    groups = af.Groups([2, 0, 1, 2, 2, 0, 2, 1, 2])
+
+    def doses(b, c, q):
+        return layer.allocate(b, c, groups, q, alpha, weight=weight)
+
+    dose, slow = doses(b, c, q), through_operations(monkeypatch, doses, b, c, q)
+    assert nodes(dose)[0] == "_AtOneGoBackward"
+    assert torch.equal(dose, slow)
+    found = torch.autograd.grad((v * dose).sum(), (b, c, q))
+    exact = torch.autograd.grad((v * slow).sum(), (b, c, q), materialize_grads=True)
+    for one, other in zip(found, exact, strict=True):
+        assert one.dtype == dtype
+        scale = other.abs().max() + (v * dose).abs().max().detach()
+        assert (one - other).abs().max() <= 64 * torch.finfo(dtype).eps * scale
+
+
+@pytest.mark.parametrize("alpha", [0, 0.5, 2, np.inf])
+def test_at_one_go_with_numbers_for_cost_and_budget(monkeypatch, alpha):
+    b = torch.tensor([[4.0, 1.0], [2.0, 3.0], [1.0, 5.0]], dtype=torch.float64, requires_grad=True)
+
+    def doses(b):
+        return layer.allocate(b, 0.7, [0, 1, 1], 3, alpha)
+
+    dose, slow = doses(b), through_operations(monkeypatch, doses, b)
+    assert nodes(dose) == ["_AtOneGoBackward", "AccumulateGrad"]
+    assert torch.equal(dose, slow)
+    assert gradcheck(doses, b)
+    assert gradgradcheck(doses, b)
+
+
+def test_at_one_go_has_derivatives_of_any_order(monkeypatch):
+    case = random_case(4, persons=5, treatments=2, groups=2)
+    inputs = (*tensors(case, requires_grad=True), torch.tensor(3.0, dtype=torch.float64))
+
+    def third(doses):
+        b, c, q = (x.detach().requires_grad_() for x in inputs)
+        value = doses(b, c, q).square().sum()
+        for _ in range(2):
+            slopes = torch.autograd.grad(value, (b, c, q), create_graph=True)
+            value = sum((slope.square()).sum() for slope in slopes)
+        return torch.autograd.grad(value, (b, c, q))
+
+    def doses(b, c, q):
+        return layer.allocate(b, c, case.group, q, 2.0)
+
+    found, exact = third(doses), through_operations(monkeypatch, third, doses)
+    for one, other in zip(found, exact, strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-10, atol=0)
+
+
+def test_a_batch_of_cotangents_of_one_graph():
+    """`is_grads_batched` differentiates under `torch.vmap`: numpy cannot look at the cotangents."""
+    case = random_case(6, persons=6, treatments=2, groups=3)
+    b, c = tensors(case, requires_grad=True)
+    dose = layer.allocate(b, c, case.group, 3.0, 2.0)
+    units = torch.eye(dose.numel(), dtype=torch.float64).reshape(-1, *dose.shape)
+
+    def pull(unit, **options):
+        return torch.autograd.grad(dose, (b, c), unit, retain_graph=True, **options)
+
+    jacobian = af.allocate(*case[:3], 3.0, 2.0).jacobian()
+    for found in (pull(units, is_grads_batched=True), torch.vmap(pull)(units)):
+        for slope, name in zip(found, ("benefit", "cost"), strict=True):
+            exact = jacobian.dense(name).reshape(dose.numel(), *dose.shape)
+            np.testing.assert_allclose(slope, exact, rtol=1e-11, atol=1e-13)
+
+
+def test_at_one_go_knows_a_tensor_that_is_given_twice():
+    b = torch.tensor([[4.0], [1.0], [2.0]], dtype=torch.float64, requires_grad=True)
+
+    def doses(b):
+        return layer.allocate(b, b, [0, 1, 1], 3.0, 2.0)
+
+    assert gradcheck(doses, b)
+    assert gradgradcheck(doses, b)
+
+
+def test_at_one_go_at_a_budget_of_zero():
+    b = torch.tensor([[4.0], [1.0]], dtype=torch.float64)
+    q = torch.tensor(0.0, dtype=torch.float64, requires_grad=True)
+    dose = layer.allocate(b, b, [0, 1], q, 2.0)
+    assert nodes(dose)[0] == "_AtOneGoBackward"
+    assert (dose == 0).all()
+    (slope,) = torch.autograd.grad(dose[0, 0], q)
+    one = layer.allocate(b, b, [0, 1], 1.0, 2.0)[0, 0]
+    assert slope.item() == pytest.approx(one.item(), rel=1e-14)
+
+
+def test_forward_mode_goes_through_operations():
+    case = random_case(8, persons=5, treatments=2, groups=2)
+    b, c = tensors(case)
+    change = torch.ones_like(b)
+    exact = af.allocate(*case[:3], 3.0, 2.0).jacobian().jvp(benefit=change.numpy())
+    with torch.autograd.forward_ad.dual_level():
+        dual = torch.autograd.forward_ad.make_dual(b, change)
+        dose = layer.allocate(dual, c, case.group, 3.0, 2.0)
+        found = torch.autograd.forward_ad.unpack_dual(dose).tangent
+    np.testing.assert_allclose(found, exact, rtol=1e-11, atol=1e-13)
+
+
+def test_a_transform_of_something_else_does_not_disturb():
+    case = random_case(8, persons=5, treatments=2, groups=2)
+    b, c = tensors(case)
+    alone = layer.allocate(b, c, case.group, 3.0, 2.0)
+    factors = torch.tensor([1.0, 2.0], dtype=torch.float64)
+    found = torch.vmap(lambda z: z * layer.allocate(b, c, case.group, 3.0, 2.0))(factors)
+    assert torch.equal(found, torch.stack([alone, 2 * alone]))
+
+
+@pytest.mark.parametrize("trace", ["make_fx", "jit"])
+@pytest.mark.filterwarnings("ignore")  # of deprecation, and that values might be fixed
+def test_a_trace_holds_for_other_winners(trace):
+    groups = af.Groups([0, 0, 1, 1])
+    first = torch.tensor([[1.0], [2.0], [3.0], [1.0]], dtype=torch.float64)
+
+    def doses(b):
+        return layer.allocate(b, 1.0, groups, 3.0, 2.0)
+
+    if trace == "jit":
+        traced = torch.jit.trace(doses, first, check_trace=False)
+    else:
+        traced = torch.fx.experimental.proxy_tensor.make_fx(doses)(first)
+    assert torch.equal(traced(first.flip(0)), doses(first.flip(0)))
+
+
+def test_the_layout_is_that_of_the_call():
+    """The layout of a shape is kept: calls with another shape, or other groups, make their own."""
+    generator = torch.Generator().manual_seed(0)
+    for labels in ([0, 0, 1, 1], [0, 1, 0, 1], [1, 1, 1, 0]):
+        groups = af.Groups(labels)
+        for shape in ((4, 1), (4, 3), (5, 4, 3), (4, 3), (2, 4, 3)):
+            b = 1 + torch.rand(shape, generator=generator, dtype=torch.float64)
+            for dtype in (torch.float32, torch.float64):
+                dose = layer.allocate(b.to(dtype), 1.0, groups, 3.0, 2.0).reshape(-1, *shape[-2:])
+                for one, table in zip(dose, b.to(dtype).reshape(-1, *shape[-2:]), strict=True):
+                    exact = af.allocate(table.double().numpy(), 1.0, labels, 3.0, 2.0).dose
+                    np.testing.assert_allclose(one, exact, rtol=1e-5)
+
+
+def test_a_benefit_changed_in_place_is_noticed_where_it_is_read_again():
+    b = torch.tensor([[4.0], [1.0]], dtype=torch.float64, requires_grad=True)
+    table = 1 * b
+    dose = layer.allocate(table, 1.0, [0, 1], 3.0, 2.0)
+    table.mul_(2)
+    with pytest.raises(RuntimeError, match="modified by an inplace operation"):
+        torch.autograd.grad(dose[0, 0], b, create_graph=True)
+
+
+def test_at_one_go_warns_of_nothing():
+    """Doses and slopes beyond the largest double are infinite, as PyTorch has them."""
+    b = torch.tensor([[1e-300], [1.0]], dtype=torch.float64, requires_grad=True)
+    c = torch.tensor([[1e-300], [1.0]], dtype=torch.float64, requires_grad=True)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        dose = layer.allocate(b, c, [0, 1], 1e10, 2.0)
+        slope = torch.autograd.grad(dose[0, 0], c)[0]
+    assert nodes(dose)[0] == "_AtOneGoBackward"
+    assert dose[0, 0] == torch.inf
+    assert not torch.isfinite(slope[0, 0])

@@ -281,3 +281,80 @@ def test_a_path_of_an_allocation_is_refused():
     a = af.allocate([1.0], 1.0, ["a"], 1.0, 1)
     with pytest.raises(TypeError, match=r"problem must be an alphafair\.Problem, not Alloc"):
         af.budget_path(a, 1)
+
+
+# --- all α ------------------------------------------------------------------------------------
+MANY = (2, 0, 0.3, 1, np.inf, 1e-9, 0.5, 1e6, 1 - 1e-13, 1.5, 3, 1, 5e-324)
+
+
+def assert_identical(path, row, alone):
+    assert path.alpha[row] == alone.alpha
+    for name in ("group_share", "group_budget", "group_utility"):
+        assert np.array_equal(getattr(path, name)[row], getattr(alone, name)), name
+    for name in ("price", "welfare", "equivalent_utility"):
+        assert getattr(path, name)[row] == getattr(alone, name), name
+    assert np.array_equal(path[row].dose, alone.dose)
+
+
+@pytest.mark.parametrize("within", WITHINS)
+@pytest.mark.parametrize("kind", KINDS)
+def test_every_alpha_is_that_of_allocate_to_the_last_bit(kind, within):
+    arguments, kwargs = random_inputs(kind, 7)
+    path = af.Problem(*arguments, 4.0, within, **kwargs).allocate_many(MANY)
+    assert (len(path), path.group_share.shape) == (len(MANY), (len(MANY), 3))
+    for row, alpha in enumerate(MANY):
+        assert_identical(path, row, af.Problem(*arguments, 4.0, within, **kwargs).allocate(alpha))
+
+
+@pytest.mark.parametrize("groups", [1, 2, 7, 8, 9, 63, 1000, 20_000])
+@pytest.mark.parametrize("within", [0, 0.5])
+def test_whatever_the_number_of_groups(groups, within):
+    """Sums of a row of a table and of the row alone are taken in one order."""
+    rng = np.random.default_rng(groups)
+    benefit, weight = rng.lognormal(0, 2, groups), rng.uniform(0.1, 9, groups)
+    problem = af.Problem(benefit, 1.0, np.arange(groups), 1e3, within, weight)
+    path = problem.allocate_many(MANY)
+    for row, alpha in enumerate(MANY):
+        assert_identical(path, row, problem.allocate(alpha))
+
+
+def test_no_budget_at_many_alpha():
+    problem = af.Problem([4.0, 1.0], 1.0, ["a", "b"], 0.0)
+    path = problem.allocate_many([0, 0.5, 2, np.inf])
+    for row, alpha in enumerate(path.alpha):
+        assert_identical(path, row, problem.allocate(alpha))
+
+
+def test_many_alpha_by_hand():
+    """Far has p = 1, near 2: of the money √2 : 1 at α = 2, 1 : 1 at α = 1 and 2 : 1 at ∞."""
+    path = af.Problem([2.0, 1.0], 1.0, ["near", "far"], 3.0).allocate_many([1, np.inf, 2])
+    root = np.sqrt(2)
+    shares = [[0.5, 0.5], [2 / 3, 1 / 3], [root / (1 + root), 1 / (1 + root)]]
+    assert path.group_share == pytest.approx(np.array(shares), rel=1e-15)
+    assert path.group_labels.tolist() == ["far", "near"]
+    assert [a.alpha for a in path] == [1, np.inf, 2]
+    assert path.price == pytest.approx([2 / 3, 2 / 3, (1 + root) ** 2 / 2 / 9], rel=1e-14)
+    table = path.to_dict()
+    assert list(table)[:4] == ["alpha", "price", "equivalent_utility", "welfare"]
+    assert table["utility_near"] == pytest.approx([3, 2, 6 / (1 + root)], rel=1e-14)
+    assert repr(path).splitlines()[:3] == [
+        "AlphaPath(A=3, K=2)",
+        "       alpha        price   equivalent      welfare",
+        "           1     0.666667      2.12132      1.50408",  # √(3 · 1.5), log 3 + log 1.5
+    ]
+
+
+@pytest.mark.parametrize(
+    ("alphas", "error", "message"),
+    [
+        ([], ValueError, "alphas is empty"),
+        ([1, -0.5], ValueError, r"alphas\[1\] is -0.5: must be between 0 .utilitarian."),
+        ([1, np.nan], ValueError, r"alphas\[1\] is nan: must be between 0"),
+        ([[1, 2]], ValueError, r"alphas has shape \(1, 2\): must be one axis of values, \(A,\)"),
+        (["a"], TypeError, "alphas must hold real numbers"),
+    ],
+)
+def test_bad_alphas(alphas, error, message):
+    with pytest.raises(error, match=message):
+        af.Problem([2.0, 1.0], 1.0, ["a", "b"], 3.0).allocate_many(alphas)
+    assert len(af.Problem([2.0], 1.0, ["a"], 3.0).allocate_many(2)) == 1
