@@ -4,7 +4,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 PORT ?= 8000
 
-.PHONY: book test core serve notebooks architecture lint bench clean
+.PHONY: book test core serve notebooks architecture lint bench bench-all clean
 
 book: .venv/installed
 	@$(BIN)/jupyter-book build . -W -n --keep-going --quiet
@@ -36,19 +36,12 @@ lint: .venv/installed
 	@$(BIN)/ruff format --check .
 	@$(BIN)/mypy
 
+# The tables of benchmarks/RESULTS.md: `bench` takes some minutes, `bench-all` half an hour.
 bench: .venv/installed
-	@$(BIN)/python benchmarks/allocate.py
-	@$(BIN)/python benchmarks/capped.py
-	@$(BIN)/python benchmarks/paths.py
-	@$(BIN)/python benchmarks/layer.py
-	@$(BIN)/python benchmarks/frames.py
-	@$(BIN)/python benchmarks/strategic.py
-	@$(BIN)/python benchmarks/indices.py
-	@$(BIN)/python benchmarks/fast_product.py --sizes 512 1024 2048 4096
-	@$(BIN)/python benchmarks/horizon.py
-	@$(BIN)/python benchmarks/learning.py
-	@$(BIN)/python benchmarks/meanfield.py
-	@$(BIN)/python benchmarks/cache_seconds.py
+	@$(BIN)/python benchmarks/run.py --quick
+
+bench-all: .venv/installed
+	@$(BIN)/python benchmarks/run.py
 
 clean:
 	@rm -rf _build .pytest_cache .mypy_cache .ruff_cache .hypothesis
