@@ -35,6 +35,7 @@ SLOW: Mapping[str, str] = {
     "fast_product": "products of 8192 rows, five times",
     "frames": "writes a file of 2·10⁷ rows and goes through it some fifty times",
     "games": "700 random games, and the learners of another package to their time limit",
+    "speed": "goes on to the size at which each solver takes ten seconds",
 }
 # What --quick makes shorter: the same script, with these arguments.
 SHORT: Mapping[str, Sequence[str]] = {
@@ -43,6 +44,7 @@ SHORT: Mapping[str, Sequence[str]] = {
     "layer": ("--largest", "1000"),
     "learning": ("--runs", "3"),
     "meanfield": ("--sizes", "20", "--objects", "10", "--large", "100"),
+    "strategic": ("--agents", "300", "--large", "3000", "--repeats", "3"),
 }
 
 
