@@ -40,7 +40,7 @@ SLOW: Mapping[str, str] = {
 # What --quick makes shorter: the same script, with these arguments.
 SHORT: Mapping[str, Sequence[str]] = {
     "horizon": ("--sizes", "10x20", "20x50"),
-    "indices": ("--states", "500", "1000", "2000"),
+    "indices": ("--states", "500", "1000"),
     "layer": ("--largest", "1000"),
     "learning": ("--runs", "3"),
     "meanfield": ("--sizes", "20", "--objects", "10", "--large", "100"),
