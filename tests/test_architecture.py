@@ -36,14 +36,12 @@ ALLOWED = {
     "evaluation": {"checks", "groups", "curves", "progress"},
     "frontier": {*CORE[: CORE.index("frontier")], "bisection", "progress"},
     "paths": {*CORE[: CORE.index("paths")], "progress"},
-    # `Problem.allocate_many` answers with a path, and asks for it late.
-    "problem": {*CORE[: CORE.index("problem")], "paths"},
     # Methods of `Allocation` that are long: they ask the certificate, and are asked for late.
     "allocation": {*CORE[: CORE.index("allocation")], "whole"},
     "whole": {"checks", "kernels", "utility", "certificate"},
-    # Makes a problem, and is asked for by one.
+    # Some methods of `Problem` are long, and ask for these rooms late.
     "chunks": {*CORE[: CORE.index("problem") + 1], "progress"},
-    "problem": {*CORE[: CORE.index("problem")], "chunks"},
+    "problem": {*CORE[: CORE.index("problem")], "paths", "chunks"},
     # The judges see the inputs of a problem, and nothing of how it is solved.
     "certificate": {"checks", "kernels", "utility", "problem"},
     "reference": {"checks", "kernels", "utility", "problem", "certificate"},
