@@ -36,7 +36,7 @@ STRETCH = 512  # items that stay in the first cache while they are looked at twi
 LONG_STRETCH = 2048  # the same where the thresholds alone fill that cache
 FEW_OWNERS = 1000  # whose thresholds do not
 MANY_THREADS = 8
-LARGE_PART = 2_000_000  # items: fewer are done sooner than a thread has begun
+LARGE_PART = 5_000_000  # items: fewer are done nearly as soon as another core has woken up
 ROWS_AN_OWNER = 16  # with fewer, putting parts together takes as long as a part
 
 
