@@ -137,9 +137,12 @@ class Instance:
     @property
     def options(self) -> dict[str, Any]:
         """What goes beyond the basic problem: ``within`` if not 0, ``cap``, ``baseline``."""
-        given = {"within": self.problem.within or None}
-        given |= {name: getattr(self.problem, name) for name in ("cap", "baseline")}
-        return {name: value for name, value in given.items() if value is not None}
+        problem = self.problem
+        given: dict[str, Any] = {"within": problem.within} if problem.within > 0 else {}
+        for name in ("cap", "baseline"):
+            if getattr(problem, name) is not None:  # a copy: PyTorch warns of what is read-only
+                given[name] = np.array(getattr(problem, name))
+        return given
 
     def tensors(self) -> tuple[Tensor, Tensor, Tensor]:
         """Benefit (N, T), cost (N, T) and budget () in double precision, to be differentiated."""
