@@ -199,8 +199,12 @@ def implicit(
     within: float = 0.0,
     cap: Tensor | None = None,
     baseline: Tensor | float = 0.0,
+    polish: bool = False,
 ) -> Tensor:
-    """A solver's shares, and the implicit function theorem for the items inside their bounds."""
+    """A solver's shares, and the implicit function theorem for the items inside their bounds.
+
+    The derivatives are those of one Newton step.  To `polish` is to take that step, too.
+    """
     names = [n for n, v in (("cap", cap), ("baseline", baseline)) if isinstance(v, Tensor)]
     bounds = [v for v in (cap, baseline) if isinstance(v, Tensor)]
     program = program_of([benefit, cost, budget, *bounds], group, alpha, within, names)
@@ -222,9 +226,12 @@ def implicit(
     bend = torch.autograd.functional.jacobian(slope, some).detach()
     one = torch.ones(len(some), 1)
     kkt = torch.cat([torch.cat([bend, -one], 1), torch.cat([one.T, torch.zeros(1, 1)], 1)])
-    residual = torch.cat([slope(some) - slope(some).mean().detach(), fixed.sum()[None] - 1])
+    residual = torch.cat(
+        [slope(some) - slope(some).mean().detach(), (fixed.sum() + some.sum().detach() - 1)[None]]
+    )
     step = -torch.linalg.solve(kkt, residual)[:-1]
-    return fixed.masked_scatter(free, some.detach() + step - step.detach())
+    taken = step if polish else step - step.detach()
+    return fixed.masked_scatter(free, some.detach() + taken)
 
 
 # As one finds them, and with all the care that we know of.
