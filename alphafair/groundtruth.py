@@ -297,7 +297,6 @@ class _Draw:
         self.random = random
         groups = int(random.integers(2, 5))
         n = int(random.integers(2 * groups, 4 * groups + 1)) if persons is None else persons
-        groups = min(groups, n)
         self.group = np.arange(n) % groups
         self.shape = n, int(random.integers(1, 4))
         self.benefit, self.cost = 10 ** random.uniform(-0.5, 0.5, (2, *self.shape))
@@ -313,12 +312,12 @@ class _Draw:
         self.options["within"] = self.one_of(WITHINS)
 
     def capped(self) -> None:
-        """Caps that a third of the people with more than average meet."""
+        """Caps of .5 to 5 times what an equal share of the money pays for."""
         fair = self.budget / self.cost / self.shape[0]
         self.options["cap"] = fair * self.random.uniform(0.5, 5, self.shape)
 
     def helped(self) -> None:
-        """A baseline up to what the budget could add."""
+        """Baselines up to twice what an equal share of the money adds."""
         best = (self.benefit / self.cost).mean()
         most = self.budget / self.shape[0] * best
         self.options["baseline"] = most * self.random.uniform(0, 2, self.shape[0])
@@ -470,8 +469,8 @@ def instances(
 
 
 def _whole(name: str, value: Any, least: int) -> int:
-    fits = lambda v: v >= least and v == np.floor(v)  # noqa: E731
-    return int(number(name, value, f"a whole number ≥ {least}", fits))
+    expected = f"a whole number ≥ {least}"
+    return int(number(name, value, expected, lambda v: v >= least and v.is_integer()))
 
 
 # --- the score --------------------------------------------------------------------------------
