@@ -1,8 +1,9 @@
 """How right are differentiable solvers?  Every layer on every instance, for the chapter to read.
 
-    python benchmarks/groundtruth.py [--size 330] [--repeats 4] [--out book/ground_truth.csv]
-        [--only LAYER ...]     these alone; the rows of the others in the file are kept
+    python benchmarks/groundtruth.py [--size 330] [--repeats 3] [--out book/ground_truth.csv]
+        [--only LAYER ...]
 
+Rows that the file has already are kept, so that a run can be continued; delete it to begin anew.
 The layers are those of `book/peers.py`: needs cvxpylayers, diffcp and moreau.  Four sweeps, of
 which the slowest layers take the first alone:
 
@@ -28,7 +29,7 @@ import torch
 from _timing import machine, write_runs
 
 import alphafair as af
-from alphafair.groundtruth import Instance, Row, instances, score
+from alphafair.groundtruth import Instance, Layer, instances, score
 
 BOOK = Path(__file__).parent.parent / "book"
 sys.path.insert(0, str(BOOK))
@@ -36,7 +37,9 @@ from peers import LAYERS  # noqa: E402
 
 ALPHAS = (0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 20.0, 50.0)
 SLOW = ("diffcp", "diffcp, with care", "unrolled steps")
-HEADER = ("layer", "sweep", "value", "name", "dose_error", "gradient_error", "outcome", "seconds")
+KEYS = ["layer", "sweep", "value", "name"]
+HEADER = [*KEYS, "dose_error", "gradient_error", "outcome", "seconds"]
+Key = tuple[str, ...]
 
 
 def changed(instance: Instance, *, budget: float | None = None, alpha: float = 0.0) -> Instance:
@@ -63,46 +66,46 @@ def sweeps(size: int, repeats: int) -> Iterator[tuple[str, float, Instance]]:
             yield "persons", persons, instance
 
 
-def told(row: Row) -> tuple[str, ...]:
-    """The name, both errors, the outcome and the seconds, with two digits."""
-    numbers = (row.dose_error, row.gradient_error, row.seconds)
-    dose, gradient, seconds = (f"{x:.2g}" for x in numbers)
-    return row.name, dose, gradient, row.outcome, seconds
-
-
-def kept(path: Path) -> dict[str, list[list[str]]]:
-    """The rows of a file by their layer."""
-    rows: dict[str, list[list[str]]] = {}
-    if path.exists():
-        with path.open(newline="") as file:
-            for row in list(csv.reader(file))[1:]:
-                rows.setdefault(row[0], []).append(row)
-    return rows
+def told(layer: Layer, instance: Instance) -> list[str]:
+    """Both errors and the seconds with two digits, and the outcome."""
+    (row,) = score(layer, [instance]).rows
+    dose, gradient, seconds = (
+        f"{x:.2g}" for x in (row.dose_error, row.gradient_error, row.seconds)
+    )
+    return [dose, gradient, row.outcome, seconds]
 
 
 def main() -> None:
-    """Write the table, and print a summary."""
+    """Write what the file does not have yet, row by row; then put it in order."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--size", type=int, default=330)
-    parser.add_argument("--repeats", type=int, default=4)
+    parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--only", nargs="*", default=list(LAYERS), choices=list(LAYERS))
     parser.add_argument("--out", type=Path, default=BOOK / "ground_truth.csv")
     options = parser.parse_args()
     torch.set_num_threads(1)
     torch.set_default_dtype(torch.float64)
     print(machine(["torch", "cvxpy", "cvxpylayers", "diffcp", "scs", "clarabel", "moreau"]))
+    found: dict[Key, list[str]] = {}
+    if options.out.exists():
+        with options.out.open(newline="") as file:
+            found = {tuple(row[:4]): row[4:] for row in list(csv.reader(file))[1:]}
+    else:
+        write_runs(options.out, HEADER, [])
     everything = list(sweeps(options.size, options.repeats))
-    found = {} if set(options.only) == set(LAYERS) else kept(options.out)
-    for name in options.only:
-        asked = [x for x in everything if x[0] == "kinds" or name not in SLOW]
-        result = score(LAYERS[name], [instance for *_, instance in asked])
-        print(f"\n{name}\n{result}", flush=True)
-        found[name] = [
-            (name, sweep, f"{value:g}", *told(row))
-            for (sweep, value, _), row in zip(asked, result.rows, strict=True)
-        ]
-    rows = [row for name in LAYERS for row in found.get(name, [])]
-    write_runs(options.out, HEADER, rows)
+    wanted = {
+        (name, sweep, f"{value:g}", instance.name): instance
+        for name in LAYERS
+        for sweep, value, instance in everything
+        if sweep == "kinds" or name not in SLOW
+    }
+    with options.out.open("a", newline="") as file:
+        for key, instance in wanted.items():
+            if key[0] in options.only and key not in found:
+                found[key] = told(LAYERS[key[0]], instance)
+                csv.writer(file, lineterminator="\n").writerow([*key, *found[key]])
+                file.flush()
+    write_runs(options.out, HEADER, [[*key, *found[key]] for key in wanted if key in found])
 
 
 if __name__ == "__main__":

@@ -161,7 +161,7 @@ def unrolled(
     budget: Tensor,
     alpha: float,
     cap: Tensor | None = None,
-    steps: int = 200,
+    steps: int = 100,
     **options: Any,
 ) -> Tensor:
     """Projected gradient steps on the shares, which PyTorch differentiates one by one."""
