@@ -184,9 +184,8 @@ def projected(share: Tensor, most: Tensor) -> Tensor:
     found = np.interp(1.0, sums[::-1], less[::-1])
     rest = (share.detach() - found).clamp(min=0).minimum(most)
     inside = (share > found) & (share - found < most)
-    mean = (
-        torch.where(inside, share, 0.0).sum() + torch.where(inside, 0.0, rest).sum() - 1
-    ) / inside.sum()
+    total = torch.where(inside, share, rest).sum()
+    mean = (total - 1) / inside.sum().clamp(min=1)
     return torch.where(inside, share - mean, rest)
 
 
