@@ -14,8 +14,10 @@ which the slowest layers take the first alone:
 
 A row is a layer on an instance: the two errors, the outcome, and the seconds forward and backward.
 
-Claims: no digit of ours is wrong beyond 10⁻¹².  As one finds them, the layers are silently wrong on
-more instances than they are right.  Scaling, tolerances and a better linear solver mend most of it.
+Claims: no digit of ours is wrong beyond 10⁻¹².  As one finds them, cvxpylayers with diffcp is right
+on half of the instances, and with Moreau on a tenth; nearly all of their failures are silent.
+Scaling, tolerances and a better linear solver mend most of it, and diffcp through CVXPY is then
+never silently wrong.
 """
 
 import argparse
