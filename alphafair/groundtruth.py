@@ -226,7 +226,7 @@ class Instance:
 
     # --- the errors ---------------------------------------------------------------------------
     def dose_error(self, dose: Any) -> float:
-        """Max |m − m*| / max m* in the money m = c d; tied items count in sum.
+        """The error ``max |m − m*| / max m*`` in the money m = c d; tied items count in sum.
 
         Args:
             dose: (N, T).
@@ -248,7 +248,7 @@ class Instance:
         return float(max(np.abs(off).max(), outside.max()) / right.max())
 
     def gradient_error(self, benefit: Any, cost: Any, budget: Any) -> float:
-        """Max |g − g*| / max |g*| in g = (b ∂/∂b, c ∂/∂c, Q ∂/∂Q) Σ v d.
+        """The error ``max |g − g*| / max |g*|`` in g = (b ∂/∂b, c ∂/∂c, Q ∂/∂Q) Σ v d.
 
         Args:
             benefit, cost: (N, T) the derivatives in the benefits and the costs.
