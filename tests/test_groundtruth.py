@@ -183,6 +183,8 @@ def test_the_same_seed_draws_the_same():
         assert (x.problem.benefit == y.problem.benefit).all()
         assert (x.cotangent == y.cotangent).all()
         assert x.cotangent.shape != z.cotangent.shape or (x.cotangent != z.cotangent).any()
+    easy, small_alpha = first[:2]  # each kind has numbers of its own
+    assert easy.problem.budget != small_alpha.problem.budget
 
 
 def test_a_larger_sample_begins_with_the_smaller():
