@@ -47,6 +47,7 @@ ALLOWED = {
     "reference": {"checks", "kernels", "utility", "problem", "certificate"},
     "layer": {*CORE, "layer_bounds"},
     "layer_bounds": set(CORE),
+    "groundtruth": set(CORE),
     "plots": {*CORE, "evaluation"},
     "frames": {*CORE, "bisection", "progress"},
     "command": {*CORE, "frames", "progress", "__version__"},
