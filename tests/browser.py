@@ -92,7 +92,7 @@ class Tabs:
 
     async def new(self):
         """An empty page."""
-        made = await self.whole.ask("Target.createTarget", url="about:blank")
+        made = await self.whole.ask("Target.createTarget", url="about:blank", newWindow=True)
         return await self._reach(f"page/{made['targetId']}")
 
     async def close(self):
