@@ -125,13 +125,21 @@ window.page = (function () {
       const colour = (data[k] << 16) | (data[k + 1] << 8) | data[k + 2];
       counts.set(colour, (counts.get(colour) || 0) + 1);
     }
-    const colours = [...counts].sort((a, b) => b[1] - a[1]).map(([c]) => [c >> 16, (c >> 8) & 255, c & 255]);
+    const colours = [...counts]
+      .sort((a, b) => b[1] - a[1])
+      .slice(0, 4096)
+      .map(([colour]) => [colour >> 16, (colour >> 8) & 255, colour & 255]);
     const [paper] = colours;
-    const ink = Math.max(...colours.slice(0, 4096).map((colour) => contrast(colour, paper)));
+    const ink = Math.max(...colours.map((colour) => contrast(colour, paper)));
     return { source: image.getAttribute("src"), ground: luminance(paper), ink };
   }
 
-  const figures = () => all("article img").map(shown);
+  /* On paper: the text of a figure speaks of black and of darker, so it keeps its ground. */
+  const figures = () =>
+    all("article img").map((image) => ({
+      ...shown(image),
+      paper: image.classList.contains("dark-light"),
+    }));
 
   /* ------------------------------------------------------------------------- axe */
 

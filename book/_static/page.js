@@ -1,10 +1,13 @@
-/* What is too wide for a phone scrolls by itself: code, formulas and tables.
-
-   Where more is to come its edge fades (custom.css), and the arrow keys move it once it has the
-   focus.  A formula within a line gets a line of its own kind when it is wider than the text. */
+/* Two things that a style sheet cannot do alone (custom.css has the rest). */
 
 (function () {
   "use strict";
+
+  /* ------------------------------------------------------------ what is wider than a phone
+
+     Code, formulas and tables scroll by themselves.  Where more is to come the edge fades, and the
+     arrow keys move what has the focus.  A formula within a line scrolls when it is wider than the
+     text. */
 
   const WIDE = "pre, mjx-container, .pst-scrollable-table-container, .cell_output .text_html";
 
@@ -43,6 +46,7 @@
   }
 
   function start() {
+    night();
     const article = document.querySelector("article");
     if (!article) return;
     const again = new ResizeObserver(() => survey(article)); // also when a fold opens
@@ -57,6 +61,32 @@
     window.addEventListener("load", () => {
       if (window.MathJax && MathJax.startup) MathJax.startup.promise.then(() => survey(article));
     });
+  }
+
+  /* ------------------------------------------------------------ figures in the dark
+
+     Figures are drawn on white.  In the dark black and white change places, but colours stay what
+     the text calls them: to invert all would make orange brown and red orange.  So the lightness
+     Y of each pixel becomes NIGHT[10 Y], which is level in the middle, and its hue is kept: the
+     same number is added to red, green and blue.  White becomes the colour of the page. */
+
+  const NIGHT = [0.93, 0.82, 0.7, 0.61, 0.58, 0.58, 0.58, 0.55, 0.4, 0.22, 0.07];
+
+  function night() {
+    const added = NIGHT.map((y, k) => (0.5 + (y - k / 10) / 2).toFixed(3)).join(" ");
+    const lightness = "0.3 0.59 0.11 0 0 ".repeat(3) + "0 0 0 1 0";
+    const curve = ["R", "G", "B"]
+      .map((channel) => `<feFunc${channel} type="table" tableValues="${added}"/>`)
+      .join("");
+    document.body.insertAdjacentHTML(
+      "beforeend",
+      `<svg width="0" height="0" style="position: absolute" aria-hidden="true">
+        <filter id="night" color-interpolation-filters="sRGB">
+        <feColorMatrix values="${lightness}"/>
+        <feComponentTransfer result="added">${curve}</feComponentTransfer>
+        <feComposite in="SourceGraphic" in2="added" operator="arithmetic" k2="1" k3="2" k4="-1"/>
+        </filter></svg>`
+    );
   }
 
   if (document.readyState === "loading") document.addEventListener("DOMContentLoaded", start);
