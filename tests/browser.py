@@ -11,10 +11,10 @@ It needs the browser alone, no driver; tornado comes with Jupyter.
 import asyncio
 import contextlib
 import json
-import re
 import shutil
 import subprocess
 import tempfile
+from pathlib import Path
 
 import pytest
 from tornado.websocket import websocket_connect
@@ -78,7 +78,7 @@ class Tabs:
 
     async def _reach(self, path):
         socket = await websocket_connect(
-            f"ws://127.0.0.1:{self.port}/devtools/{path}",
+            f"ws://127.0.0.1:{self.port}{path}",
             max_message_size=2**26,
             ping_interval=None,
         )
@@ -93,7 +93,7 @@ class Tabs:
     async def new(self):
         """An empty page."""
         made = await self.whole.ask("Target.createTarget", url="about:blank", newWindow=True)
-        return await self._reach(f"page/{made['targetId']}")
+        return await self._reach(f"/devtools/page/{made['targetId']}")
 
     async def close(self):
         for socket in self.sockets:
@@ -109,14 +109,13 @@ async def browser(wide=1280):
         command = [BROWSER, "--headless", "--no-sandbox", "--disable-gpu", "--no-first-run"]
         command += [f"--user-data-dir={profile}", ALONE, "--remote-debugging-port=0"]
         command += [f"--window-size={wide},1000", "about:blank"]
-        process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
+        process = subprocess.Popen(command, stderr=subprocess.DEVNULL)
         try:
-            loop = asyncio.get_running_loop()
-            line = ""
-            while "DevTools listening on" not in line:
-                line = await loop.run_in_executor(None, process.stderr.readline)
-                assert line, "the browser did not start"
-            port, whole = re.search(r":(\d+)/devtools/(\S+)", line).groups()
+            told = Path(profile) / "DevToolsActivePort"  # its port, and the path of the browser
+            while not (told.exists() and len(told.read_text().split()) == 2):
+                assert process.poll() is None, "the browser did not start"
+                await asyncio.sleep(0.05)
+            port, whole = told.read_text().split()
             tabs = Tabs(port)
             try:
                 yield await tabs.open(whole)
@@ -125,4 +124,3 @@ async def browser(wide=1280):
         finally:
             process.kill()
             process.wait()
-            process.stderr.close()
