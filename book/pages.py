@@ -2,8 +2,8 @@
 
 Three things cannot be mended by a style sheet.
 
-- The theme's icons come as a script of 1.5 MB, two thousand of them, which each page loads before
-  it shows anything.  The pages use about fifteen, so only those are kept.
+- The theme's icons, two thousand of them, come as a script of 1.5 MB, which each page loads before
+  it shows anything, and as a fifth of its style sheet.  The pages use about fifteen.
 - Thebe runs cells on somebody else's server.  The book does not use it, and its settings are
   written twice, which browsers report as an error.
 - A fold says "Show the code", but a screen reader would say "Toggle hidden content", because that
@@ -15,7 +15,10 @@ from pathlib import Path
 from typing import Any
 
 LABEL = ' aria-label="Toggle hidden content"'
+# In the script an icon is  "name":[width,height,[other names],"code","path"],  and in the sheet
+# .fa-name:before{content:"code"}  with several names where they share a code.
 ICON = re.compile(r'"?([\w-]+)"?:(\[\d+,\d+,\[[^\]]*\],"[0-9a-f]+","[^"]*"\]),?')
+RULE = re.compile(r'(?:\.fa-[\w-]+:before,?)+\{content:"[^"]*"\}')
 
 
 def mend(app: Any, name: str, template: str, context: dict[str, Any], doctree: Any) -> None:
@@ -29,18 +32,24 @@ def mend(app: Any, name: str, template: str, context: dict[str, Any], doctree: A
 
 
 def keep_icons(app: Any, failed: Exception | None) -> None:
-    """Of the theme's icons, keep those that a page or a script of the theme names."""
-    site = Path(app.outdir)
-    icons = site / "_static" / "scripts" / "fontawesome.js"
-    if failed or app.builder.format != "html" or not icons.exists():
+    """Of the theme's icons, keep those that a page, or a script of the theme, names."""
+    static = Path(app.outdir) / "_static"
+    script = static / "scripts" / "fontawesome.js"
+    sheet = static / "styles" / "pydata-sphinx-theme.css"
+    if failed or app.builder.format != "html" or not script.exists():
         return
-    readers = [*site.rglob("*.html"), *icons.parent.glob("*theme.js")]
+    readers = [*static.parent.rglob("*.html"), *script.parent.glob("*theme.js")]
     used = {name for path in readers for name in re.findall(r"fa-([a-z-]+)", path.read_text())}
-    icons.write_text(
-        ICON.sub(
-            lambda icon: f'"{icon[1]}":{icon[2]},' if icon[1] in used else "", icons.read_text()
-        )
-    )
+
+    def icon(found: re.Match[str]) -> str:
+        return f'"{found[1]}":{found[2]},' if found[1] in used else ""
+
+    def rule(found: re.Match[str]) -> str:
+        names = re.findall(r"\.fa-([\w-]+):", found[0])
+        return found[0] if used & set(names) else ""
+
+    script.write_text(ICON.sub(icon, script.read_text()))
+    sheet.write_text(RULE.sub(rule, sheet.read_text()))
 
 
 def setup(app: Any) -> dict[str, bool]:

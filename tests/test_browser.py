@@ -1,6 +1,6 @@
 """Every page of the book in a browser: on a phone, in the dark, by keyboard, without a network.
 
-Each page is opened once, at two widths and in both themes, and asked what it shows (`page.js`).
+Each page is opened once, wide and light, then narrow and dark, and asked what it shows (`page.js`).
 Then each test judges one thing on all pages.  `make test-browser` builds the book and prints a
 table of what was looked at; `-k budget` opens that page alone.  Where there is no Chromium, or no
 built book, the tests are skipped.
@@ -24,6 +24,8 @@ SITE = ROOT / "_build" / "html"
 PAGE = Path(__file__).with_name("page.js")
 TABS = 2  # pages that are open at a time
 WIDE, PHONE = 1280, 390
+# Places do not depend on the theme, nor colours on the width: two states show both of each.
+STATES = (("light", WIDE), ("dark", PHONE))
 PATIENCE = 60  # seconds for a page to load: it takes one or two
 LEAST_CONTRAST = 4.5  # WCAG 2, level AA, for text of the usual size
 MOST_BYTES = 1_500_000  # of a chapter, besides MathJax, which all pages share
@@ -121,22 +123,20 @@ async def drag_everything(tab):
 async def look_at(tab, home, name, axe):
     """All that the tests below want to know of a page."""
     tab.events.clear()
-    await turn(tab, "light", WIDE)
+    await turn(tab, *STATES[0])
     await load(tab, f"{home}/book/{name}.html")
     seen = {"width": {}, "faint": {}, "axe": {}, "figures": {}}
     for question in ("mathematics", "images", "links"):
         seen[question] = await tab.value(f"page.{question}()")
-    for theme in ("light", "dark"):
-        for width in (WIDE, PHONE):
-            await show(tab, theme, width)
-            seen["width"][theme, width] = await tab.value("page.width()")
+    seen["drags"] = await drag_everything(tab)
+    for theme, width in STATES:
+        await show(tab, theme, width)
+        seen["width"][width] = await tab.value("page.width()")
         seen["faint"][theme] = await tab.value("page.faintWords()")
         seen["figures"][theme] = await tab.value("page.figures()")
-    await show(tab, "light", WIDE)
-    seen["drags"] = await drag_everything(tab)
     await tab.value(axe)
     await tab.value("page.thinOut()")
-    for theme, width in (("light", WIDE), ("dark", PHONE)):
+    for theme, width in reversed(STATES):
         await show(tab, theme, width)
         seen["axe"][theme, width] = await tab.value("page.axeFindings()")
     seen["requests"] = {
@@ -237,7 +237,7 @@ def print_table(seen):
             "images": len(shown["images"]),
             "links": len(shown["links"]),
             "dragged": len(shown["drags"]),
-            "scroll": len(shown["width"]["light", PHONE]["scrollers"]),
+            "scroll": len(shown["width"][PHONE]["scrollers"]),
         }
         total.update(row)
         print(
