@@ -3,7 +3,7 @@
 Three things cannot be mended by a style sheet.
 
 - The theme's icons, two thousand of them, come as a script of 1.5 MB, which each page loads before
-  it shows anything, and as a fifth of its style sheet.  The pages use about fifteen.
+  it shows anything, as a fifth of its style sheet, and as a font.  The pages use about thirty.
 - Thebe runs cells on somebody else's server.  The book does not use it, and its settings are
   written twice, which browsers report as an error.
 - A fold says "Show the code", but a screen reader would say "Toggle hidden content", because that
@@ -14,11 +14,18 @@ import re
 from pathlib import Path
 from typing import Any
 
+from fontTools import subset  # comes with Matplotlib
+
 LABEL = ' aria-label="Toggle hidden content"'
 # In the script an icon is  "name":[width,height,[other names],"code","path"],  and in the sheet
 # .fa-name:before{content:"code"}  with several names where they share a code.
 ICON = re.compile(r'"?([\w-]+)"?:(\[\d+,\d+,\[[^\]]*\],"[0-9a-f]+","[^"]*"\]),?')
 RULE = re.compile(r'(?:\.fa-[\w-]+:before,?)+\{content:"[^"]*"\}')
+CODE = re.compile(r'"\\([0-9a-f]{4})"')
+LETTER = re.compile("[\ue000-\uf8ff]")  # the same, as it is
+WOFF2 = re.compile(
+    r'url\([^)]*fa-solid-900\.woff2\) format\("woff2"\),'
+)  # what is left is the .ttf
 
 
 def mend(app: Any, name: str, template: str, context: dict[str, Any], doctree: Any) -> None:
@@ -49,7 +56,18 @@ def keep_icons(app: Any, failed: Exception | None) -> None:
         return found[0] if used & set(names) else ""
 
     script.write_text(ICON.sub(icon, script.read_text()))
-    sheet.write_text(RULE.sub(rule, sheet.read_text()))
+    sheet.write_text(WOFF2.sub("", RULE.sub(rule, sheet.read_text())))
+    styles = "".join(path.read_text() for path in static.rglob("*.css"))
+    letters = {int(code, 16) for code in CODE.findall(styles)} | set(
+        map(ord, LETTER.findall(styles))
+    )
+    font = static / "vendor" / "fontawesome" / "webfonts" / "fa-solid-900.ttf"
+    options = subset.Options(drop_tables=["GSUB"], notdef_outline=True)
+    whole = subset.load_font(str(font), options)
+    kept = subset.Subsetter(options)
+    kept.populate(unicodes=letters)
+    kept.subset(whole)
+    subset.save_font(whole, str(font), options)
 
 
 def setup(app: Any) -> dict[str, bool]:

@@ -180,8 +180,14 @@ window.page = (function () {
       handles: all(".drag-handle[data-m]", picture).length,
     }));
 
+  /* The picture as it was at first; one slider has the focus. */
   function focusSlider(k, j) {
-    all("input", pictures()[k])[j].focus();
+    const inputs = all("input", pictures()[k]);
+    inputs.forEach((input) => {
+      input.value = input.defaultValue;
+      input.dispatchEvent(new Event("input"));
+    });
+    inputs[j].focus();
   }
 
   /* The middle of a handle and the corners of its panel, in the window. */
