@@ -23,9 +23,7 @@ ICON = re.compile(r'"?([\w-]+)"?:(\[\d+,\d+,\[[^\]]*\],"[0-9a-f]+","[^"]*"\]),?'
 RULE = re.compile(r'(?:\.fa-[\w-]+:before,?)+\{content:"[^"]*"\}')
 CODE = re.compile(r'"\\([0-9a-f]{4})"')
 LETTER = re.compile("[\ue000-\uf8ff]")  # the same, as it is
-WOFF2 = re.compile(
-    r'url\([^)]*fa-solid-900\.woff2\) format\("woff2"\),'
-)  # what is left is the .ttf
+WOFF2 = re.compile(r'url\([^)]*fa-solid-900\.woff2\) format\("woff2"\),')
 
 
 def mend(app: Any, name: str, template: str, context: dict[str, Any], doctree: Any) -> None:
@@ -56,16 +54,20 @@ def keep_icons(app: Any, failed: Exception | None) -> None:
         return found[0] if used & set(names) else ""
 
     script.write_text(ICON.sub(icon, script.read_text()))
-    sheet.write_text(WOFF2.sub("", RULE.sub(rule, sheet.read_text())))
+    sheet.write_text(WOFF2.sub("", RULE.sub(rule, sheet.read_text())))  # what is left is the .ttf
+    keep_letters(static / "vendor" / "fontawesome" / "webfonts" / "fa-solid-900.ttf", static)
+
+
+def keep_letters(font: Path, static: Path) -> None:
+    """Of the letters of a font, keep those that a style sheet writes."""
     styles = "".join(path.read_text() for path in static.rglob("*.css"))
-    letters = {int(code, 16) for code in CODE.findall(styles)} | set(
+    codes = [int(code, 16) for code in CODE.findall(styles)] + list(
         map(ord, LETTER.findall(styles))
     )
-    font = static / "vendor" / "fontawesome" / "webfonts" / "fa-solid-900.ttf"
     options = subset.Options(drop_tables=["GSUB"], notdef_outline=True)
     whole = subset.load_font(str(font), options)
     kept = subset.Subsetter(options)
-    kept.populate(unicodes=letters)
+    kept.populate(unicodes=codes)
     kept.subset(whole)
     subset.save_font(whole, str(font), options)
 
