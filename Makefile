@@ -13,9 +13,9 @@ book: .venv/installed
 test: .venv/installed
 	@$(BIN)/pytest -q -n 2 --dist loadfile \
 		--doctest-modules --nbval --nbval-current-env --nbval-cell-timeout=300 \
-		tests alphafair book
+		--ignore tests/test_browser.py tests alphafair book
 
-# Every page in a browser (Debian: chromium), with a table of what was looked at.
+# Every page in a browser (Debian: chromium), with a table of what was looked at; a few minutes.
 test-browser: book
 	@$(BIN)/pytest -q -s tests/test_browser.py
 
