@@ -44,7 +44,8 @@ class Tab:
             if answer.get("id") == self.sent:
                 assert "error" not in answer, answer
                 return answer["result"]
-            self.events.append(answer)
+            if "method" in answer:
+                self.events.append(answer)
 
     async def value(self, expression):
         """What an expression, or its promise, comes to."""

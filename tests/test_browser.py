@@ -27,6 +27,7 @@ WIDE, PHONE = 1280, 390
 # Places do not depend on the theme, nor colours on the width: two states show both of each.
 STATES = (("light", WIDE), ("dark", PHONE))
 PATIENCE = 60  # seconds for a page to load: it takes one or two
+LONGEST = 300  # seconds for all that is looked at on a page: it takes about ten
 LEAST_CONTRAST = 4.5  # WCAG 2, level AA, for text of the usual size
 MOST_BYTES = 1_500_000  # of a chapter, besides MathJax, which all pages share
 DARK = 0.05  # luminance: a figure on more than this shines on a page at night
@@ -176,7 +177,7 @@ async def look(names, home):
         while waiting:
             name = waiting.pop()
             try:
-                seen[name] = await look_at(tab, home, name, axe)
+                seen[name] = await asyncio.wait_for(look_at(tab, home, name, axe), LONGEST)
             except Exception as failed:
                 seen[name] = failed
 
@@ -210,6 +211,10 @@ def shown(seen, name):
 each_page = pytest.mark.parametrize("name", PAGES)
 
 
+def is_here(url):
+    return urlsplit(url).hostname == "127.0.0.1"
+
+
 def file_of(url):
     return SITE / unquote(urlsplit(url).path).lstrip("/")
 
@@ -221,7 +226,7 @@ def source(name):
 
 def weight(shown):
     """Bytes of the files that a page asked for, besides MathJax."""
-    files = {file_of(url) for url in shown["requests"] if url.startswith("http")}
+    files = {file_of(url) for url in filter(is_here, shown["requests"])}
     return sum(path.stat().st_size for path in files if "mathjax" not in path.parts)
 
 
@@ -291,11 +296,8 @@ def test_mathematics_is_typeset(name, shown):
 def test_links_lead_somewhere(name, shown):
     broken = []
     for link in shown["links"]:
-        parts = urlsplit(link)
-        if parts.hostname != "127.0.0.1":
-            continue
-        path = file_of(link)
-        if not path.is_file() or (parts.fragment and unquote(parts.fragment) not in anchors(path)):
+        path, place = file_of(link), unquote(urlsplit(link).fragment)
+        if is_here(link) and not (path.is_file() and (not place or place in anchors(path))):
             broken.append(link)
     assert not broken
 
