@@ -173,7 +173,11 @@ window.page = (function () {
   /* ------------------------------------------------------------------------- to drag */
 
   const pictures = () => all("figure.drag");
-  const says = (k) => pictures()[k].querySelector("[aria-live]").textContent;
+  /* The sentences of a picture, and all that it draws. */
+  const says = (k) => [
+    pictures()[k].querySelector("[aria-live]").textContent,
+    pictures()[k].querySelector(".drag-panels").innerHTML,
+  ];
   const drags = () =>
     pictures().map((picture) => ({
       sliders: all("input", picture).map((input) => Number(input.max)),
