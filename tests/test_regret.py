@@ -220,6 +220,15 @@ def test_smoothing_changes_the_plan_and_not_the_judge():
     assert abs(lost.item() - fair_regret(smooth.allocate(2).dose, truth, 2)) < 1e-12
 
 
+def test_the_truth_is_a_constant():
+    hat, truth = two_problems(4)
+    b_hat, b, *others = arguments(hat, truth)
+    b_hat.requires_grad_(), b.requires_grad_()
+    regret_loss(b_hat, b, *others, 2, within=0.5).backward()
+    assert b.grad is None
+    assert (b_hat.grad != 0).any()
+
+
 def test_batches_and_reductions():
     hat, truth = two_problems(6)
     b_hat, b, *others = arguments(hat, truth)
@@ -242,7 +251,7 @@ def test_batches_and_reductions():
 
 
 @pytest.mark.parametrize("alpha", [0, 0.5, 1, 2, np.inf])
-@pytest.mark.parametrize("within", [0, 0.5, 1, 2])
+@pytest.mark.parametrize("within", [0, 0.5, 1, 2, np.inf])
 def test_who_is_masked_is_not_there(alpha, within):
     hat, truth = two_problems(7, within=within)
     b_hat, b, cost, groups, budget = arguments(hat, truth)
