@@ -4,7 +4,11 @@ PYTHON ?= python3
 BIN := .venv/bin
 PORT ?= 8000
 
+<<<<<<< HEAD
 .PHONY: book test core serve notebooks architecture lint bench bench-all clean
+=======
+.PHONY: book test test-browser core serve notebooks architecture lint bench clean
+>>>>>>> refs/heads/main
 
 book: .venv/installed
 	@$(BIN)/jupyter-book build . -W -n --keep-going --quiet
@@ -13,7 +17,11 @@ book: .venv/installed
 test: .venv/installed
 	@$(BIN)/pytest -q -n 2 --dist loadfile \
 		--doctest-modules --nbval --nbval-current-env --nbval-cell-timeout=300 \
-		tests alphafair book
+		--ignore tests/test_browser.py tests alphafair book
+
+# Every page in a browser (Debian: chromium), with a table of what was looked at; a few minutes.
+test-browser: book
+	@$(BIN)/pytest -q -s tests/test_browser.py
 
 # The core with numpy alone, in an environment of its own.
 core:

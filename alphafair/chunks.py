@@ -28,7 +28,7 @@ import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import cached_property
-from typing import Any, NamedTuple, NoReturn
+from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn
 
 import numpy as np
 from numpy.typing import NDArray
@@ -42,6 +42,9 @@ from .progress import watched
 from .scan import best_ratios
 from .utility import log_power_mean
 from .value import log_quotient, money_exponent
+
+if TYPE_CHECKING:
+    from scipy.sparse import csr_array
 
 Chunks = Iterable[Any] | Callable[[], Iterable[Any]]
 
@@ -163,6 +166,30 @@ class ChunkedAllocation(Allocation):
             f"at within = {self.problem.aversion:g} nearly everybody gets a dose, and the rows "
             f"have passed: dose_chunks(chunks) yields the doses chunk by chunk"
         )
+
+    def dose_sparse(self) -> csr_array:
+        """(N, T) doses of all people as a sparse matrix, at within = 0: one a group has any.
+
+        Raises:
+            ModuleNotFoundError: scipy is not installed.
+            TypeError: at within > 0, where everybody who can benefit gets money.
+
+        Example:
+            >>> chunks = [([3.0, 1.0], 1.0, ["b", "a"]), ([2.0], 1.0, ["a"])]
+            >>> Problem.from_chunks(chunks, budget=6.0).allocate(1).dose_sparse().toarray()[:, 0]
+            array([3., 0., 3.])
+        """
+        from scipy import sparse
+
+        person, treatment, dose = self.funded_doses()
+        shape = self.problem.people, self.problem.treatments
+        return sparse.csr_array((dose, (person, treatment)), shape=shape)
+
+    def dose_into(self, out: NDArray[Any]) -> NDArray[Any]:
+        """``dose`` (K, 1) into an array; the doses of people come by ``dose_chunks``."""
+        if self.problem.aversion > 0:
+            self._refuse_doses()
+        return super().dose_into(out)
 
     def funded_doses(self) -> FundedDoses:
         """The items that get money at within = 0: one a group, without another pass.

@@ -150,7 +150,7 @@ class Problem:
     within: float
     weight: Floats
     productivity: Floats
-    best_item: Integers
+    _best_item: Integers  # (K,) flat, i·T + t
     log_weight: Floats
     log_productivity: Floats | None
     _log_p: Floats | None  # (K,) log p itself
@@ -236,9 +236,7 @@ class Problem:
             "log_weight": log_relative(self.weight),
             "log_productivity": log_p[1],
             "_log_p": log_p[0],
-            "best_item": np.where(
-                best_item[:, None] < 0, -1, np.stack(np.divmod(best_item, shape[1]), axis=1)
-            ),
+            "_best_item": best_item,
             "_persons": None if ratio is None else (ratio, treatment, means),
             "ratio_unit": float(best.max()) if best.max() > 0 else 1.0,
         }
@@ -437,6 +435,12 @@ class Problem:
     def cost(self) -> Floats:
         """(N, T) c, in double precision; made when asked for where it came as float32."""
         return self.given[1].astype(float, copy=False)
+
+    @cached_property
+    def best_item(self) -> Integers:
+        """(K, 2) rows (i, t): each group's item of largest b/c; (−1, −1) where none can move."""
+        item = self._best_item
+        return np.where(item[:, None] < 0, -1, np.stack(np.divmod(item, self.shape[1]), axis=1))
 
     # --- units --------------------------------------------------------------------------------
     @property

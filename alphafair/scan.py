@@ -21,6 +21,7 @@ It goes at about the pace at which memory delivers the two tables:
 
 from __future__ import annotations
 
+import functools
 import os
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, NamedTuple
@@ -35,7 +36,7 @@ STRETCH = 512  # items that stay in the first cache while they are looked at twi
 LONG_STRETCH = 2048  # the same where the thresholds alone fill that cache
 FEW_OWNERS = 1000  # whose thresholds do not
 MANY_THREADS = 8
-LARGE_PART = 2_000_000  # items: fewer are done sooner than a thread has begun
+LARGE_PART = 5_000_000  # items: fewer are done nearly as soon as another core has woken up
 ROWS_AN_OWNER = 16  # with fewer, putting parts together takes as long as a part
 
 
@@ -242,8 +243,7 @@ def best_ratios(
     if count <= 1 or not SCAN.compiles(size):
         return part(0, shape[0])
     edges = np.linspace(0, shape[0], count + 1).astype(int).tolist()
-    with ThreadPoolExecutor(count) as pool:
-        parts = list(pool.map(part, edges[:-1], edges[1:]))
+    parts = list(_threads(count).map(part, edges[:-1], edges[1:]))
     best, item, valid = parts[0]
     for first, (other, place, is_valid) in zip(edges[1:], parts[1:], strict=False):
         better = (other > best) | ((item < 0) & (place >= 0))  # the first of ties stays
@@ -251,6 +251,16 @@ def best_ratios(
         item = np.where(better, place + first * shape[1], item)
         valid = valid and is_valid
     return best, item, valid
+
+
+@functools.cache
+def _threads(count: int) -> ThreadPoolExecutor:
+    """So many threads, which wait for the next scan: to begin anew would take as long as one."""
+    return ThreadPoolExecutor(count)
+
+
+if hasattr(os, "register_at_fork"):  # threads do not live on in a forked process
+    os.register_at_fork(after_in_child=_threads.cache_clear)
 
 
 def how_many_threads() -> int:

@@ -243,7 +243,7 @@ def check_alpha(alpha: float) -> float:
     if isinstance(alpha, str) or np.ndim(alpha) != 0:
         raise TypeError(
             f"alpha must be one number, not {type(alpha).__name__}; "
-            f"for several, build a Problem and call allocate_many"
+            f"for several, build a Problem and call allocate for each, or allocate_many"
         )
     expected = "between 0 (utilitarian) and infinity (max-min)"
     return number("alpha", alpha, expected, lambda v: v >= 0)

@@ -678,7 +678,7 @@ class Levels(Pieces):
         tau, above = high.copy(), high
         below = np.maximum(low, high - 1e6)  # τ of −∞, where nobody has anything
         miss = excess(tau)
-        busy = inside = miss > 0
+        busy = inside = (miss > 0) & (low < high)  # nothing to find on a piece of no length
         for _ in range(MOST_STEPS):
             if not busy.any():
                 break

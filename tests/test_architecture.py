@@ -36,19 +36,21 @@ ALLOWED = {
     "evaluation": {"checks", "groups", "curves", "progress"},
     "frontier": {*CORE[: CORE.index("frontier")], "bisection", "progress"},
     "paths": {*CORE[: CORE.index("paths")], "progress"},
-    # `Problem.allocate_many` answers with a path, and asks for it late.
-    "problem": {*CORE[: CORE.index("problem")], "paths"},
     # Methods of `Allocation` that are long: they ask the certificate, and are asked for late.
     "allocation": {*CORE[: CORE.index("allocation")], "whole"},
     "whole": {"checks", "kernels", "utility", "certificate"},
-    # Makes a problem, and is asked for by one.
+    # Some methods of `Problem` are long, and ask for these rooms late.
     "chunks": {*CORE[: CORE.index("problem") + 1], "progress"},
-    "problem": {*CORE[: CORE.index("problem")], "chunks"},
+    "problem": {*CORE[: CORE.index("problem")], "paths", "chunks"},
     # The judges see the inputs of a problem, and nothing of how it is solved.
     "certificate": {"checks", "kernels", "utility", "problem"},
     "reference": {"checks", "kernels", "utility", "problem", "certificate"},
     "layer": {*CORE, "layer_bounds"},
     "layer_bounds": set(CORE),
+    "groundtruth": set(CORE),
+    # Judges plans by the truth and, where there are tensors, trains on that.
+    "regret": {"checks", "groups", "utility", "problem", "certificate", "layer"},
+    "estimator": {"checks", "groups", "utility", "problem", "regret"},
     "plots": {*CORE, "evaluation"},
     "frames": {*CORE, "bisection", "progress"},
     "command": {*CORE, "frames", "progress", "__version__"},
@@ -200,7 +202,8 @@ def test_import_is_light():
     """Numpy alone and .3 s of work, numpy included: the best of five, if the machine is busy."""
     code = (
         "import sys, time; import alphafair; "
-        "heavy = {'torch', 'cvxpy', 'matplotlib', 'narwhals', 'pandas', 'scipy', 'numba', 'tqdm'}; "
+        "heavy = {'torch', 'cvxpy', 'matplotlib', 'narwhals', 'pandas', 'scipy', 'numba', 'tqdm', "
+        "'sklearn'}; "
         "print(sorted(heavy & set(sys.modules)), time.process_time() < 0.3)"
     )
     outputs = {
@@ -214,7 +217,7 @@ def test_import_is_light():
 
 def test_the_heavy_libraries_are_there_to_be_not_imported():
     """The test above could not fail if they were not installed."""
-    code = "import torch, cvxpy, matplotlib, narwhals, pandas, scipy, numba, tqdm"
+    code = "import torch, cvxpy, matplotlib, narwhals, pandas, scipy, numba, tqdm, sklearn"
     subprocess.run([sys.executable, "-c", code], check=True)
 
 

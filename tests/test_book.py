@@ -157,6 +157,17 @@ def test_every_figure_has_a_caption_and_a_name(path):
             assert len(rich) == 1, "a second output would get the caption, too"
 
 
+@each_notebook
+def test_every_figure_says_in_words_what_it_shows(path):
+    """For those who do not see it; without them the page would give the name of a file."""
+    for cell in code_cells(path):
+        if figure(cell):
+            alt = cell.metadata.mystnb.get("image", {}).get("alt", "")
+            assert len(alt.split()) >= 10, alt
+            assert alt.rstrip().endswith("."), alt
+            assert not re.search(r"[0-9a-f]{16}|\.(png|svg)\b", alt), alt
+
+
 # ------------------------------------------------------------------------------ checks
 
 

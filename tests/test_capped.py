@@ -1,5 +1,6 @@
 """Caps: by hand, certified, against CVXPY and the closed form; derivatives."""
 
+import math
 from itertools import pairwise
 
 import mpmath
@@ -508,3 +509,19 @@ def _spent(case, cap, alpha, price):
                 total, u = total + money, u + slope * money
         utilities.append(u)
     return total, utilities
+
+
+@pytest.mark.parametrize("within", [0.2, 0.7, 1.0, 1.5])
+def test_one_group_that_begins_with_nothing_spends_its_budget_at_alpha_0(within):
+    """All rise from nothing together, so that pieces of no length come before the first."""
+    rng = np.random.default_rng(0)
+    tables = [np.array([8, 7, 6, 5, 4, 3 * np.exp(-1e-4), 2, 1.0])]
+    tables += [rng.uniform(0.5, 8, rng.integers(2, 9)) for _ in range(10)]
+    for benefit in tables:
+        for groups in (1, 2):
+            label = np.arange(benefit.size) % groups
+            budget = 3 / 8 * benefit.size
+            problem = af.Problem(benefit, 1.0, label, budget, within=within, cap=1.0)
+            dose = problem.allocate(0).dose
+            assert math.isclose(dose.sum(), budget, rel_tol=1e-12)
+            assert af.optimality_gap(dose, problem, 0).relative_gap < 1e-9

@@ -511,3 +511,18 @@ def test_a_bar_counts_chunks(monkeypatch):
     a = af.Problem.from_chunks(CHUNKS, 9.0).allocate(2)
     list(a.dose_chunks(CHUNKS))
     assert seen == [("chunks", "chunk")] * 2
+
+
+def test_sparse_doses_are_those_of_the_people():
+    rng = np.random.default_rng(0)
+    tables = rng.uniform(1, 2, (2, 40, 3))
+    group = rng.integers(0, 5, 40)
+    rows = [(slice(0, 7)), slice(7, 7), slice(7, 40)]
+    chunks = [(tables[0][some], tables[1][some], group[some]) for some in rows]
+    whole = af.allocate(*tables, group, 9.0, 2)
+    sparse = af.Problem.from_chunks(chunks, 9.0).allocate(2).dose_sparse()
+    assert np.array_equal(sparse.toarray(), whole.dose)
+    inside = af.Problem.from_chunks(chunks, 9.0, within=0.5).allocate(2)
+    for ask in (inside.dose_sparse, lambda: inside.dose_into(np.empty((5, 1)))):
+        with pytest.raises(TypeError, match="dose_chunks"):
+            ask()

@@ -9,23 +9,16 @@ import asyncio
 import importlib.util
 import json
 import re
-import shutil
-import subprocess
-import tempfile
 from pathlib import Path
 
 import nbformat
 import numpy as np
 import pytest
-from tornado.httpclient import AsyncHTTPClient
-from tornado.websocket import websocket_connect
+from browser import BROWSER, browser, needs_browser
 
 ROOT = Path(__file__).parents[1]
 BOOK = ROOT / "book"
 SETTINGS = 20
-BROWSER = next(
-    filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None
-)
 
 
 @pytest.fixture
@@ -109,7 +102,7 @@ def test_says_what_the_package_says(name, number):
         if "function" not in spec_of(page):
             assert [said_in_tables(page, stops) for stops in settings] == wanted
         return
-    assert in_browser(page, lambda tab: tab.said_at(settings)) == wanted
+    assert in_browser(page, lambda tab: sentences_at(tab, settings)) == wanted
 
 
 def test_the_picture_of_the_front_page_is_up_to_date(monkeypatch):
@@ -128,54 +121,19 @@ def test_stays_small(name, number):
 # ---------------------------------------------------------------------------------- the browser
 
 
-class Tab:
-    """One page in a headless browser, by the Chrome DevTools Protocol."""
+async def sentences(tab):
+    return await tab.value("[...document.querySelectorAll('.drag-say b')].map(b => b.textContent)")
 
-    def __init__(self, socket):
-        self.socket, self.sent = socket, 0
 
-    async def ask(self, method, **params):
-        self.sent += 1
-        await self.socket.write_message(
-            json.dumps({"id": self.sent, "method": method, "params": params})
+async def sentences_at(tab, settings):
+    found = []
+    for stops in settings:
+        await tab.value(
+            f"document.querySelectorAll('input').forEach((input, j) => {{"
+            f"input.value = {json.dumps(stops)}[j]; input.dispatchEvent(new Event('input'))}})"
         )
-        while True:
-            answer = json.loads(await self.socket.read_message())
-            if answer.get("id") == self.sent:
-                assert "error" not in answer, answer
-                return answer["result"]
-
-    async def value(self, expression):
-        answer = await self.ask("Runtime.evaluate", expression=expression, returnByValue=True)
-        assert "exceptionDetails" not in answer, answer
-        return answer["result"].get("value")
-
-    async def said(self):
-        return await self.value(
-            "[...document.querySelectorAll('.drag-say b')].map(b => b.textContent)"
-        )
-
-    async def said_at(self, settings):
-        found = []
-        for stops in settings:
-            await self.value(
-                f"document.querySelectorAll('input').forEach((input, j) => {{"
-                f"input.value = {json.dumps(stops)}[j]; input.dispatchEvent(new Event('input'))}})"
-            )
-            found.append(await self.said())
-        return found
-
-    async def press(self, key):
-        for kind in ("keyDown", "keyUp"):
-            code = {"ArrowRight": 39, "ArrowLeft": 37, "Home": 36, "End": 35, "Tab": 9}[key]
-            await self.ask(
-                "Input.dispatchKeyEvent", type=kind, key=key, code=key, windowsVirtualKeyCode=code
-            )
-
-    async def mouse(self, kind, x, y):
-        await self.ask(
-            "Input.dispatchMouseEvent", type=kind, x=x, y=y, button="left", clickCount=1, buttons=1
-        )
+        found.append(await sentences(tab))
+    return found
 
 
 def in_browser(page, visit, wide=1280):
@@ -187,45 +145,18 @@ def in_browser(page, visit, wide=1280):
         f"<style>{style}</style><body>{page}<script>{script}</script>"
     )
 
-    async def run(profile):
-        command = [BROWSER, "--headless", "--no-sandbox", "--disable-gpu", "--no-first-run"]
-        command += [f"--user-data-dir={profile}"]
-        command += ["--remote-debugging-port=0", f"--window-size={wide},1000", "about:blank"]
-        browser = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
-        try:
-            loop = asyncio.get_running_loop()
-            line = ""
-            while "DevTools listening on" not in line:
-                line = await loop.run_in_executor(None, browser.stderr.readline)
-                assert line, "the browser did not start"
-            port = re.search(r":(\d+)/", line)[1]
-            tabs = await AsyncHTTPClient().fetch(f"http://127.0.0.1:{port}/json")
-            target = next(t for t in json.loads(tabs.body) if t["type"] == "page")
-            socket = await websocket_connect(
-                target["webSocketDebuggerUrl"], max_message_size=2**26, ping_interval=None
-            )
-            tab = Tab(socket)
+    async def run():
+        async with browser(wide) as tabs:
+            tab = await tabs.new()
             frame = (await tab.ask("Page.getFrameTree"))["frameTree"]["frame"]["id"]
             await tab.ask("Page.setDocumentContent", frameId=frame, html=document)
             while not await tab.value(
                 "[...document.querySelectorAll('.drag-sliders')].every(d => !d.hidden)"
             ):
                 await asyncio.sleep(0.05)
-            try:
-                return await visit(tab)
-            finally:
-                socket.close()
-                await socket.read_message()  # None: closed
-        finally:
-            browser.kill()
-            browser.wait()
-            browser.stderr.close()
+            return await visit(tab)
 
-    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as profile:
-        return asyncio.run(run(profile))
-
-
-needs_browser = pytest.mark.skipif(BROWSER is None, reason="no Chromium on this machine")
+    return asyncio.run(run())
 
 
 def two_sliders(drag):
@@ -244,10 +175,10 @@ def two_sliders(drag):
 @needs_browser
 def test_works_from_the_keyboard(drag):
     async def visit(tab):
-        found = [await tab.said()]
+        found = [await sentences(tab)]
         for key in ("Tab", "ArrowRight", "ArrowRight", "Tab", "Home"):
             await tab.press(key)
-            found.append(await tab.said())
+            found.append(await sentences(tab))
         return found, await tab.value("document.activeElement.getAttribute('aria-valuetext')")
 
     found, spoken = in_browser(two_sliders(drag), visit)
@@ -270,7 +201,7 @@ def test_a_handle_follows_the_mouse(drag, wide):
         await tab.mouse("mouseMoved", x + 400, y + 500)  # far to the right and down: the last stops
         await tab.mouse("mouseReleased", x + 400, y + 500)
         sideways = await tab.value("document.documentElement.scrollWidth > innerWidth")
-        return await tab.said(), sideways
+        return await sentences(tab), sideways
 
     said, sideways = in_browser(two_sliders(drag), visit, wide)
     assert said == ["3 and 0", "3"]

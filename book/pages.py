@@ -1,0 +1,79 @@
+"""What the theme leaves undone on the pages: a Sphinx extension, named in `_config.yml`.
+
+Three things cannot be mended by a style sheet.
+
+- The theme's icons, two thousand of them, come as a script of 1.5 MB, which each page loads before
+  it shows anything, as a fifth of its style sheet, and as a font.  The pages use about thirty.
+- Thebe runs cells on somebody else's server.  The book does not use it, and its settings are
+  written twice, which browsers report as an error.
+- A fold says "Show the code", but a screen reader would say "Toggle hidden content", because that
+  label takes the place of the words.
+"""
+
+import re
+from pathlib import Path
+from typing import Any
+
+from fontTools import subset  # comes with Matplotlib
+
+LABEL = ' aria-label="Toggle hidden content"'
+# In the script an icon is  "name":[width,height,[other names],"code","path"],  and in the sheet
+# .fa-name:before{content:"code"}  with several names where they share a code.
+ICON = re.compile(r'"?([\w-]+)"?:(\[\d+,\d+,\[[^\]]*\],"[0-9a-f]+","[^"]*"\]),?')
+RULE = re.compile(r'(?:\.fa-[\w-]+:before,?)+\{content:"[^"]*"\}')
+CODE = re.compile(r'"\\([0-9a-f]{4})"')
+LETTER = re.compile("[\ue000-\uf8ff]")  # the same, as it is
+WOFF2 = re.compile(r'url\([^)]*fa-solid-900\.woff2\) format\("woff2"\),')
+
+
+def mend(app: Any, name: str, template: str, context: dict[str, Any], doctree: Any) -> None:
+    """Take out what a page should not say or load."""
+    context["script_files"] = [
+        script
+        for script in context["script_files"]
+        if "thebe" not in f"{script.filename} {script.attributes.get('body')}".lower()
+    ]
+    context["body"] = context.get("body", "").replace(LABEL, "")
+
+
+def keep_icons(app: Any, failed: Exception | None) -> None:
+    """Of the theme's icons, keep those that a page, or a script of the theme, names."""
+    static = Path(app.outdir) / "_static"
+    script = static / "scripts" / "fontawesome.js"
+    sheet = static / "styles" / "pydata-sphinx-theme.css"
+    if failed or app.builder.format != "html" or not script.exists():
+        return
+    readers = [*static.parent.rglob("*.html"), *script.parent.glob("*theme.js")]
+    used = {name for path in readers for name in re.findall(r"fa-([a-z-]+)", path.read_text())}
+
+    def icon(found: re.Match[str]) -> str:
+        return f'"{found[1]}":{found[2]},' if found[1] in used else ""
+
+    def rule(found: re.Match[str]) -> str:
+        names = re.findall(r"\.fa-([\w-]+):", found[0])
+        return found[0] if used & set(names) else ""
+
+    script.write_text(ICON.sub(icon, script.read_text()))
+    sheet.write_text(WOFF2.sub("", RULE.sub(rule, sheet.read_text())))  # what is left is the .ttf
+    keep_letters(static / "vendor" / "fontawesome" / "webfonts" / "fa-solid-900.ttf", static)
+
+
+def keep_letters(font: Path, static: Path) -> None:
+    """Of the letters of a font, keep those that a style sheet writes."""
+    styles = "".join(path.read_text() for path in static.rglob("*.css"))
+    codes = [int(code, 16) for code in CODE.findall(styles)] + list(
+        map(ord, LETTER.findall(styles))
+    )
+    options = subset.Options(drop_tables=["GSUB"], notdef_outline=True)
+    whole = subset.load_font(str(font), options)
+    kept = subset.Subsetter(options)
+    kept.populate(unicodes=codes)
+    kept.subset(whole)
+    subset.save_font(whole, str(font), options)
+
+
+def setup(app: Any) -> dict[str, bool]:
+    """Called by Sphinx."""
+    app.connect("html-page-context", mend, priority=900)  # after the theme
+    app.connect("build-finished", keep_icons)
+    return {"parallel_read_safe": True, "parallel_write_safe": True}
