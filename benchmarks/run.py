@@ -4,7 +4,7 @@
 
 Each script runs in a process of its own, on one thread, and gets a heading, the paragraph of its
 docstring that says what it claims, and its table.  ``--quick`` leaves out what takes minutes and
-makes some tables shorter: see `SLOW` and `SHORT`.  A script that fails, or that runs into
+makes some tables shorter: see `SLOW` and `SHORT`.  `OF_CHAPTERS` is left out in any case.  A script that fails, or that runs into
 `LIMIT`, is said so with the last line of what it wrote to stderr; the others still run, and the
 exit status is 1.
 """
@@ -29,6 +29,11 @@ PACKAGES = ("scipy", "numba", "cvxpy", "clarabel", "torch", "cvxpylayers", "diff
 THREADS = ("ALPHAFAIR", "OMP", "OPENBLAS", "MKL", "NUMBA")  # whoever asks for a number of them
 LIMIT = 1800  # seconds that one script may take
 
+# What never runs here, and why: call it by itself, and then execute the chapter again.
+OF_CHAPTERS: Mapping[str, str] = {
+    "groundtruth": "adds to `book/ground_truth.csv`, which a chapter reads",
+    "predict": "writes `book/predict.csv`, which a chapter reads, with the code of that chapter",
+}
 # What --quick leaves out, and why.
 SLOW: Mapping[str, str] = {
     "chunks": "writes and reads a file of 10⁸ rows",
@@ -104,9 +109,7 @@ def page(runs: Sequence[Run], left_out: Mapping[str, str]) -> str:
     ]
     if left_out:
         reasons = "\n".join(f"- `{name}.py`: {why}" for name, why in left_out.items())
-        parts.append(
-            f"Left out, because they take minutes (`make bench-all` runs them):\n\n{reasons}"
-        )
+        parts.append(f"Left out, see `benchmarks/run.py`:\n\n{reasons}")
     return "\n\n".join([*parts, *(one.section() for one in runs)]) + "\n"
 
 
@@ -119,7 +122,8 @@ def main(folder: Path = HERE, given: Sequence[str] | None = None) -> int:
     os.environ["OMP_NUM_THREADS"] = "1"  # as the line about the machine says
     skip = [Path(__file__).name, "_timing.py"]
     scripts = [path for path in sorted(folder.glob("*.py")) if path.name not in skip]
-    left_out = {s.stem: SLOW[s.stem] for s in scripts if options.quick and s.stem in SLOW}
+    reasons = OF_CHAPTERS | SLOW if options.quick else OF_CHAPTERS
+    left_out = {s.stem: reasons[s.stem] for s in scripts if s.stem in reasons}
     runs = []
     for script in scripts:
         if script.stem in left_out:

@@ -79,5 +79,14 @@ def test_quick_leaves_out_and_says_why(runner, tmp_path, monkeypatch):
 
 
 def test_what_quick_names_is_there(runner):
-    for name in {*runner.SLOW, *runner.SHORT}:
+    for name in {*runner.OF_CHAPTERS, *runner.SLOW, *runner.SHORT}:
         assert (FOLDER / f"{name}.py").exists(), name
+
+
+def test_what_writes_for_a_chapter_never_runs(runner, tmp_path, monkeypatch):
+    (tmp_path / "good.py").write_text(GOOD)
+    monkeypatch.setattr(runner, "OF_CHAPTERS", {"good": "a chapter reads what it writes"})
+    assert runner.main(tmp_path, []) == 0
+    text = (tmp_path / "RESULTS.md").read_text()
+    assert "- `good.py`: a chapter reads what it writes" in text
+    assert "## A good one" not in text
