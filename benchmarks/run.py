@@ -4,9 +4,9 @@
 
 Each script runs in a process of its own, on one thread, and gets a heading, the paragraph of its
 docstring that says what it claims, and its table.  ``--quick`` leaves out what takes minutes and
-makes some tables shorter: see `SLOW` and `SHORT`.  `OF_CHAPTERS` is left out in any case.  A script that fails, or that runs into
-`LIMIT`, is said so with the last line of what it wrote to stderr; the others still run, and the
-exit status is 1.
+makes some tables shorter: see `SLOW` and `SHORT`.  `OF_CHAPTERS` is left out in any case.  A script
+that fails, or that runs into `LIMIT`, is said so with the last line of what it wrote to stderr; the
+others still run, and the exit status is 1.
 """
 
 import argparse
