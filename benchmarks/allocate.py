@@ -107,6 +107,7 @@ def main() -> None:
     parser.add_argument("--largest", type=int, default=10**7, help="most persons")
     options = parser.parse_args()
     os.environ["ALPHAFAIR_THREADS"] = "1"
+    together = ""
     rng = np.random.default_rng(0)
     print(machine(["numba"]))
     head = "".join(f"{name:>11s}" for name in COLUMNS)
@@ -125,7 +126,8 @@ def main() -> None:
             print(f"{persons:9d} × {treatments} {groups:8d}{text}", flush=True)
             if shape == SHAPES[0] and groups == 50:
                 together = sweep(benefit, cost, label, repeats)
-    print(f"Problem and 100 values of α, 10⁶ × 4 and 50 groups: {together} × allocate, integers")
+    if together:
+        print(f"Problem and 100 values of α, 10⁶ × 4, K = 50: {together} × allocate, integers")
 
 
 if __name__ == "__main__":
