@@ -4,11 +4,11 @@ All that the closed form needs of N × T items is K ratios, so that its time is 
 It goes at about the pace at which memory delivers the two tables:
 
 - A **stretch** of rows at a time is brought into the first cache and looked at twice.  First all
-  entries are checked, with vector instructions.  Then ``b > threshold · c`` is asked of every
+  entries are checked, with vector instructions.  Then ``b ≥ threshold · c`` is asked of every
   item, with the threshold of its owner, which replaces a division for every item by one for every
   improvement.
-- The threshold is a few roundings below the best ratio, so that the winner is exactly the first
-  maximum of fl(b/c).
+- The winner is exactly the first maximum of fl(b/c), because rounding is monotone: if fl(b/c) is
+  larger than the threshold θ, then θ c < b, and fl(θ c) ≤ b.
 - Where improvements are frequent (an owner for every row or two) all ratios of a stretch are
   computed without a branch.
 - Tables are read as they are, float64 or float32, in any order of their axes, broadcast or cut
@@ -41,14 +41,14 @@ ROWS_AN_OWNER = 16  # with fewer, putting parts together takes as long as a part
 
 
 class _Precision(NamedTuple):
-    """Of products and comparisons: some roundings below 1, and the largest number."""
+    """What takes the best ratio to a threshold of this precision that is not larger."""
 
-    nearly: float
+    factor: float
     largest: float
 
 
-DOUBLE = _Precision(1 - 2.0**-50, float(np.finfo(np.float64).max))
-SINGLE = _Precision(1 - 2.0**-21, float(np.finfo(np.float32).max))
+DOUBLE = _Precision(1.0, float(np.finfo(np.float64).max))
+SINGLE = _Precision(1 - 2.0**-23, float(np.finfo(np.float32).max))
 
 
 # --- one stretch ------------------------------------------------------------------------------
@@ -64,11 +64,11 @@ def _are_valid(benefit, cost):  # type: ignore[no-untyped-def]
 def _improve(b, c, i, first, k, precision, best, item, threshold):  # type: ignore[no-untyped-def]
     """Take what is better in row i than the best of its owner so far."""
     for t in range(b.shape[1]):
-        if b[i, t] > threshold[k] * c[i, t]:
+        if b[i, t] > 0 and b[i, t] >= threshold[k] * c[i, t]:
             ratio = np.float64(b[i, t]) / np.float64(c[i, t])
             if ratio > best[k] or item[k] < 0:
                 best[k], item[k] = ratio, (first + i) * b.shape[1] + t
-                threshold[k] = min(ratio * precision.nearly, precision.largest)
+                threshold[k] = min(ratio * precision.factor, precision.largest)
     return 1
 
 
@@ -81,29 +81,33 @@ def _look(b, c, first, owner, precision, best, item, threshold):  # type: ignore
     if columns == 1:
         for i in range(owner.size):
             k = owner[i]
-            if b[i, 0] > threshold[k] * c[i, 0]:
+            if b[i, 0] >= threshold[k] * c[i, 0]:
                 found += _improve(b, c, i, first, k, precision, best, item, threshold)
     elif columns == 2:
         for i in range(owner.size):
             k = owner[i]
             least = threshold[k]
-            if b[i, 0] > least * c[i, 0] or b[i, 1] > least * c[i, 1]:
+            if b[i, 0] >= least * c[i, 0] or b[i, 1] >= least * c[i, 1]:
                 found += _improve(b, c, i, first, k, precision, best, item, threshold)
     elif columns == 3:
         for i in range(owner.size):
             k = owner[i]
             least = threshold[k]
-            if b[i, 0] > least * c[i, 0] or b[i, 1] > least * c[i, 1] or b[i, 2] > least * c[i, 2]:
+            if (
+                b[i, 0] >= least * c[i, 0]
+                or b[i, 1] >= least * c[i, 1]
+                or b[i, 2] >= least * c[i, 2]
+            ):
                 found += _improve(b, c, i, first, k, precision, best, item, threshold)
     elif columns == 4:
         for i in range(owner.size):
             k = owner[i]
             least = threshold[k]
             if (
-                b[i, 0] > least * c[i, 0]
-                or b[i, 1] > least * c[i, 1]
-                or b[i, 2] > least * c[i, 2]
-                or b[i, 3] > least * c[i, 3]
+                b[i, 0] >= least * c[i, 0]
+                or b[i, 1] >= least * c[i, 1]
+                or b[i, 2] >= least * c[i, 2]
+                or b[i, 3] >= least * c[i, 3]
             ):
                 found += _improve(b, c, i, first, k, precision, best, item, threshold)
     else:
@@ -111,7 +115,7 @@ def _look(b, c, first, owner, precision, best, item, threshold):  # type: ignore
             k = owner[i]
             least, better = threshold[k], False
             for t in range(columns):
-                better |= b[i, t] > least * c[i, t]
+                better |= b[i, t] >= least * c[i, t]
             if better:
                 found += _improve(b, c, i, first, k, precision, best, item, threshold)
     return found
@@ -131,7 +135,7 @@ def _look_at_all(benefit, cost, first, owner, precision, best, item, threshold, 
             most = max(most, ratio[i, t])
         if most > best[k] or (item[k] < 0 and most >= 0):
             best[k], item[k] = most, (first + i) * columns + at
-            threshold[k] = min(most * precision.nearly, precision.largest)
+            threshold[k] = min(most * precision.factor, precision.largest)
             found += 1
     return found
 

@@ -113,7 +113,7 @@ def both_twins_valid(benefit, cost, owner):
 
 @compiled
 def test_the_first_maximum_of_the_rounded_ratio():
-    """b/c = 0.3/0.1 and 0.6/0.2 round to neighbours; the threshold lets the larger one through."""
+    """b/c = 0.3/0.1 and 0.6/0.2 round to neighbours; the comparison lets the larger one through."""
     for ratios in ([(0.3, 0.1), (0.6, 0.2), (3.0, 1.0)], [(3.0, 1.0), (0.3, 0.1), (0.6, 0.2)]):
         b, c = np.array(ratios).T[:, :, None]
         item = both_twins(b, c, (3, 1), np.zeros(3, int), 1)[1]
@@ -144,6 +144,20 @@ def test_the_ends_of_the_number_range(kind):
         assert valid
         assert np.array_equal(best, right[0])
         assert np.array_equal(item, right[1])
+
+
+@compiled
+@pytest.mark.parametrize("kind", [np.float64, np.float32])
+@pytest.mark.parametrize("columns", [1, 2, 3, 4, 5])
+def test_products_that_round_to_the_benefit(kind, columns):
+    """.9999 times 3 least numbers is rounded to 3 of them: not less than the benefit."""
+    least = np.finfo(kind).smallest_subnormal
+    benefit, cost = np.ones((2, 40, columns), kind)
+    cost[:] = 2
+    benefit[0, 0], cost[0, 0] = 0.9999, 1
+    benefit[5, -1] = cost[5, -1] = 3 * least
+    item = both_twins(benefit, cost, benefit.shape, np.zeros(40, int), 1)[1]
+    assert item[0] == 6 * columns - 1
 
 
 @compiled
