@@ -28,6 +28,7 @@ LIBRARIES = {
     "numba": "Numba",
     "polars": "Polars",
     "scipy": "SciPy",
+    "sklearn": "scikit-learn",
     "torch": "PyTorch",
     "tqdm": "tqdm",
 }

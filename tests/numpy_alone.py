@@ -29,6 +29,7 @@ TOOLS = ("pytest", "hypothesis", "mpmath")  # of the tests, not of the package
 HEAVY = {  # a view, and the library that it shows the core to or through
     "alphafair.__main__": "polars",
     "alphafair.command": "polars",
+    "alphafair.estimator": "sklearn",
     "alphafair.evaluation": "scipy",
     "alphafair.frames": "narwhals",
     "alphafair.groundtruth": "torch",
@@ -36,6 +37,7 @@ HEAVY = {  # a view, and the library that it shows the core to or through
     "alphafair.layer_bounds": "torch",
     "alphafair.plots": "matplotlib",
     "alphafair.reference": "cvxpy",
+    "alphafair.regret": "torch",
 }
 EXAMPLES = {"alphafair.allocation.Allocation.dose_sparse": "scipy"}  # and what they need
 # If one of these does not run, something is wrong with the choice of the tests.
