@@ -50,6 +50,7 @@ ALLOWED = {
     # Judges plans by the truth and, where there are tensors, trains on that.
     "regret": {"checks", "groups", "utility", "problem", "certificate", "layer"},
     "estimator": {"checks", "groups", "utility", "problem", "regret"},
+    "groundtruth": set(CORE),
     "plots": {*CORE, "evaluation"},
     "frames": {*CORE, "bisection", "progress"},
     "command": {*CORE, "frames", "progress", "__version__"},
