@@ -310,7 +310,9 @@ class FrontierBands:
 
     Attributes:
         level: the part of the resampled problems between ``lower`` and ``upper``.
-        lower, middle, upper: a `Frontier` each: quantiles (1 − level)/2, 1/2, (1 + level)/2.
+        lower: a `Frontier`, of quantiles (1 − level)/2.
+        middle: a `Frontier`, of medians.
+        upper: a `Frontier`, of quantiles (1 + level)/2.
         draws: the scalar columns of all resampled problems, name → (R, A).
     """
 

@@ -30,8 +30,8 @@ FOOT = """\
 .. autofunction:: alphafair.command.main
 ```
 """
-# What is typed and has to be copied as it stands: options, and words in quotes.
-TYPED = re.compile(r"""--?[a-z][a-z-]*|"[^"]*"|'[^']*'""")
+# What is typed and has to be copied as it stands: options, a dash alone, and words in quotes.
+TYPED = re.compile(r"""(?<!\S)(?:--[a-z-]*[a-z]|-[a-z]?(?![\w-])|"[^"]*"|'[^']*')""")
 
 
 def page(parser: argparse.ArgumentParser) -> str:
