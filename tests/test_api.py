@@ -165,7 +165,7 @@ def test_what_a_page_asks_for_is_there():
 
 
 def test_attributes_stand_one_a_line():
-    """Of "cap, floor: (N, T)" the page would make the attribute "floor" of type "cap,"."""
+    """So that each can be found by its name, and none is the type of another."""
     sections = 0
     for name, cls in classes().items():
         section = re.search(r"\n *Attributes:\n(.*?)(\n\n|$)", cls.__doc__, flags=re.DOTALL)
