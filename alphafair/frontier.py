@@ -185,8 +185,8 @@ class FrontierPoint(NamedTuple):
 class Frontier:
     """What each of A values of α achieves: a table, one row an α, in the order asked for.
 
-    ``len`` counts rows, iteration gives each as a `FrontierPoint`, and `to_dict` makes columns for a
-    data frame.
+    ``len`` counts rows, iteration gives each as a `FrontierPoint`, and `to_dict` makes columns for
+    a data frame.
 
     Attributes:
         alpha: (A,) α.
