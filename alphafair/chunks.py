@@ -84,10 +84,12 @@ class ChunkedProblem(Problem):
     within > 0 these are the groups themselves, and so a solver judges the split between them.
 
     Attributes:
-        people, treatments: N and T of the table that has passed.
+        people: N, of the table that has passed.
+        treatments: T, of the same.
         aversion: ε, as ``within`` was given.  ``within`` itself is 0: inside groups all is settled.
-        benefit, cost: (K, 1) at ε = 0 those of each group's best item; at ε > 0 the power mean
-            M_s of the members' ratios, and 1.
+        benefit: (K, 1) at ε = 0 that of each group's best item; at ε > 0 the power mean M_s of the
+            members' ratios.
+        cost: (K, 1) at ε = 0 that of each group's best item; at ε > 0 it is 1.
         groups: the sorted labels with the sizes G of all chunks, and one row each.
         best_item: (K, 2) rows (i, t): each group's item of largest b/c, in the order of the whole
             table; the first where several tie.

@@ -80,13 +80,16 @@ class DoseCotangent(NamedTuple):
     """What `DoseJacobian.vjp` returns: the cotangent of each parameter, of the parameter's shape.
 
     Attributes:
-        benefit, cost: (N, T).
+        benefit: (N, T).
+        cost: (N, T).
         budget: a number.
         alpha: a number; None at α = 0 and α = ∞, the ends of the range.
         weight: (K,).
         baseline: (N,); None, as the following, where the problem was not given one.
-        floor, cap: (N, T).
-        group_floor, group_cap: (K,).
+        floor: (N, T).
+        cap: (N, T).
+        group_floor: (K,).
+        group_cap: (K,).
     """
 
     benefit: Floats

@@ -52,7 +52,8 @@ class FairAllocator(BaseEstimator):  # type: ignore[misc]
 
     Attributes:
         regressor_: the fitted regressor.
-        n_features_in_, feature_names_in_: of the regressor, where it knows them.
+        n_features_in_: of the regressor, where it knows them.
+        feature_names_in_: of the regressor, where it knows them.
 
     Example:
         >>> X = np.array([[0.0], [1.0], [2.0], [3.0]])

@@ -185,7 +185,8 @@ class FrontierPoint(NamedTuple):
 class Frontier:
     """What each of A values of α achieves: a table, one row an α, in the order asked for.
 
-    ``len`` counts rows, iteration gives `FrontierPoint`s, `to_dict` columns for a data frame.
+    ``len`` counts rows, iteration gives each as a `FrontierPoint`, and `to_dict` makes columns for
+    a data frame.
 
     Attributes:
         alpha: (A,) α.
@@ -310,7 +311,9 @@ class FrontierBands:
 
     Attributes:
         level: the part of the resampled problems between ``lower`` and ``upper``.
-        lower, middle, upper: a `Frontier` each: quantiles (1 − level)/2, 1/2, (1 + level)/2.
+        lower: a `Frontier`, of quantiles (1 − level)/2.
+        middle: a `Frontier`, of medians.
+        upper: a `Frontier`, of quantiles (1 + level)/2.
         draws: the scalar columns of all resampled problems, name → (R, A).
     """
 

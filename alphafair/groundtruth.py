@@ -478,9 +478,15 @@ class Row(NamedTuple):
     """What a layer made of one instance.
 
     Attributes:
-        name, kind, alpha, within, persons, budget: of the instance.
-        dose_error, gradient_error: as `Instance.dose_error` and `Instance.gradient_error`; NaN
-            where there is none, because the layer raised or the instance is not smooth.
+        name: of the instance, as all up to the budget.
+        kind: what is special about it.
+        alpha: α.
+        within: ε.
+        persons: N.
+        budget: Q.
+        dose_error: as `Instance.dose_error`; NaN where the layer raised.
+        gradient_error: as `Instance.gradient_error`; NaN where the layer raised or the instance
+            is not smooth.
         outcome: "right", "refused", "warned" or "silent".
         message: of the exception or of the first warning.
         seconds: forward and backward.

@@ -98,22 +98,25 @@ class Problem:
         group_cap: (K,) or a mapping label → money, ≥ 0, may be ∞: largest budget of each group.
 
     Attributes:
-        benefit, cost: (N, T), in double precision.
+        benefit: (N, T), in double precision.
+        cost: (N, T), in double precision.
         given: both as they came, float64 or float32.
-        cap, floor: (N, T); None where no dose is bounded.
+        cap: (N, T) largest doses; None where no dose is bounded.
+        floor: (N, T) least doses; None where no dose is bounded.
         baseline: (N,); None where nobody has anything.
         exclusive: whether a person gets one treatment at most.
-        ladder, in_steps: where offers are exclusive, the steps of each person's offers and the
-            problem in these; else None.
-        group_floor, group_cap: (K,); None where no group's budget is bounded.
+        ladder: where offers are exclusive, the steps of each person's offers; else None.
+        in_steps: where offers are exclusive, the problem in these steps; else None.
+        group_floor: (K,) least budgets; None where no group's budget is bounded.
+        group_cap: (K,) largest budgets; None where no group's budget is bounded.
         groups: the `Groups`.
         weight: (K,) w.
         value: what money is worth inside each group (`alphafair.value`), in relative units.
         productivity: (K,) without bounds p_k, utility for one unit of budget; with bounds the
             slope of the group's best item (in units of 2**unit; unit = 0 unless b/c leaves the
             doubles).
-        log_weight, log_productivity: (K,) log(w / max w) and log(p / max p), what the closed form
-            needs; the latter None where V is not linear.
+        log_weight: (K,) log(w / max w), which the closed form needs.
+        log_productivity: (K,) log(p / max p), which it needs as well; None where V is not linear.
         best_item: (K, 2) rows (i, t): the item of largest b/c of each group that can move; the
             first in row order where several tie; (−1, −1) where there is none.
         funded: `Funded`, the items that get money where nothing is bounded.

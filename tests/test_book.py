@@ -25,8 +25,9 @@ DIFFERS = {"solver"}  # where solvers fail
 def table_of_contents():
     """The names of the pages, in the order of the book."""
     toc = yaml.safe_load((ROOT / "_toc.yml").read_text())
-    chapters = [chapter["file"] for part in toc["parts"] for chapter in part["chapters"]]
-    return [Path(name).name for name in (toc["root"], *chapters)]
+    chapters = [chapter for part in toc["parts"] for chapter in part["chapters"]]
+    pages = [page["file"] for top in chapters for page in (top, *top.get("sections", ()))]
+    return [Path(name).relative_to("book").as_posix() for name in (toc["root"], *pages)]
 
 
 def cells(path):
@@ -55,12 +56,13 @@ def figure(cell):
 
 each_notebook = pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
 each_page = pytest.mark.parametrize(
-    "path", [*NOTEBOOKS, *sorted(BOOK.glob("*.md"))], ids=lambda path: path.stem
+    "path", [*NOTEBOOKS, *sorted(BOOK.rglob("*.md"))], ids=lambda path: path.stem
 )
 
 
 def test_table_of_contents_is_complete():
-    there = {path.stem for path in BOOK.iterdir() if path.suffix in {".ipynb", ".md"}}
+    pages = (path for path in BOOK.rglob("*") if path.suffix in {".ipynb", ".md"})
+    there = {path.relative_to(BOOK).with_suffix("").as_posix() for path in pages}
     listed = table_of_contents()
     assert len(there) > 20
     assert set(listed) == there

@@ -514,6 +514,7 @@ def test_a_bar_counts_chunks(monkeypatch):
 
 
 def test_sparse_doses_are_those_of_the_people():
+    pytest.importorskip("scipy")
     rng = np.random.default_rng(0)
     tables = rng.uniform(1, 2, (2, 40, 3))
     group = rng.integers(0, 5, 40)

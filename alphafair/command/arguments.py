@@ -106,7 +106,7 @@ def arguments(argv: Sequence[str] | None, version: str) -> argparse.Namespace:
         Refused: with exit code 2.
         SystemExit: ``--help`` or ``--version`` has been printed.
     """
-    request = _parser(version).parse_args(argv)
+    request = command_line(version).parse_args(argv)
     request.alpha = list(dict.fromkeys(request.alpha))
     request.wide = len(request.benefit) > 1
     _check_counts(request)
@@ -287,7 +287,8 @@ def _default_output(source: Path, many: bool) -> Path | None:
 
 
 # --- the options --------------------------------------------------------------------------------
-def _parser(version: str) -> argparse.ArgumentParser:
+def command_line(version: str = "") -> argparse.ArgumentParser:
+    """The parser of the command, which the page about it is written from as well."""
     parser = _Parser(
         prog="alphafair",
         usage="%(prog)s FILE --benefit COLUMN --group COLUMN --budget Q --alpha α [options]",

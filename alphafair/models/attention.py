@@ -225,7 +225,8 @@ class SharePolicy:
 
     Attributes:
         labels: (K,) groups.
-        sizes, shares: (K,).
+        sizes: (K,).
+        shares: (K,).
         order: K arrays, the states of each group, first served first.
         arm: all groups as one arm, `Arm.of_classes`; its states are theirs in a row.
 

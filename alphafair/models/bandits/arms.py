@@ -43,8 +43,10 @@ class Arm(ReadOnly):
         rescale: divide the rows of P0 and P1, which may sum to 1 ± 1e−6, by their sums.
 
     Attributes:
-        P0, P1: float arrays, or ``scipy.sparse.csr_array`` where they were sparse.
-        R0, R1: (S,) float arrays.
+        P0: float array, or ``scipy.sparse.csr_array`` where it was sparse.
+        P1: the same for active steps.
+        R0: (S,) rewards of passive steps.
+        R1: (S,) rewards of active steps.
 
     The matrices are kept as they were given: rows that sum to 1 ± 1e−7 are not rescaled here, but
     by whatever computes with them.  With ``rescale`` rows that sum to 1 ± 1e−6 are divided by their

@@ -52,7 +52,11 @@ class Population(ReadOnly):
         labels: (K,) names of the groups; 0..K−1 by default.
 
     Attributes:
-        fraction, mean, spread, bias, noise: (K,), not to be written to.
+        fraction: (K,), not to be written to.
+        mean: (K,), not to be written to.
+        spread: (K,), not to be written to.
+        bias: (K,), not to be written to.
+        noise: (K,), not to be written to.
         labels: tuple of K names.
 
     Raises:

@@ -59,7 +59,8 @@ class StationaryRelaxation:
     """The solution of the stationary linear program, and the mean map around it.
 
     Attributes:
-        arm, fraction: what was solved.
+        arm: the arm of the program.
+        fraction: a, the part of the arms that is active.
         value: V, per arm and step; no policy does better, for any number of arms.
         occupation: (S, 2) y, columns passive and active.  Where the optimum is not unique, the one
             of the mean map.
