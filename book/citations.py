@@ -1,16 +1,23 @@
-"""The bibliography names its entries as the text does: *Gast et al. (2023a)*, not a number.
+"""How the book cites, and how it is cited.
 
-A Sphinx extension with one style for pybtex.  Two works of the same people in one year carry a
+A Sphinx extension with a style for pybtex.  The bibliography names its entries as the text does,
+*Gast et al., 2023a*, not by numbers.  Two works of the same people in one year carry a
 letter in `references.bib` (`year = {2023a}`), which text and list then share; a letter that is
 missing stops the build.
+
+At the end of each chapter of the page a folded box says in BibTeX how to cite it; people, year and
+version are those of `CITATION.cff`.
 """
 
 from __future__ import annotations
 
 import unicodedata
 from collections.abc import Iterable, Iterator
+from pathlib import Path
 from typing import Any
 
+import yaml
+from docutils import nodes
 from pybtex.database import Entry, Person
 from pybtex.plugin import register_plugin
 from pybtex.style.formatting.unsrt import Style as UnsrtStyle
@@ -19,6 +26,9 @@ from pybtex.style.sorting.author_year_title import SortingStyle as AuthorYearTit
 from pybtex.style.template import field, sentence
 from sphinx.application import Sphinx
 from sphinx.errors import ExtensionError
+from sphinx.transforms.post_transforms import SphinxPostTransform
+
+CITATION = Path(__file__).parent.parent / "CITATION.cff"
 
 
 def last_name(person: Person) -> str:
@@ -84,7 +94,56 @@ class Style(UnsrtStyle):
         return sentence[title] if as_sentence else title
 
 
+# ------------------------------------------------------------------------------ to be cited
+
+
+def bibtex(slug: str, title: str, book: dict[str, Any]) -> str:
+    """A chapter, as a part of the book that CITATION.cff describes.
+
+    Example:
+        >>> book = {"title": "A book", "authors": [{"name": "We"}], "version": "1.0"}
+        >>> print(bibtex("two_levels", "Two levels", book | {"date-released": "2026-11-21"}))
+        @incollection{alphafair_two_levels,
+          author = {{We}},
+          title = {Two levels},
+          booktitle = {A book},
+          year = {2026},
+          note = {Version 1.0}
+        }
+    """
+    fields = {
+        "author": " and ".join(f"{{{author['name']}}}" for author in book["authors"]),
+        "title": title,
+        "booktitle": book["title"],
+        "year": str(book["date-released"])[:4],
+        "note": f"Version {book['version']}",
+    }
+    lines = ",\n".join(f"  {name} = {{{value}}}" for name, value in fields.items())
+    return f"@incollection{{alphafair_{slug},\n{lines}\n}}"
+
+
+class CiteBox(SphinxPostTransform):
+    """At the end of each notebook of the page."""
+
+    default_priority = 10
+    builders = ("html",)
+
+    def run(self, **kwargs: Any) -> None:
+        """Fold it: who does not cite does not look."""
+        if self.env.doc2path(self.env.docname, base=False).endswith(".ipynb"):
+            chapter = next(self.document.findall(nodes.section))
+            slug = Path(self.env.docname).name
+            book = yaml.safe_load(CITATION.read_text(encoding="utf-8"))
+            words = bibtex(slug, chapter[0].astext(), book)
+            chapter += [
+                nodes.raw("", "<details class='cite'><summary>Cite</summary>", format="html"),
+                nodes.literal_block(words, words, language="bibtex"),
+                nodes.raw("", "</details>", format="html"),
+            ]
+
+
 def setup(app: Sphinx) -> dict[str, bool]:
     """Called by Sphinx."""
+    app.add_post_transform(CiteBox)
     register_plugin("pybtex.style.formatting", "names_and_years", Style)
     return {"parallel_read_safe": True, "parallel_write_safe": True}

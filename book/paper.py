@@ -19,7 +19,7 @@ import subprocess
 from collections.abc import Iterator
 from html import unescape
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 from docutils import nodes
 from sphinx import addnodes
@@ -189,7 +189,7 @@ class PartsAndPreface(SphinxPostTransform):
 class SvgToPdf(ImageConverter):
     """Drawings for LaTeX, by librsvg."""
 
-    conversion_rules = [("image/svg+xml", "application/pdf")]
+    conversion_rules: ClassVar = [("image/svg+xml", "application/pdf")]
     available = None
 
     def is_available(self) -> bool:
