@@ -210,6 +210,9 @@ class SvgToPdf(ImageConverter):
 # ------------------------------------------------------------------------------- mathematics
 
 
+ENVIRONMENTS = {"aligned": "split", "gathered": "matrix"}  # as latex2mathml knows them
+
+
 def macros(app: Sphinx) -> dict[str, str]:
     """The book's own commands, which _config.yml gives to MathJax."""
     return app.config.mathjax3_config["tex"]["macros"]
@@ -234,8 +237,12 @@ def mathml(app: Sphinx, tex: str, display: str) -> str:
         ) from error
     for name, meaning in macros(app).items():
         tex = re.sub(rf"\\{name}(?![A-Za-z])", lambda _, meaning=meaning: meaning, tex)
-    if re.search(r"&|\\\\", re.sub(r"\\begin\{(\w+\*?)\}.*?\\end\{\1\}", "", tex, flags=re.DOTALL)):
-        tex = f"\\begin{{aligned}}{tex}\\end{{aligned}}"  # as Sphinx does for MathJax
+    outside = re.sub(r"\\begin\{(\w+\*?)\}.*?\\end\{\1\}", "", tex, flags=re.DOTALL)
+    if "&" in outside or r"\\" in outside:  # as Sphinx does for MathJax
+        tex = rf"\begin{{split}}{tex}\end{{split}}"
+    for name, known in ENVIRONMENTS.items():
+        tex = tex.replace(rf"\begin{{{name}}}", rf"\begin{{{known}}}")
+        tex = tex.replace(rf"\end{{{name}}}", rf"\end{{{known}}}")
     return convert(tex, display=display).replace(">\\{<", ">{<").replace(">\\}<", ">}<")
 
 
