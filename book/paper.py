@@ -35,6 +35,7 @@ DRAG = '<figure class="drag">'
 SVG = '<svg xmlns="http://www.w3.org/2000/svg" width="360" height="{}" '
 FONT = 'font-family="FreeSans, DejaVu Sans, sans-serif" font-size="14" fill="black" color="black" '
 PANEL_WIDTH = "48%"  # of a line of paper: two panels stand side by side, their letters 8 pt high
+LONG, WIDEST = 30, 60  # rows from which Sphinx lets a table break over pages; letters of a column
 NEED = "\\needspace{16\\baselineskip}"  # so that a title stands on the page of its picture
 MORE = "On the page this picture can be dragged."
 
@@ -186,6 +187,26 @@ class PartsAndPreface(SphinxPostTransform):
             chapter.insert(0, nodes.raw("", part, format="latex"))
 
 
+class LongTablesWrap(SphinxPostTransform):
+    """Columns as wide as their words, because LaTeX breaks no lines in tables of many rows."""
+
+    default_priority = 5
+    builders = ("latex",)
+
+    def run(self, **kwargs: Any) -> None:
+        """Give those tables widths."""
+        for table in self.document.findall(nodes.table):
+            rows = [[len(cell.astext()) for cell in row] for row in table.findall(nodes.row)]
+            if len(rows) <= LONG or len({len(row) for row in rows}) > 1:
+                continue
+            for column, wide in zip(
+                table.findall(nodes.colspec), zip(*rows, strict=True), strict=True
+            ):
+                column["colwidth"] = min(max(wide), WIDEST)
+            kept = set(table["classes"]) - {"colwidths-auto"}
+            table["classes"] = sorted(kept | {"colwidths-given"})
+
+
 class SvgToPdf(ImageConverter):
     """Drawings for LaTeX, by librsvg."""
 
@@ -218,12 +239,17 @@ def macros(app: Sphinx) -> dict[str, str]:
     return app.config.mathjax3_config["tex"]["macros"]
 
 
+LETTERS = (
+    r"\usepackage{newunicodechar}\newunicodechar{ᵀ}{\textsuperscript{T}}" + "\n"
+)  # not in FreeMono
+
+
 def complete(app: Sphinx, config: Any) -> None:
     """Give LaTeX the commands that MathJax has, and the EPUB a version."""
     config.version = alphafair.__version__
     known = "".join(f"\\newcommand{{\\{k}}}{{{v}}}\n" for k, v in macros(app).items())
     elements = config.latex_elements
-    elements["preamble"] = elements.get("preamble", "") + known
+    elements["preamble"] = elements.get("preamble", "") + LETTERS + known
 
 
 def mathml(app: Sphinx, tex: str, display: str) -> str:
@@ -275,6 +301,7 @@ def setup(app: Sphinx) -> dict[str, bool]:
     app.add_post_transform(WellFormed)
     app.add_post_transform(LeaveOutFoldedCode)
     app.add_post_transform(PartsAndPreface)
+    app.add_post_transform(LongTablesWrap)
     app.add_post_transform(SvgToPdf)
     app.connect("config-inited", complete)
     app.connect("builder-inited", choose_mathml)
