@@ -174,7 +174,8 @@ class PartsAndPreface(SphinxPostTransform):
             title = nodes.rubric("", section[0].astext())
             section.replace_self([title, *section[1:]])
         for chapter in list(self.document.findall(addnodes.start_of_file)):
-            if all(len(section) == 1 for section in chapter):  # only a title is left
+            title = next(chapter.findall(nodes.title))
+            if chapter.astext().strip() == title.astext():  # nothing else is left
                 chapter.parent.remove(chapter)
                 continue
             toctree = begins.get(chapter["docname"])
