@@ -17,7 +17,9 @@ pdf: .venv/installed
 	@$(BIN)/jupyter-book build . --builder pdflatex -W -n --keep-going --quiet
 	@echo "The book is on paper: _build/latex/alphafair.pdf"
 
+# From nothing, because what an earlier build left behind would go into the file.
 epub: .venv/installed
+	@rm -rf _build/epub
 	@$(BIN)/jupyter-book build . --builder custom --custom-builder epub -W -n --keep-going --quiet
 	@echo "The book is in one file: _build/epub/alphafair.epub"
 
