@@ -4,15 +4,24 @@ PYTHON ?= python3
 BIN := .venv/bin
 PORT ?= 8000
 
-<<<<<<< HEAD
-.PHONY: book test core serve notebooks architecture lint bench bench-all clean
-=======
-.PHONY: book test test-browser core serve notebooks architecture lint bench clean
->>>>>>> refs/heads/main
+.PHONY: book pdf epub test test-browser core serve lab notebooks architecture lint bench bench-all clean
 
 book: .venv/installed
 	@$(BIN)/jupyter-book build . -W -n --keep-going --quiet
 	@echo "The book is built: open _build/html/index.html, or run 'make serve'."
+
+# The book on paper.  LaTeX is not from Python: README.md names the packages.
+pdf: .venv/installed
+	@for tool in latexmk xelatex rsvg-convert; do command -v $$tool > /dev/null || { \
+		echo "make pdf needs $$tool: see 'On paper' in README.md for the packages"; exit 1; }; done
+	@$(BIN)/jupyter-book build . --builder pdflatex -W -n --keep-going --quiet
+	@echo "The book is on paper: _build/latex/alphafair.pdf"
+
+# From nothing, because what an earlier build left behind would go into the file.
+epub: .venv/installed
+	@rm -rf _build/epub
+	@$(BIN)/jupyter-book build . --builder custom --custom-builder epub -W -n --keep-going --quiet
+	@echo "The book is in one file: _build/epub/alphafair.epub"
 
 test: .venv/installed
 	@$(BIN)/pytest -q -n 2 --dist loadfile \
@@ -31,6 +40,12 @@ serve: book
 	@echo "http://127.0.0.1:$(PORT)/   (Ctrl-C stops it)"
 	@$(PYTHON) -m http.server $(PORT) --bind 127.0.0.1 --directory _build/html
 
+# The chapters as notebooks, to play with.
+lab: .venv/installed
+	@test -x $(BIN)/jupyter-lab || { \
+		echo "JupyterLab is not there: $(BIN)/pip install jupyterlab, then make lab again"; exit 1; }
+	@$(BIN)/jupyter-lab book
+
 # Run every notebook again and save its outputs; two runs give the same bytes.
 notebooks: architecture
 	@$(BIN)/python book/execute.py
@@ -38,6 +53,7 @@ notebooks: architecture
 # Draw the rooms of the package again: after a new module, import or first line of a docstring.
 architecture: .venv/installed
 	@$(BIN)/python book/architecture.py
+	@$(BIN)/python book/command_page.py
 
 lint: .venv/installed
 	@$(BIN)/ruff check .

@@ -39,7 +39,10 @@ HEAVY = {  # a view, and the library that it shows the core to or through
     "alphafair.reference": "cvxpy",
     "alphafair.regret": "torch",
 }
-EXAMPLES = {"alphafair.allocation.Allocation.dose_sparse": "scipy"}  # and what they need
+EXAMPLES = {  # and what they need
+    "alphafair.allocation.Allocation.dose_sparse": "scipy",
+    "alphafair.chunks.ChunkedAllocation.dose_sparse": "scipy",
+}
 # If one of these does not run, something is wrong with the choice of the tests.
 AT_LEAST = (
     "certificate",

@@ -104,6 +104,7 @@ def test_doses_that_single_precision_loses_are_refused(bounds):
 
 
 def test_doses_beyond_the_doubles_are_refused_everywhere():
+    pytest.importorskip("scipy")
     a = af.Problem([1e-300, 1.0], [1e-300, 1.0], ["a", "b"], 1e300).allocate(1)
     for ask in (lambda: a.dose, a.dose_sparse, lambda: a.dose_into(np.empty((2, 1)))):
         with pytest.raises(ValueError, match=r"dose of item \(0, 0\) overflows"):

@@ -1,0 +1,309 @@
+"""The book on paper and in a reader: what `make pdf` and `make epub` do where the page has scripts.
+
+A Sphinx extension.  The page itself, `make book`, is left as it is.  Elsewhere,
+
+- a picture to drag stands still: its panels at their first stops, the sliders' settings, its words;
+- the front page is a preface, and the parts of the contents are parts of the printed book;
+- code that the page folds away (checks, the making of pictures) is left out, and outputs stay;
+- proofs, hints and solutions are unfolded, each under its title;
+- drawings in SVG become PDF for LaTeX (`rsvg-convert`), because LaTeX knows no SVG;
+- mathematics in the EPUB is MathML, because a reader runs no MathJax, and pictures of
+  formulas neither grow with the letters nor can be read aloud.
+"""
+
+from __future__ import annotations
+
+import re
+import shutil
+import subprocess
+from collections.abc import Iterator
+from html import unescape
+from pathlib import Path
+from typing import Any, ClassVar
+
+from docutils import nodes
+from sphinx import addnodes
+from sphinx.application import Sphinx
+from sphinx.errors import ExtensionError
+from sphinx.transforms.post_transforms import SphinxPostTransform
+from sphinx.transforms.post_transforms.images import ImageConverter
+from sphinx.util.math import get_node_equation_number
+
+import alphafair
+
+DRAG = '<figure class="drag">'
+SVG = '<svg xmlns="http://www.w3.org/2000/svg" width="360" height="{}" '
+FONT = 'font-family="FreeSans, DejaVu Sans, sans-serif" font-size="14" fill="black" color="black" '
+PANEL_WIDTH = "48%"  # of a line of paper: two panels stand side by side, their letters 8 pt high
+LONG, WIDEST = 30, 60  # rows from which Sphinx lets a table break over pages; letters of a column
+NEED = "\\needspace{16\\baselineskip}"  # so that a title stands on the page of its picture
+MORE = "On the page this picture can be dragged."
+
+
+def is_output(node: nodes.Element) -> bool:
+    """Whether a node holds the forms of one output, HTML, text and so on."""
+    return node.get("nb_element") == "mime_bundle"
+
+
+def on_paper(app: Sphinx) -> bool:
+    """Whether what is built runs no scripts."""
+    return app.builder.name in {"latex", "epub"}
+
+
+class StandStill(SphinxPostTransform):
+    """Put the panels and the words of each picture to drag where its HTML was."""
+
+    default_priority = 3  # before MyST-NB chooses among the forms of an output, at 4
+
+    def run(self, **kwargs: Any) -> None:
+        """Replace the picture, or the output of the cell that holds it."""
+        if not on_paper(self.app):
+            return
+        for number, raw in enumerate(self._pictures()):
+            bundle = raw
+            while bundle.parent.get("mime_type") or is_output(bundle.parent):
+                bundle = bundle.parent
+            bundle.replace_self(self._still(raw.astext(), number))
+
+    def _pictures(self) -> list[nodes.raw]:
+        return [raw for raw in self.document.findall(nodes.raw) if DRAG in raw.astext()]
+
+    def _still(self, page: str, number: int) -> list[nodes.Node]:
+        """Title, panels, settings and readout as paragraphs."""
+        title = text_of(re.search(r"<figcaption>(.*?)</figcaption>", page, re.DOTALL))
+        panels = nodes.paragraph(classes=["drag-panels"])
+        for k, svg in enumerate(panels_of(page)):
+            panels += [self._image(svg, f"{number}-{k}", title), nodes.Text(" ")]
+        settings = [text_of(m) for m in re.finditer(r"<label><span>(.*?)</span>", page)]
+        said = [text_of(m) for m in re.finditer(r'<p class="drag-say">(.*?)</p>', page)]
+        here = f"Here {' and '.join(settings)}. {MORE}" if settings else MORE
+        return [
+            nodes.raw("", NEED, format="latex"),
+            nodes.paragraph("", "", nodes.strong(text=title)),
+            panels,
+            *(nodes.paragraph(text=line) for line in said),
+            nodes.paragraph("", "", nodes.emphasis(text=here)),
+        ]
+
+    def _image(self, svg: str, name: str, title: str) -> nodes.image:
+        """A panel as a file, known to Sphinx."""
+        folder = Path(self.env.doctreedir) / "images"
+        folder.mkdir(exist_ok=True)
+        path = folder / f"{self.env.docname.replace('/', '-')}-{name}.svg"
+        path.write_text(svg, encoding="utf-8")
+        self.env.images.add_file(self.env.docname, str(path))
+        width = PANEL_WIDTH if self.app.builder.name == "latex" else "360px"
+        return nodes.image(
+            uri=str(path), candidates={"image/svg+xml": str(path)}, alt=title, width=width
+        )
+
+
+def panels_of(page: str) -> Iterator[str]:
+    """Each panel of a picture as an SVG file that stands alone.
+
+    Example:
+        >>> page = '<figure class="drag"><div class="drag-panels">'
+        >>> page += '<svg viewBox="0 0 360 240"><svg x="1"></svg></svg></div></figure>'
+        >>> [len(re.findall("<svg", panel)) for panel in panels_of(page)]
+        [2]
+    """
+    inside = re.search(r'<div class="drag-panels">(.*?)</div>', page, re.DOTALL)
+    assert inside, "a picture of drag.py has panels"
+    for panel in re.split(r"(?=<svg viewBox=\"0 0 360 )", inside[1])[1:]:
+        height = re.match(r"<svg viewBox=\"0 0 360 (\d+)", panel)
+        assert height, "a panel of drag.py is 360 units wide"
+        yield panel.replace("<svg ", SVG.format(height[1]) + FONT, 1)
+
+
+def text_of(found: re.Match[str] | None) -> str:
+    """What a piece of HTML says, without its tags."""
+    return unescape(re.sub(r"<[^>]*>", "", found[1])) if found else ""
+
+
+class WellFormed(SphinxPostTransform):
+    """An EPUB is XML, in which the tables of pandas have an attribute too few."""
+
+    default_priority = 5
+    builders = ("epub",)
+
+    def run(self, **kwargs: Any) -> None:
+        """Leave their style to the reader."""
+        for raw in list(self.document.findall(nodes.raw)):
+            page = re.sub(r"<style scoped>.*?</style>\s*", "", raw.astext(), flags=re.DOTALL)
+            raw.replace_self(nodes.raw("", page, format=raw["format"], classes=raw["classes"]))
+
+
+class LeaveOutFoldedCode(SphinxPostTransform):
+    """Drop the code that the page folds away; of cells that only check, the outputs, too."""
+
+    default_priority = 5
+
+    def run(self, **kwargs: Any) -> None:
+        """Walk over the cells."""
+        if not on_paper(self.app):
+            return
+        for cell in list(self.document.findall(nodes.container)):
+            mode = cell.get("hide_mode") if cell.get("nb_element") == "cell_code" else None
+            if mode == "all":
+                cell.parent.remove(cell)
+            elif mode in ("input", "input+output"):
+                for code in [c for c in cell if c.get("nb_element") == "cell_code_source"]:
+                    cell.remove(code)
+                cell["hide_mode"] = None
+
+
+class PartsAndPreface(SphinxPostTransform):
+    """Chapters of the printed book have the numbers of the page, and stand in the same parts.
+
+    LaTeX would make a chapter of each section of the front page, and knows no parts.
+    """
+
+    default_priority = 760  # after LaTeX has taken the bibliography out of its chapter, at 750
+    builders = ("latex",)
+
+    def run(self, **kwargs: Any) -> None:
+        """The whole book is one document here."""
+        root = self.app.config.root_doc
+        begins = {
+            toctree["entries"][0][1]: toctree
+            for toctree in self.env.get_doctree(root).findall(addnodes.toctree)
+            if toctree["entries"] and toctree.get("caption")
+        }
+        front, lettered = next(self.document.findall(nodes.section)), False
+        for section in [child for child in front if isinstance(child, nodes.section)]:
+            title = nodes.rubric("", section[0].astext())
+            section.replace_self([title, *section[1:]])
+        for chapter in list(self.document.findall(addnodes.start_of_file)):
+            title = next(chapter.findall(nodes.title))
+            if chapter.astext().strip() == title.astext():  # nothing else is left
+                chapter.parent.remove(chapter)
+                continue
+            toctree = begins.get(chapter["docname"])
+            if toctree is None:
+                continue
+            name = toctree["caption"]
+            part = f"\\part*{{{name}}}\\addcontentsline{{toc}}{{part}}{{{name}}}\n"
+            if not toctree.get("numbered") and not lettered:
+                part, lettered = part + "\\appendix\n", True
+            chapter.insert(0, nodes.raw("", part, format="latex"))
+
+
+class LongTablesWrap(SphinxPostTransform):
+    """Columns as wide as their words, because LaTeX breaks no lines in tables of many rows."""
+
+    default_priority = 5
+    builders = ("latex",)
+
+    def run(self, **kwargs: Any) -> None:
+        """Give those tables widths."""
+        for table in self.document.findall(nodes.table):
+            rows = [[len(cell.astext()) for cell in row] for row in table.findall(nodes.row)]
+            if len(rows) <= LONG or len({len(row) for row in rows}) > 1:
+                continue
+            for column, wide in zip(
+                table.findall(nodes.colspec), zip(*rows, strict=True), strict=True
+            ):
+                column["colwidth"] = min(max(wide), WIDEST)
+            kept = set(table["classes"]) - {"colwidths-auto"}
+            table["classes"] = sorted(kept | {"colwidths-given"})
+
+
+class SvgToPdf(ImageConverter):
+    """Drawings for LaTeX, by librsvg."""
+
+    conversion_rules: ClassVar = [("image/svg+xml", "application/pdf")]
+    available = None
+
+    def is_available(self) -> bool:
+        """Say what to install, once, before LaTeX stumbles."""
+        if not shutil.which("rsvg-convert"):
+            raise ExtensionError(
+                "`make pdf` draws the book's SVG pictures with rsvg-convert, which is not there: "
+                "install the Debian package librsvg2-bin (or librsvg elsewhere)"
+            )
+        return True
+
+    def convert(self, _from: str, _to: str) -> bool:
+        """One drawing."""
+        subprocess.run(["rsvg-convert", "-f", "pdf", "-o", str(_to), str(_from)], check=True)
+        return True
+
+
+# ------------------------------------------------------------------------------- mathematics
+
+
+ENVIRONMENTS = {"aligned": "split", "gathered": "matrix"}  # as latex2mathml knows them
+
+
+def macros(app: Sphinx) -> dict[str, str]:
+    """The book's own commands, which _config.yml gives to MathJax."""
+    return app.config.mathjax3_config["tex"]["macros"]
+
+
+LETTERS = (
+    r"\usepackage{newunicodechar}\newunicodechar{ᵀ}{\textsuperscript{T}}" + "\n"
+)  # not in FreeMono
+
+
+def complete(app: Sphinx, config: Any) -> None:
+    """Give LaTeX the commands that MathJax has, and the EPUB a version."""
+    config.version = alphafair.__version__
+    known = "".join(f"\\newcommand{{\\{k}}}{{{v}}}\n" for k, v in macros(app).items())
+    elements = config.latex_elements
+    elements["preamble"] = elements.get("preamble", "") + LETTERS + known
+
+
+def mathml(app: Sphinx, tex: str, display: str) -> str:
+    """A formula as MathML."""
+    try:
+        from latex2mathml.converter import convert
+    except ImportError as error:
+        raise ExtensionError(
+            "`make epub` writes its mathematics with latex2mathml, which is not there: "
+            "`.venv/bin/pip install latex2mathml`"
+        ) from error
+    for name, meaning in macros(app).items():
+        tex = re.sub(rf"\\{name}(?![A-Za-z])", lambda _, meaning=meaning: meaning, tex)
+    outside = re.sub(r"\\begin\{(\w+\*?)\}.*?\\end\{\1\}", "", tex, flags=re.DOTALL)
+    if "&" in outside or r"\\" in outside:  # as Sphinx does for MathJax
+        tex = rf"\begin{{split}}{tex}\end{{split}}"
+    for name, known in ENVIRONMENTS.items():
+        tex = tex.replace(rf"\begin{{{name}}}", rf"\begin{{{known}}}")
+        tex = tex.replace(rf"\end{{{name}}}", rf"\end{{{known}}}")
+    return convert(tex, display=display).replace(">\\{<", ">{<").replace(">\\}<", ">}<")
+
+
+def visit_inline(translator: Any, node: nodes.math) -> None:
+    """A formula in a line."""
+    translator.body.append(mathml(translator.builder.app, node.astext(), "inline"))
+    raise nodes.SkipNode
+
+
+def visit_block(translator: Any, node: nodes.math_block) -> None:
+    """A formula on its own line, with its number."""
+    translator.body.append(translator.starttag(node, "div", CLASS="math"))
+    if node["number"]:
+        number = get_node_equation_number(translator, node)
+        translator.body.append(f'<span class="eqno">({number})</span>')
+    translator.body.append(mathml(translator.builder.app, node.astext(), "block") + "</div>\n")
+    raise nodes.SkipNode
+
+
+def choose_mathml(app: Sphinx) -> None:
+    """For the EPUB alone; the page keeps MathJax."""
+    if app.builder.name == "epub":
+        app.add_html_math_renderer("mathml", (visit_inline, None), (visit_block, None))
+        app.config.html_math_renderer = "mathml"
+
+
+def setup(app: Sphinx) -> dict[str, bool]:
+    """Called by Sphinx."""
+    app.add_post_transform(StandStill)
+    app.add_post_transform(WellFormed)
+    app.add_post_transform(LeaveOutFoldedCode)
+    app.add_post_transform(PartsAndPreface)
+    app.add_post_transform(LongTablesWrap)
+    app.add_post_transform(SvgToPdf)
+    app.connect("config-inited", complete)
+    app.connect("builder-inited", choose_mathml)
+    return {"parallel_read_safe": True, "parallel_write_safe": True}
