@@ -69,7 +69,9 @@ def _left_over(groups: Allocation, request: argparse.Namespace) -> list[str]:
 
 
 def _of_a_whole_plan(plan: WholePlan) -> list[str]:
-    needed = f"any plan needs at least {1 - plan.relative_gap:.1%} of the budget to be as good"
+    # "At least" is rounded down, but not by a rounding of the gap itself.
+    part = math.floor(1000 * (1 - plan.relative_gap) + 1e-6) / 1000
+    needed = f"any plan needs at least {part:.1%} of the budget to be as good"
     return [f"left over: {max(plan.money_left, 0.0):.6g}, with whole doses; {needed}"]
 
 
