@@ -41,14 +41,18 @@ ROWS_AN_OWNER = 16  # with fewer, putting parts together takes as long as a part
 
 
 class _Precision(NamedTuple):
-    """What takes the best ratio to a threshold of this precision that is not larger."""
+    """What takes the best ratio to a threshold of this precision that is not larger.
+
+    Below ``least`` a factor is no help against rounding: the threshold is 0, and all are divided.
+    """
 
     factor: float
+    least: float
     largest: float
 
 
-DOUBLE = _Precision(1.0, float(np.finfo(np.float64).max))
-SINGLE = _Precision(1 - 2.0**-23, float(np.finfo(np.float32).max))
+DOUBLE = _Precision(1.0, 0.0, float(np.finfo(np.float64).max))
+SINGLE = _Precision(1 - 2.0**-23, 2.0**-125, float(np.finfo(np.float32).max))
 
 
 # --- one stretch ------------------------------------------------------------------------------
@@ -61,6 +65,13 @@ def _are_valid(benefit, cost):  # type: ignore[no-untyped-def]
     return good == benefit.size
 
 
+def _below(ratio, precision):  # type: ignore[no-untyped-def]
+    """The threshold of a best ratio."""
+    if ratio < precision.least:
+        return 0.0
+    return min(ratio * precision.factor, precision.largest)
+
+
 def _improve(b, c, i, first, k, precision, best, item, threshold):  # type: ignore[no-untyped-def]
     """Take what is better in row i than the best of its owner so far."""
     for t in range(b.shape[1]):
@@ -68,7 +79,7 @@ def _improve(b, c, i, first, k, precision, best, item, threshold):  # type: igno
             ratio = np.float64(b[i, t]) / np.float64(c[i, t])
             if ratio > best[k] or item[k] < 0:
                 best[k], item[k] = ratio, (first + i) * b.shape[1] + t
-                threshold[k] = min(ratio * precision.factor, precision.largest)
+                threshold[k] = _below(ratio, precision)
     return 1
 
 
@@ -135,7 +146,7 @@ def _look_at_all(benefit, cost, first, owner, precision, best, item, threshold, 
             most = max(most, ratio[i, t])
         if most > best[k] or (item[k] < 0 and most >= 0):
             best[k], item[k] = most, (first + i) * columns + at
-            threshold[k] = min(most * precision.factor, precision.largest)
+            threshold[k] = _below(most, precision)
             found += 1
     return found
 
@@ -205,7 +216,7 @@ def _best_ratios_in_numpy(
 SCAN = Kernel(
     _best_ratios,
     _best_ratios_in_numpy,
-    helpers=(spread, _are_valid, _improve, _look, _look_at_all),
+    helpers=(spread, _are_valid, _below, _improve, _look, _look_at_all),
     large_if_loaded=1000,
     error_model="numpy",  # c = 0 is refused later
     nogil=True,

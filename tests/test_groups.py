@@ -193,6 +193,9 @@ def test_zeros_in_text_count(text):
 class Unhashable:
     """A label that can be sorted and has no hash."""
 
+    def __repr__(self):  # tests are called by it, in all processes alike
+        return "Unhashable()"
+
     __hash__ = None
 
     def __init__(self, rank):

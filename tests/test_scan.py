@@ -148,6 +148,21 @@ def test_the_ends_of_the_number_range(kind):
 
 @compiled
 @pytest.mark.parametrize("kind", [np.float64, np.float32])
+@pytest.mark.parametrize("seed", SEEDS)
+def test_ratios_of_few_digits(kind, seed):
+    """Multiples of the least number, whose thresholds could be rounded up by half of themselves."""
+    rng = np.random.default_rng(seed)
+    benefit = (rng.integers(1, 60, (900, 2)) * np.finfo(kind).smallest_subnormal).astype(kind)
+    cost = rng.integers(10, 20, (900, 2)).astype(kind)
+    owner = rng.integers(0, 9, 900)
+    best, item, _ = both_twins(benefit, cost, benefit.shape, owner, 9)
+    right = by_hand(benefit, cost, owner, 9)
+    assert np.array_equal(item, right[1])
+    assert np.array_equal(best, right[0])
+
+
+@compiled
+@pytest.mark.parametrize("kind", [np.float64, np.float32])
 @pytest.mark.parametrize("columns", [1, 2, 3, 4, 5])
 def test_products_that_round_to_the_benefit(kind, columns):
     """.9999 times 3 least numbers is rounded to 3 of them: not less than the benefit."""
