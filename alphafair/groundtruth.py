@@ -132,7 +132,7 @@ class Instance:
     @property
     def group(self) -> Integers:
         """(N,) codes 0 … K − 1 of the groups."""
-        return self.problem.groups.code
+        return self.problem.groups.code.astype(np.intp)  # what tensors are indexed by
 
     @property
     def options(self) -> dict[str, Any]:

@@ -219,7 +219,7 @@ class _Judge:
 
         self.benefit, self.groups, self.alpha, self.within = benefit, groups, alpha, within
         self.baseline = None if baseline is None else like(baseline)
-        self.code = torch.as_tensor(groups.code, device=benefit.device)
+        self.code = torch.as_tensor(groups.code.astype(np.int64), device=benefit.device)
         there = torch.ones(len(groups), dtype=torch.bool, device=benefit.device)
         if mask is not None:
             items = torch.as_tensor(mask, device=benefit.device)
