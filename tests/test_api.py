@@ -53,6 +53,8 @@ INSIDE = {
 LOOKED_INTO = {
     "alphafair.command.arguments",
     "alphafair.command.tables",
+    "alphafair.kernels",
+    "alphafair.scan",
     "alphafair.models.bandits.learning.kernels",
 }
 METHODS = (classmethod, staticmethod, property, cached_property)
