@@ -214,7 +214,7 @@ class Allocation:
         """Persons, treatments and doses (M,) of the items that get money in the linear case."""
         person, treatment, code, share = self.problem.funded
         with np.errstate(over="ignore"):
-            amount = self.group_budget[code] * share / self.problem.cost[person, treatment]
+            amount = self.group_budget[code] * share / self.problem.given[1][person, treatment]
         _refuse_lost(person, treatment, self.money[code] * share, amount)
         _refuse_endless(person, treatment, amount)
         return person, treatment, amount

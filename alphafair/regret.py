@@ -214,12 +214,14 @@ class _Judge:
     ) -> None:
         import torch
 
+        from .layer_bounds import on_device
+
         def like(value: Any) -> Tensor:
             return torch.as_tensor(value, dtype=benefit.dtype, device=benefit.device)
 
         self.benefit, self.groups, self.alpha, self.within = benefit, groups, alpha, within
         self.baseline = None if baseline is None else like(baseline)
-        self.code = torch.as_tensor(groups.code.astype(np.int64), device=benefit.device)
+        self.code = on_device(groups, benefit.device)[0]
         there = torch.ones(len(groups), dtype=torch.bool, device=benefit.device)
         if mask is not None:
             items = torch.as_tensor(mask, device=benefit.device)

@@ -48,7 +48,7 @@ ALLOWED = {
     "layer_bounds": set(CORE),
     "groundtruth": set(CORE),
     # Judges plans by the truth and, where there are tensors, trains on that.
-    "regret": {"checks", "groups", "utility", "problem", "certificate", "layer"},
+    "regret": {"checks", "groups", "utility", "problem", "certificate", "layer", "layer_bounds"},
     "estimator": {"checks", "groups", "utility", "problem", "regret"},
     "plots": {*CORE, "evaluation"},
     "frames": {*CORE, "bisection", "progress"},
