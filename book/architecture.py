@@ -245,11 +245,11 @@ HEAD = """\
 
 # The rooms of the package
 
-This page is for readers who want to change the package: it shows where things are, and what a change
-can break. Each box is a room, that is, a module. A room imports only rooms that stand below it, so a
-change is felt above and not below. A yellow room uses, besides numpy, the libraries that are named in
-it, some of them only for a part of what it does. `import alphafair` is the door: it hands on what the
-rooms of the core export.
+This page is for readers who want to change the package: it shows where things are, and what a
+change can break. Each box is a room, that is, a module. A room imports only rooms that stand below
+it, so a change is felt above and not below. A yellow room uses, besides numpy, the libraries that
+are named in it, some of them only for a part of what it does. `import alphafair` is the door: it
+hands on what the rooms of the core export.
 
 ```{figure} _static/architecture.svg
 :name: fig-architecture
@@ -261,9 +261,9 @@ The rooms, in the order of their imports. Arrows point from those that import to
 imported.
 ```
 
-The core does not know the models: none of its rooms imports one of theirs. From the core, the models
-import only the rooms that their lists name. For each room the lists give the first line of its
-docstring, and then the rooms that it imports.
+The core does not know the models: none of its rooms imports one of theirs. From the core, the
+models import only the rooms that their lists name. For each room the lists give the first line of
+its docstring, and then the rooms that it imports.
 """
 
 
