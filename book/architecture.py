@@ -245,10 +245,11 @@ HEAD = """\
 
 # The rooms of the package
 
-Each box is a room: a module, or a package whose modules belong together. A room imports rooms that
-stand below it, so a change is felt above and not below. A yellow room uses, besides numpy, the
-libraries that are named in it, some of them only for a part of what it does. `import alphafair` is
-the door: it hands on what the rooms of the core export.
+This page is for readers who want to change the package: it shows where things are, and what a
+change can break. Each box is a room, that is, a module. A room imports only rooms that stand below
+it, so a change is felt above and not below. A yellow room uses, besides numpy, the libraries that
+are named in it, some of them only for a part of what it does. `import alphafair` is the door: it
+hands on what the rooms of the core export.
 
 ```{figure} _static/architecture.svg
 :name: fig-architecture
@@ -260,7 +261,9 @@ The rooms, in the order of their imports. Arrows point from those that import to
 imported.
 ```
 
-The core does not know the models. Of the core, the models use only what their lists say.
+The core does not know the models: none of its rooms imports one of theirs. From the core, the
+models import only the rooms that their lists name. For each room the lists give the first line of
+its docstring, and then the rooms that it imports.
 """
 
 
@@ -280,7 +283,7 @@ def entry(name: str, room: Room, inside: str = "") -> str:
     """What one room is, and what it imports; names of its own package are short."""
     near = inside + "/" if inside else "models/"
     text = f"- **`{name.removeprefix(near)}`**: {plain(room.line)}"
-    for verb, others in (("Imports", room.loads), ("When asked,", room.later)):
+    for verb, others in (("Imports", room.loads), ("When first needed, also", room.later)):
         if others:
             text += f" {verb} {listed(x.removeprefix(near) for x in others)}."
     return text

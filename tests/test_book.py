@@ -381,7 +381,7 @@ def test_the_drawing_finds_imports_wherever_they_stand(tmp_path, monkeypatch):
     assert architecture.layers(core) == [["low"], ["high"], ["far"]]
     page = architecture.page(found)
     assert "- **`far`**: Far. Imports `high`, `low`." in page
-    assert "- **`low`**: Low.  More. When asked, `high`." in page
+    assert "- **`low`**: Low.  More. When first needed, also `high`." in page
     assert (
         "## `models/winged`\n\nWinged.\n\n- **`base`**: Base.\n- **`wing`**: Wing. Imports `base`."
         in page
