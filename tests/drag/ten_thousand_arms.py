@@ -22,4 +22,13 @@ def said(stop):
     slip, stopped = np.rint(N * days[:, SLIPS]), np.rint(N * days[:, STOPPED])
     wrong = ((5 * slip > N) | (5 * (slip + stopped) < N)).sum()
     gap = bandits.simulate_average(rule, cost, N, 500, seed=19).mean
-    return [str(N), str(wrong), f"is about {gap:.1e}" if gap else "is too small to be seen"]
+    return [str(N), str(wrong), in_words(gap)]
+
+
+def in_words(gap):
+    if not gap:
+        return "is too small to be seen"
+    digits, power = f"{gap:.1e}".split("e-0")
+    if int(power) <= 4:
+        return f"is about {gap:.2g}"
+    return f"is about {digits} · 10⁻{'⁰¹²³⁴⁵⁶⁷⁸⁹'[int(power)]}"
