@@ -12,11 +12,11 @@ MEMBERS = [slice(0, 2), slice(2, 4), slice(4, 7), slice(7, 9)]
 ESTIMATES = [60, 65, 70, 75, 78, 82, 85, 90, 95, 100]
 ALPHAS = [1, 2, 4]
 ITEMS = {
-    "visit, patient 7": (7, 1),
-    "visit, patient 2": (2, 1),
-    "pill, patient 4": (4, 0),
-    "visit, patient 1": (1, 1),
-    "pill, patient 0": (0, 0),
+    "visit to patient 7": (7, 1),
+    "visit to patient 2": (2, 1),
+    "pill for patient 4": (4, 0),
+    "visit to patient 1": (1, 1),
+    "pill for patient 0": (0, 0),
 }
 ERROR = [0.05, 0.10]
 
