@@ -24,9 +24,9 @@ def by_hand(benefit, cost, owner, owners):
 def both_twins(benefit, cost, shape, owner, owners):
     """The results of the two twins, which are the same to the bit."""
     (b, *b_step), (c, *c_step) = (scan.flat_steps(x, shape) for x in (benefit, cost))
-    precision = scan.SINGLE if benefit.dtype == np.float32 else scan.DOUBLE
+    columns, rows, _ = scan._block(benefit.dtype, shape[1])
     found = [
-        twin(b, tuple(b_step), c, tuple(c_step), shape, owner, owners, precision, 16)
+        twin(b, tuple(b_step), c, tuple(c_step), shape, owner, owners, columns, rows, 16)
         for twin in (scan.SCAN.compiled, scan.SCAN.plain)
     ]
     for x, y in zip(*found, strict=True):
@@ -104,8 +104,8 @@ def test_what_is_not_valid_is_found_wherever_it_stands(columns, kind):
 
 def both_twins_valid(benefit, cost, owner):
     (b, *b_step), (c, *c_step) = (scan.flat_steps(x, x.shape) for x in (benefit, cost))
-    precision = scan.SINGLE if benefit.dtype == np.float32 else scan.DOUBLE
-    arguments = (b, tuple(b_step), c, tuple(c_step), benefit.shape, owner, 1, precision, 16)
+    columns, rows, _ = scan._block(benefit.dtype, benefit.shape[1])
+    arguments = (b, tuple(b_step), c, tuple(c_step), benefit.shape, owner, 1, columns, rows, 16)
     one, other = scan.SCAN.compiled(*arguments)[2], scan.SCAN.plain(*arguments)[2]
     assert one == other
     return one
