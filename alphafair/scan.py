@@ -26,7 +26,7 @@ from __future__ import annotations
 import functools
 import os
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -47,7 +47,25 @@ ROWS_AN_OWNER = 16  # with fewer, putting parts together takes as long as a part
 ROUNDED_DOWN, LEAST, LARGEST = 1 - 2.0**-23, 2.0**-125, float(np.finfo(np.float32).max)
 
 
-# --- one block: a question in vector instructions ------------------------------------------------
+# --- one block: a question in vector instructions ---------------------------------------------
+class Block(NamedTuple):
+    """How many columns and rows a block has, as lengths of tuples: these the compiler reads.
+
+    ``wider`` is empty where rows fit into a block.
+    """
+
+    columns: tuple[int, ...]
+    rows: tuple[int, ...]
+    wider: tuple[int, ...]
+
+
+def block_of(kind: np.dtype[Any], treatments: int) -> Block:
+    """The block of a table of this type with so many columns."""
+    items = VECTOR // kind.itemsize
+    lengths = min(items, treatments), max(items // treatments, 1), int(treatments > items)
+    return Block(*((0,) * length for length in lengths))
+
+
 def _asks(b, c, i, owner, row, threshold, columns, rows):  # type: ignore[no-untyped-def]
     """Whether a block of rows has something: an item with b ≥ θ c, or one that is not valid.
 
@@ -65,7 +83,7 @@ def _asks(b, c, i, owner, row, threshold, columns, rows):  # type: ignore[no-unt
 def _asks_by_vectors() -> Any:
     """Make `_asks` of LLVM's vectors, whatever the processor's are: no loop, and no branch.
 
-    A comparison that says yes to NaN takes the place of one that says no ("unordered").
+    The first comparison is true of NaN, too ("unordered").
     """
     from llvmlite import ir
     from numba.core import types
@@ -111,7 +129,7 @@ def _asks_by_vectors() -> Any:
                 (">=", cost, np.inf),
             ):
                 bound = ir.Constant(side.type, [end] * size)
-                answer = builder.or_(answer, builder.fcmp_unordered(sign, side, bound))
+                answer = builder.or_(answer, builder.fcmp_ordered(sign, side, bound))
             bits = builder.bitcast(answer, ir.IntType(size))
             return builder.icmp_unsigned("!=", bits, bits.type(0))
 
@@ -124,16 +142,17 @@ def _asks_by_vectors() -> Any:
 
 # --- all stretches ----------------------------------------------------------------------------
 def _best_ratios(  # type: ignore[no-untyped-def]
-    benefit, benefit_step, cost, cost_step, shape, owner, owners, columns, rows, wider, length
+    benefit, benefit_step, cost, cost_step, shape, owner, owners, block, stretch
 ):
     """Largest b/c of each owner and its item i·T + t (−1: no b > 0), and whether all is valid.
 
-    ``columns`` and ``rows`` are tuples as long as a block is wide and high, because the compiler
-    reads lengths of tuples; ``length`` rows are a stretch.  All is in one function, because a call
-    that passes arrays takes as long as ten blocks.
+    ``stretch``: how many items at a time.  All is in one function, because a call that passes
+    arrays takes as long as ten blocks.
     """
-    wide, high, narrow = len(columns), len(rows), len(wider) == 0
+    columns, rows = block.columns, block.rows
+    wide, high, narrow = len(columns), len(rows), len(block.wider) == 0
     persons, treatments = shape[0], wide if narrow else shape[1]
+    length = max(stretch // (high * treatments), 1) * high  # of a stretch, in rows
     best, item = np.zeros(owners), np.full(owners, -1, np.int64)
     threshold = np.zeros(owners, np.float32)
     # Whole tables where they are laid out like a stretch, else room for one stretch.
@@ -142,6 +161,7 @@ def _best_ratios(  # type: ignore[no-untyped-def]
     own_c = np.empty(length * treatments, cost.dtype)
     b_flat, c_flat = benefit if b_whole else own_b, cost if c_whole else own_c
     ratio = np.empty(length * treatments)
+    always = owners * FREQUENT > persons  # look at all; thresholds are not needed
     looked, good, found = 0, 0, length
     for first in range(0, persons, length):
         n = min(length, persons - first)
@@ -152,7 +172,7 @@ def _best_ratios(  # type: ignore[no-untyped-def]
         i, j = first * treatments if b_whole else 0, first * treatments if c_whole else 0
         b, c = b_flat[i : i + n * treatments], c_flat[j : j + n * treatments]
         own = owner[first : first + n]
-        if found * FREQUENT > n or n < length:  # look at all
+        if always or found * FREQUENT > n or n < length:  # look at all
             looked, found = looked + n, 0
             for i in range(b.size):
                 good += (abs(b[i]) < np.inf) & (c[i] > 0) & (c[i] < np.inf)
@@ -164,27 +184,27 @@ def _best_ratios(  # type: ignore[no-untyped-def]
                     leader = t if ratio[row * treatments + t] > most else leader
                     most = max(most, ratio[row * treatments + t])
                 if most > best[k] or (item[k] < 0 and most >= 0):
-                    best[k], item[k] = most, (first + row) * treatments + leader
-                    threshold[k] = min(most * ROUNDED_DOWN, LARGEST) if most >= LEAST else 0.0
-                    found += 1
+                    best[k], item[k], found = most, (first + row) * treatments + leader, found + 1
+                    if not always:
+                        threshold[k] = min(most * ROUNDED_DOWN, LARGEST) if most >= LEAST else 0.0
             continue
-        found, block = 0, 0
+        found, head = 0, 0
         while True:
             if narrow:
-                while block < n and not _asks(
-                    b, c, block * treatments, own, block, threshold, columns, rows
+                while head < n and not _asks(
+                    b, c, head * treatments, own, head, threshold, columns, rows
                 ):
-                    block += high
+                    head += high
             else:  # a row has more items than a block: the last piece begins where it still fits
                 some = False
-                while block < n and not some:
+                while head < n and not some:
                     for start in range(0, treatments, wide):
-                        i = block * treatments + min(start, treatments - wide)
-                        some |= _asks(b, c, i, own, block, threshold, columns, rows)
-                    block += not some
-            if block == n:
+                        i = head * treatments + min(start, treatments - wide)
+                        some |= _asks(b, c, i, own, head, threshold, columns, rows)
+                    head += not some
+            if head == n:
                 break
-            for row in range(block, block + high):
+            for row in range(head, head + high):
                 i = row * treatments
                 if narrow and not _asks(b, c, i, own, row, threshold, columns, rows[:1]):
                     continue
@@ -194,13 +214,12 @@ def _best_ratios(  # type: ignore[no-untyped-def]
                     x, y = b[i + t], c[i + t]
                     good += (abs(x) < np.inf) & (y > 0) & (y < np.inf)
                     quotient = np.float64(x) / np.float64(y)
-                    quotient = quotient if x > 0 else -1.0
-                    leader = t if quotient > most else leader
-                    most = max(most, quotient)
+                    better = (quotient > most) & (x > 0)
+                    leader, most = t if better else leader, quotient if better else most
                 if most > best[k] or (item[k] < 0 and most >= 0):
                     best[k], item[k] = most, (first + row) * treatments + leader
                     threshold[k] = min(most * ROUNDED_DOWN, LARGEST) if most >= LEAST else 0.0
-            block += high
+            head += high
     return best, item, good == looked * treatments
 
 
@@ -258,7 +277,7 @@ def best_ratios(
     copy.  ``threads``: `how_many_threads` by default.
     """
     (b, *b_step), (c, *c_step) = flat_steps(benefit, shape), flat_steps(cost, shape)
-    settings = owners, *_block(benefit.dtype, shape[1])
+    settings = owners, block_of(benefit.dtype, shape[1]), STRETCH
     owner = _constant(np.ascontiguousarray(owner))
 
     def part(first: int, end: int) -> tuple[Floats, Integers, bool]:
@@ -284,20 +303,6 @@ def best_ratios(
         item = np.where(better, place + first * shape[1], item)
         valid = valid and is_valid
     return best, item, valid
-
-
-def _block(
-    kind: np.dtype[Any], treatments: int
-) -> tuple[tuple[int, ...], tuple[int, ...], tuple[int, ...], int]:
-    """A block: as many zeros as it has columns, and rows; and how many rows a stretch has."""
-    items = VECTOR // kind.itemsize
-    high = max(items // treatments, 1)
-    return (
-        (0,) * min(items, treatments),
-        (0,) * high,
-        (0,) * (treatments > items),
-        max(STRETCH // (treatments * high), 1) * high,
-    )
 
 
 @functools.cache
