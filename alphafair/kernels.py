@@ -12,7 +12,7 @@ import functools
 import os
 import sys
 import types
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -47,6 +47,8 @@ class Kernel:
         loop: a function that numba can compile.
         plain: the same in numpy; None runs the loop itself as it stands.
         helpers: functions that the loop calls, each also those before it: compiled along with it.
+        made: what takes the place of a function that the loop calls, by its name: a function that
+            returns it, called when numba is there.
         large: from this amount of work on the loop is compiled, where numba is there.
         large_if_loaded: the same where numba is loaded already; for twins that agree to the last
             digit, or results would depend on earlier calls.
@@ -62,6 +64,7 @@ class Kernel:
         plain: Callable[..., Any] | None = None,
         *,
         helpers: Sequence[Callable[..., Any]] = (),
+        made: Mapping[str, Callable[[], Any]] | None = None,
         large: int = LARGE,
         large_if_loaded: int | None = None,
         adds_up: bool = False,
@@ -69,7 +72,8 @@ class Kernel:
         **options: Any,
     ) -> None:
         self.loop, self.plain, self.large = loop, plain or loop, large
-        self._helpers, self._signature, self._options = helpers, signature, options
+        self._helpers, self._made = helpers, made or {}
+        self._signature, self._options = signature, options
         self._adds_up, self._done = adds_up, 0
         self._if_loaded = large_if_loaded
         self._compiled: Any = None
@@ -112,6 +116,7 @@ class Kernel:
         if not self._helpers:
             return jit(self.loop)
         names = dict(self.loop.__globals__)
+        names |= {name: make() for name, make in self._made.items()}
         for helper in self._helpers:
             names[helper.__name__] = module.njit(**self._options)(_among(names, helper))
         return jit(_among(names, self.loop))

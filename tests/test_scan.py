@@ -24,9 +24,9 @@ def by_hand(benefit, cost, owner, owners):
 def both_twins(benefit, cost, shape, owner, owners):
     """The results of the two twins, which are the same to the bit."""
     (b, *b_step), (c, *c_step) = (scan.flat_steps(x, shape) for x in (benefit, cost))
-    precision = scan.SINGLE if benefit.dtype == np.float32 else scan.DOUBLE
+    block = scan.block_of(benefit.dtype, shape[1])
     found = [
-        twin(b, tuple(b_step), c, tuple(c_step), shape, owner, owners, precision, 16)
+        twin(b, tuple(b_step), c, tuple(c_step), shape, owner, owners, block, 16)
         for twin in (scan.SCAN.compiled, scan.SCAN.plain)
     ]
     for x, y in zip(*found, strict=True):
@@ -41,7 +41,7 @@ def tied(rng, shape, low=1):
 
 @compiled
 @pytest.mark.parametrize("seed", SEEDS)
-@pytest.mark.parametrize("columns", range(1, 7))
+@pytest.mark.parametrize("columns", [1, 2, 3, 4, 5, 8, 9, 20])
 @pytest.mark.parametrize("owners", [1, 7, 400])
 def test_ties_benefits_below_zero_and_costs_that_broadcast(seed, columns, owners):
     rng = np.random.default_rng(seed)
@@ -89,7 +89,7 @@ def test_no_copy_of_a_table_with_steps_ahead():
 
 
 @compiled
-@pytest.mark.parametrize("columns", range(1, 6))
+@pytest.mark.parametrize("columns", [1, 2, 3, 4, 5, 19])
 @pytest.mark.parametrize("kind", [np.float64, np.float32])
 def test_what_is_not_valid_is_found_wherever_it_stands(columns, kind):
     for bad in (np.nan, np.inf, -np.inf, 0.0, -1.0):
@@ -102,10 +102,38 @@ def test_what_is_not_valid_is_found_wherever_it_stands(columns, kind):
                 assert both_twins_valid(*tables, owner) == expected
 
 
+@compiled
+@pytest.mark.parametrize("kind", [np.float64, np.float32])
+@pytest.mark.parametrize("columns", [1, 3, 4, 8])
+def test_the_question_by_vectors_is_the_question_in_words(kind, columns):
+    """Each of its four comparisons decides somewhere, and everything near their ends is tried."""
+    vectors = scan._asks_by_vectors()
+    block = scan.block_of(np.dtype(kind), columns)
+    ask = numba().njit(lambda *arguments: vectors(*arguments))
+    ends = [0, 1, -1, np.inf, -np.inf, np.nan, np.finfo(kind).max, np.finfo(kind).tiny]
+    rng = np.random.default_rng(0)
+    high, answers = len(block.rows), []
+    for _ in range(1000):
+        b, c = np.full((2, (high + 1) * columns), 1, kind)
+        c[:] = 2
+        place = rng.integers(b.size)
+        for table in (b, c):
+            if rng.random() < 0.6:
+                table[place] = rng.choice(ends)
+        threshold = rng.choice([0.0, 0.25, 0.5, 0.75], 3).astype(np.float32)
+        threshold[:2] += rng.random() < 0.7  # so that many say no
+        owner = rng.integers(0, 2, high + 1).astype(np.uint8)
+        arguments = (b, c, columns, owner, 1, threshold, block.columns, block.rows)
+        with np.errstate(over="ignore", invalid="ignore"):
+            answers.append(scan._asks(*arguments))
+        assert ask(*arguments) == answers[-1]
+    assert 300 < sum(answers) < 700
+
+
 def both_twins_valid(benefit, cost, owner):
     (b, *b_step), (c, *c_step) = (scan.flat_steps(x, x.shape) for x in (benefit, cost))
-    precision = scan.SINGLE if benefit.dtype == np.float32 else scan.DOUBLE
-    arguments = (b, tuple(b_step), c, tuple(c_step), benefit.shape, owner, 1, precision, 16)
+    block = scan.block_of(benefit.dtype, benefit.shape[1])
+    arguments = (b, tuple(b_step), c, tuple(c_step), benefit.shape, owner, 1, block, 16)
     one, other = scan.SCAN.compiled(*arguments)[2], scan.SCAN.plain(*arguments)[2]
     assert one == other
     return one
