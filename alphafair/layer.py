@@ -325,8 +325,8 @@ def _largest(value: Tensor) -> float:
 
 # --- the closed form at one go ----------------------------------------------------------------
 # What costs time in a small problem is to start: right after autograd's own code, a method of an
-# array (`take`, `argmax`, `dot`) takes about one microsecond, an operation of PyTorch or an
-# `errstate` five, and a reduction by a ufunc, as in `sum` and `min`, ten.
+# array (`take`, `argmax`, `dot`) takes about one microsecond; an operation of PyTorch, an
+# `errstate` or broadcasting five; and a reduction by a ufunc, as in `sum` and `min`, ten.
 class _Layout(NamedTuple):
     """The items of each group side by side, for a batch B.
 
@@ -335,7 +335,7 @@ class _Layout(NamedTuple):
             with its last one; or (B N T,), one group after the other, where sizes differ much.
         start, length: (B K,) where each group begins there, and how many items it has.
         log_size: (K,) log G.
-        ones: (K, 1), whose product with the numbers of the groups is their sum.
+        ones: (K,), whose product with the numbers of the groups is their sum.
     """
 
     item: Integers
@@ -364,8 +364,8 @@ class _Plain(NamedTuple):
         own: the shape of the tables as they came, (..., N, T) or (N,).
         shape: (..., N, T).
         layout: of the items.
-        position: (..., K) the best items, in the table of the batch.
-        b, c, ratio: (..., K) their benefits, costs and ratios.
+        position: the best items in the table of the batch, (B, K), or (K,) if B = 1.
+        b, c, ratio: their benefits, costs and ratios.
     """
 
     groups: Groups
@@ -397,7 +397,7 @@ def _layout(groups: Groups, shape: tuple[int, ...], dtype: torch.dtype) -> _Layo
             item = item[start[:, None] + np.minimum(np.arange(longest), length[:, None] - 1)]
             start = np.arange(length.size) * longest
         log_size = torch.as_tensor(groups.size).to(dtype).log()
-        ones = np.ones((groups.size.size, 1), log_size.numpy().dtype)
+        ones = np.ones(groups.size.size, log_size.numpy().dtype)
         last = (shape, dtype), _Layout(item, start, length, log_size, ones)
         _LAYOUTS[groups] = last
     return last[1]
@@ -459,7 +459,9 @@ def _with_best(
     if not (c.item(c.argmin()) > 0 and math.isfinite(b.dot(c))):
         return None
     ratio = b / c
-    position = layout.leads(ratio).reshape(*shape[:-2], -1)
+    position, count = layout.leads(ratio), groups.size.size
+    if position.size > count:
+        position = position.reshape(-1, count)
     best = ratio.take(position)
     if not best.item(best.argmin()) > 0:
         return None
@@ -501,8 +503,8 @@ class _AtOneGo(torch.autograd.Function):
         log_p = torch.from_numpy(plain.ratio).log() - plain.layout.log_size
         log_w = None if plain.weight is None else plain.weight.log()
         share = _across(log_w, log_p, plain.alpha).numpy()
-        money = share * (budget.numpy()[..., None] if isinstance(budget, Tensor) else budget)
-        dose = money / plain.c
+        q = budget.numpy().reshape(-1) if isinstance(budget, Tensor) else budget
+        dose = _scaled(share, q) / plain.c
         inputs = (benefit, cost, budget)
         ctx.save_for_backward(*(x if isinstance(x, Tensor) else None for x in inputs))
         ctx.numbers = [None if isinstance(x, Tensor) else x for x in inputs]
@@ -522,7 +524,7 @@ class _AtOneGo(torch.autograd.Function):
         plain, (of_benefit, of_cost, of_budget, _) = ctx.plain, ctx.needs_input_grad
         value = seen.reshape(-1).take(plain.position)
         money = value * ctx.dose
-        moved = money - ctx.share * money.dot(plain.layout.ones)
+        moved = money - _scaled(ctx.share, money.dot(plain.layout.ones))
         of_ratio = ctx.tilt * moved
         b = c = q = None
         if of_benefit:
@@ -530,8 +532,14 @@ class _AtOneGo(torch.autograd.Function):
         if of_cost:
             c = _filled(-(of_ratio + money) / plain.c, plain, plain.own)
         if of_budget:  # not through money/Q, as Q may be 0
-            q = torch.from_numpy(np.asarray((value * (ctx.share / plain.c)).sum(-1)))
+            total = (value * (ctx.share / plain.c)).dot(plain.layout.ones)
+            q = torch.from_numpy(np.asarray(total).reshape(plain.shape[:-2]))
         return b, c, q, None
+
+
+def _scaled(share: Floats, factor: Any) -> Any:
+    """Shares, (B, K) or (K,), times a number for each element of the batch, or one for all."""
+    return (share.T * factor).T
 
 
 def _filled(value: Floats, plain: _Plain, shape: tuple[int, ...]) -> Tensor:
