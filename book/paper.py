@@ -290,6 +290,7 @@ PREAMBLE = r"""
 % A chapter's title as it is written: capitals would make an A of an α.
 \titleformat{\chapter}[display]{\py@HeaderFamily}
   {\Large\color{TitleColor}\@chapapp\ \thechapter}{1ex}{\huge\color{TitleColor}}
+\titlespacing*{\chapter}{0pt}{0pt}{4ex}
 \renewcommand{\chaptermark}[1]{\markboth{\thechapter\quad #1}{}}
 \fancypagestyle{normal}{
   \fancyhf{}
