@@ -25,7 +25,7 @@ from sphinx.util.math import get_node_equation_number
 
 import alphafair
 
-STYLES = ("pygments.css", "epub.css", "reader.css")  # code; Sphinx for readers; the book
+STYLES = ("pygments.css", "reader.css")  # of code, and of the book
 # What a page says in HTML, and what it says in an EPUB.
 ALLOWED = (
     (r"<script\b.*?</script>", ""),
@@ -54,7 +54,7 @@ class Epub(Epub3Builder):
         content = out / "content.opf"
         content.write_text(
             re.sub(
-                r'(<item href="([^"]+\.xhtml)"[^>]*?)( /?>)',
+                r'(<item [^>]*href="([^"]+)"[^>]*\+xml")( />)',
                 lambda m: m[1] + ' properties="mathml"' * has_formulas(out / m[2]) + m[3],
                 content.read_text(encoding="utf-8"),
             ),
@@ -64,7 +64,7 @@ class Epub(Epub3Builder):
 
 def has_formulas(page: Path) -> bool:
     """Whether there is MathML on a page."""
-    return page.exists() and "<math" in page.read_text(encoding="utf-8")
+    return page.suffix == ".xhtml" and "<math" in page.read_text(encoding="utf-8")
 
 
 def allowed(page: str) -> str:
@@ -94,6 +94,15 @@ def mend(app: Sphinx, name: str, template: str, context: dict[str, Any], doctree
 
 ENVIRONMENTS = {"aligned": "split", "gathered": "matrix"}  # as latex2mathml knows them
 
+THIN = r'\1<mspace width="0.167em" />'
+MENDED = (  # what latex2mathml writes, and what a reader shows well
+    (r">\\([{}])<", r">\1<"),
+    (r"<mo><mrow>(<mo>.*?</mo>)</mrow></mo>", r"\1"),  # \mathrel{+}, which no standard allows
+    (r"<mo>(&#x0221E;)</mo>", r"<mi>\1</mi>"),  # ∞ is a number: no room beside it
+    # log w, not logw; but log of base 2 has its base beside it.
+    (r"(?<!<msub>)(?<!<msup>)(?<!<msubsup>)(<mi>[a-zA-Z]{2,}</mi>)(?=<m(?!o))", THIN),
+)
+
 
 def mathml(app: Sphinx, tex: str, display: str) -> str:
     """A formula as MathML."""
@@ -113,8 +122,9 @@ def mathml(app: Sphinx, tex: str, display: str) -> str:
         tex = tex.replace(rf"\begin{{{name}}}", rf"\begin{{{known}}}")
         tex = tex.replace(rf"\end{{{name}}}", rf"\end{{{known}}}")
     page = convert(tex, display=display)
-    page = re.sub(r"<mo><mrow>(<mo>.*?</mo>)</mrow></mo>", r"\1", page)  # \mathrel{+}
-    return page.replace(">\\{<", ">{<").replace(">\\}<", ">}<")
+    for found, wanted in MENDED:
+        page = re.sub(found, wanted, page)
+    return page
 
 
 def visit_inline(translator: Any, node: nodes.math) -> None:
@@ -139,7 +149,7 @@ def choose(app: Sphinx) -> None:
         app.add_html_math_renderer("mathml", (visit_inline, None), (visit_block, None))
         app.config.html_math_renderer = "mathml"
         app.config.html_domain_indices = False  # of theorems: it lists their labels
-        app.config.html_css_files = ["reader.css"]
+        app.add_css_file("reader.css")
 
 
 def complete(app: Sphinx, config: Any) -> None:

@@ -35,7 +35,8 @@ DRAG = '<figure class="drag">'
 SVG = '<svg xmlns="http://www.w3.org/2000/svg" width="360" height="{}" '
 FONT = 'font-family="FreeSans, DejaVu Sans, sans-serif" font-size="14" fill="black" color="black" '
 PANEL_WIDTH = "48%"  # of a line of paper: two panels stand side by side, their letters 8 pt high
-LONG, WIDEST = 30, 60  # rows from which Sphinx lets a table break over pages; letters of a column
+LONG = 30  # rows from which Sphinx lets a table break over pages
+NARROWEST, WIDEST = 8, 60  # letters of a column: "Symbol" on one line; more than that wraps
 KEEP = "\\nopagebreak"  # what comes next stays on the same page
 FIGURE_SCALE = 75  # per cent: letters in a figure, 11 pt, come down to those of the text
 MORE = "On the web page this picture can be dragged."
@@ -215,7 +216,7 @@ class ShortIndex(SphinxPostTransform):
         """Of (alphafair.models.bandits.RollingHorizonPolicy attribute) the last name stays."""
         for index in self.document.findall(addnodes.index):
             index["entries"] = [
-                (kind, re.sub(r"\((in module )?(\w+\.)+(?=\w)", r"(\1", entry), *rest)
+                (kind, re.sub(r"\((class in |in module )?(\w+\.)+(?=\w)", r"(\1", entry), *rest)
                 for kind, entry, *rest in index["entries"]
             ]
 
@@ -234,13 +235,18 @@ class SmallFigures(SphinxPostTransform):
 
 
 class LongTablesWrap(SphinxPostTransform):
-    """Columns as wide as their words, because LaTeX breaks no lines in tables of many rows."""
+    """Columns as wide as their words, because LaTeX breaks no lines in tables of many rows.
+
+    The reference's tables of names give a name less room than the sentence beside it.
+    """
 
     default_priority = 12  # when links have their words, at 10
     builders = ("latex",)
 
     def run(self, **kwargs: Any) -> None:
         """Give those tables widths."""
+        for spec in self.document.findall(addnodes.tabular_col_spec):
+            spec["spec"] = NAMES_AND_SENTENCES
         for table in self.document.findall(nodes.table):
             rows = [[len(cell.astext()) for cell in row] for row in table.findall(nodes.row)]
             if len(rows) <= LONG or len({len(row) for row in rows}) > 1:
@@ -248,7 +254,7 @@ class LongTablesWrap(SphinxPostTransform):
             for column, wide in zip(
                 table.findall(nodes.colspec), zip(*rows, strict=True), strict=True
             ):
-                column["colwidth"] = min(max(wide), WIDEST)
+                column["colwidth"] = min(max(*wide, NARROWEST), WIDEST)
             kept = set(table["classes"]) - {"colwidths-auto"}
             table["classes"] = sorted(kept | {"colwidths-given"})
 
@@ -281,10 +287,14 @@ PREFACE = "\\chapter*{Preface}\\addcontentsline{toc}{chapter}{Preface}\\markboth
 # The contents list chapters alone, because each has its "Summary" and its "Exercises".  The last
 # part is the reference: there sections have names that a reader looks for.
 SECTIONS = "\\addtocontents{toc}{\\protect\\setcounter{tocdepth}{1}}\n"
+NAMES_AND_SENTENCES = "".join(rf">{{\raggedright\arraybackslash}}\X{{{k}}}{{5}}" for k in (2, 3))
 PREAMBLE = r"""
 \usepackage{newunicodechar}
 \newunicodechar{ᵀ}{\textsuperscript{T}}  % not in FreeMono
 \setcounter{tocdepth}{0}
+\newcolumntype{T}{L}  % the words of a table are not stretched to its columns
+\setlength{\tymin}{4em}  % nor does a short column break its words
+\renewcommand{\sphinxtablecontinued}[1]{\textsf{continued from the previous page}}  % no number
 \newenvironment{sphinxclasssd-card-title}{\par\medskip\bfseries}{\par}
 \makeatletter
 % A chapter's title as it is written: capitals would make an A of an α.
