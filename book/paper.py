@@ -296,6 +296,10 @@ PREAMBLE = r"""
 \setlength{\tymin}{4em}  % nor does a short column break its words
 \renewcommand{\sphinxtablecontinued}[1]{\textsf{continued from the previous page}}  % no number
 \newenvironment{sphinxclasssd-card-title}{\par\medskip\bfseries}{\par}
+% A theorem or an exercise begins where its title and some lines of it have room.
+\usepackage{etoolbox}
+\BeforeBeginEnvironment{sphinxadmonition}{\par\penalty0\relax\ifinner\else
+  \ifdim\dimexpr\pagegoal-\pagetotal<8\baselineskip\newpage\fi\fi}
 \makeatletter
 % A chapter's title as it is written: capitals would make an A of an α.
 \titleformat{\chapter}[display]{\py@HeaderFamily}
