@@ -222,7 +222,10 @@ class ShortIndex(SphinxPostTransform):
 
 
 class SmallFigures(SphinxPostTransform):
-    """Figures of matplotlib at a size at which their letters are those of the text."""
+    """Figures of matplotlib at a size at which their letters are those of the text.
+
+    The drawing of the rooms is as high as a page, on which its caption needs room.
+    """
 
     default_priority = 10  # when MyST-NB has chosen the form of an output
     builders = ("latex",)
@@ -232,6 +235,8 @@ class SmallFigures(SphinxPostTransform):
         for image in self.document.findall(nodes.image):
             if "width" not in image and image["uri"].endswith(".png"):
                 image["scale"] = FIGURE_SCALE
+            elif image["uri"].endswith("architecture.svg"):
+                image["width"] = "58%"
 
 
 class LongTablesWrap(SphinxPostTransform):
