@@ -93,6 +93,40 @@ def test_two_works_that_nobody_can_tell_apart_stop_the_build(citations):
         entries(citations, parse_string(same % "one" + same % "two", "bibtex"))
 
 
+WHERE = {  # what finds a work, by its kind; where journals count no volumes, a preprint
+    "article": ("journal", "volume", "pages"),
+    "book": ("publisher",),
+    "incollection": ("booktitle", "publisher", "pages"),
+    "inproceedings": ("booktitle", "pages"),
+    "misc": ("howpublished",),
+    "techreport": ("institution", "number"),
+}
+
+
+def test_every_work_can_be_found():
+    for key, entry in parse_file(str(BOOK / "references.bib")).entries.items():
+        has = entry.fields
+        assert set(WHERE[entry.type]) <= set(has) or "eprint" in has, key
+        assert ("eprint" in has) == ("archiveprefix" in has), key
+        assert re.fullmatch(r"\d{4}[a-z]?", has["year"]), key
+        assert re.fullmatch(r"10\.\d{4,}/\S+", has.get("doi", "10.1000/none")), key
+        assert re.fullmatch(r"\d{4}\.\d{4,5}", has.get("eprint", "0000.0000")), key
+        if "--" in has.get("pages", ""):
+            first, last = has["pages"].split("--")
+            assert int(first.rpartition(":")[2]) < int(last.rpartition(":")[2]), key
+
+
+def test_every_work_is_cited_and_stands_there_once():
+    library = parse_file(str(BOOK / "references.bib")).entries
+    text = "".join(path.read_text() for path in [*BOOK.glob("*.ipynb"), *BOOK.rglob("*.md")])
+    roles = re.findall(r"\{cite(?::\w+)?\}`([^`]+)`", text)
+    cited = {key.strip() for role in roles for key in role.split(",")}
+    assert cited == set(library)
+    for name in ("doi", "eprint", "title"):
+        values = [e.fields[name].casefold() for e in library.values() if name in e.fields]
+        assert len(values) == len(set(values)), name
+
+
 def test_titles_keep_their_capitals(citations):
     library = parse_file(str(BOOK / "references.bib"))
     [entry] = citations.Style().format_bibliography(library, ["osband2013"])
