@@ -13,11 +13,14 @@ so
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
+from html import escape
 from pathlib import Path
 from typing import Any
 
 from docutils import nodes
 from paper import macros
+from sphinx import addnodes
 from sphinx.application import Sphinx
 from sphinx.builders.epub3 import Epub3Builder
 from sphinx.errors import ExtensionError
@@ -42,7 +45,37 @@ ALLOWED = (
 
 
 class Epub(Epub3Builder):
-    """Sphinx's builder, which leaves two things undone."""
+    """Sphinx's builder, with the contents of this book, and a list of what is in the file."""
+
+    def get_toc(self) -> None:
+        """Parts, chapters, and the pages of the reference, in the order of reading.
+
+        Sphinx knows no parts, and would list the summary and the exercises of each chapter.
+        """
+        root = self.config.root_doc
+        parts = self.env.get_doctree(root).findall(addnodes.toctree)
+        self.refnodes = [entry for part in parts for entry in self._part(part)]
+        self.toc_add_files(self.refnodes)
+
+    def _part(self, toctree: addnodes.toctree) -> Iterator[dict[str, Any]]:
+        """A part has no page of its own: its name leads to its first chapter."""
+        chapters = [docname for _, docname in toctree["entries"]]
+        level, name = 1, toctree.get("caption")
+        if name:
+            section = next(self.env.get_doctree(chapters[0]).findall(nodes.section))
+            yield entry(1, f"{chapters[0]}.xhtml#{section['ids'][0]}", name)
+            level = 2
+        for docname in chapters:
+            yield from self._pages(docname, level)
+
+    def _pages(self, docname: str, level: int) -> Iterator[dict[str, Any]]:
+        """A page with its number, and the pages below it."""
+        number = self.env.toc_secnumbers.get(docname, {}).get("", ())
+        title = self.env.titles[docname].astext()
+        text = ". ".join([".".join(map(str, number)), title]) if number else title
+        yield entry(level, f"{docname}.xhtml", text)
+        for below in self.env.toctree_includes.get(docname, ()):
+            yield from self._pages(below, level + 1)
 
     def build_content(self) -> None:
         """Leave out files that no page names, and say which pages have formulas."""
@@ -60,6 +93,11 @@ class Epub(Epub3Builder):
             ),
             encoding="utf-8",
         )
+
+
+def entry(level: int, uri: str, text: str) -> dict[str, Any]:
+    """A line of the contents, as Sphinx takes it: XML already."""
+    return {"level": level, "refuri": escape(uri), "text": escape(text)}
 
 
 def has_formulas(page: Path) -> bool:
@@ -149,6 +187,7 @@ def choose(app: Sphinx) -> None:
         app.add_html_math_renderer("mathml", (visit_inline, None), (visit_block, None))
         app.config.html_math_renderer = "mathml"
         app.config.html_domain_indices = False  # of theorems: it lists their labels
+        app.config.epub_tocscope = "includehidden"  # all contents, or a reader sees the first page
         app.add_css_file("reader.css")
 
 

@@ -342,6 +342,11 @@ def test_the_epub_holds_what_it_names_and_no_scripts(epub, tmp_path):
             if target and not target.startswith(("http", "mailto", "#")):
                 assert target.partition("#")[0] in inside, f"{name} names {target}"
     assert "Clear." in inside["one.xhtml"].decode()
+    lines = [x.text for x in ET.fromstring(inside["nav.xhtml"]).findall(".//{*}a")]
+    assert lines == ["Fair", "Part I", "1. The frontier", "Appendix", "Second"]
+    names = {x.get("id"): x.get("href") for x in opf.findall(".//{*}item")}
+    read = [x for x in opf.findall(".//{*}itemref") if x.get("linear") != "no"]
+    assert [names[x.get("idref")] for x in read] == ["index.xhtml", "one.xhtml", "two.xhtml"]
     sheets = {name for name in inside if name.endswith(".css")}
     assert sheets == {"_static/pygments.css", "_static/reader.css"}
 
