@@ -120,7 +120,6 @@ def allowed(page: str) -> str:
 def mend(app: Sphinx, name: str, template: str, context: dict[str, Any], doctree: Any) -> None:
     """A page without scripts, with the style sheets that are in the file."""
     if app.builder.name == "epub":
-        context["script_files"] = []
         context["css_files"] = [
             sheet for sheet in context["css_files"] if Path(sheet.filename).name in STYLES
         ]

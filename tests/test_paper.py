@@ -1,16 +1,20 @@
 """The book off the screen: pictures that stand still, and citations that tell works apart."""
 
 import io
+import pickle
 import re
 import xml.etree.ElementTree as ET
 from collections import Counter
 from pathlib import Path
+from types import SimpleNamespace
 from zipfile import ZipFile
 
 import nbformat
 import pytest
 
 pytest.importorskip("sphinx")
+from docutils import nodes
+from docutils.utils import new_document
 from pybtex.database import parse_file, parse_string
 from sphinx.errors import ExtensionError
 
@@ -245,6 +249,16 @@ What?
 When?
 ```
 
+```{eval-rst}
+.. py:class:: alphafair.models.bandits.Arm
+
+.. tabularcolumns:: ll
+
+===  =====
+a    A few words.
+===  =====
+```
+
 | page | link |
 |---|---|
 """
@@ -260,7 +274,7 @@ def built(tmp_path, builder):
         (tmp_path / f"{name}.md").write_text(text)
     extensions = ["myst_parser", "sphinx_design", "sphinx_proof", "sphinx_exercise"]
     config = {
-        "extensions": [*extensions, "paper", "epub"],
+        "extensions": [*extensions, "pages", "paper", "epub"],
         "project": "Fair",
         "myst_enable_extensions": ["dollarmath", "colon_fence"],
         "mathjax3_config": {"tex": {"macros": {"softmax": r"\operatorname{softmax}"}}},
@@ -312,9 +326,34 @@ def test_the_printed_book_has_parts_and_a_preface(no_drawing, tmp_path):
     assert "Version 0." in page, "on the title page"
     assert "On the web page this picture can be dragged." in page
     assert r"\label{None" not in page
+    assert r"\spxextra{class in bandits}" in page, "the index has narrow columns"
+    assert r"\raggedright\arraybackslash}\X{2}{5}" in page, "tables of names"
     columns = re.search(r"longtable\}.*?\{(.*)\}", page)[1]
     widths = [int(a) for a in re.findall(r"\\X\{(\d+)\}", columns)]
     assert widths[1] > widths[0], "a column is as wide as the words of its links"
+
+
+def test_no_page_is_saved_with_the_whole_book(no_drawing, tmp_path):
+    built(tmp_path, "latex")
+    page = pickle.loads((tmp_path / "trees" / "two.doctree").read_bytes())
+    assert {id(node.document) for node in page.findall()} == {id(page)}
+
+
+@pytest.mark.parametrize(
+    ("mode", "left"),
+    [("all", []), ("input", ["out"]), ("input+output", ["out"]), (None, ["code", "out"])],
+)
+def test_folded_code_is_left_out_and_outputs_stay(paper, mode, left):
+    code = nodes.container("", nodes.Text("code"), nb_element="cell_code_source")
+    output = nodes.container("", nodes.Text("out"), nb_element="cell_code_output")
+    cell = nodes.container("", code, output, nb_element="cell_code", hide_mode=mode)
+    page = new_document("page")
+    page += cell
+    for name in ("latex", "epub"):
+        app = SimpleNamespace(builder=SimpleNamespace(name=name))
+        page.settings.env = SimpleNamespace(app=app)
+        paper.LeaveOutFoldedCode(page).run()
+        assert [part.astext() for cell in page for part in cell] == left
 
 
 def test_the_epub_holds_what_it_names_and_no_scripts(epub, tmp_path):
@@ -329,7 +368,10 @@ def test_the_epub_holds_what_it_names_and_no_scripts(epub, tmp_path):
     assert set(items) <= set(inside)
     assert items["one.xhtml"] == "mathml"
     assert not items["two.xhtml"]
-    for name in [name for name in items if name.endswith(".xhtml")]:
+    pages = {name for name in items if name.endswith(".xhtml")}
+    assert pages == {"nav.xhtml", "index.xhtml", "one.xhtml", "two.xhtml"}
+    assert b"_static/reader.css" in inside["one.xhtml"]
+    for name in pages:
         page = ET.fromstring(inside[name])
         tags = Counter(x.tag.rpartition("}")[2] for x in page.iter())
         assert not set(tags) & {"script", "details", "summary", "svg"}, name
