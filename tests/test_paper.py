@@ -250,7 +250,9 @@ When?
 ```
 
 ```{eval-rst}
-.. py:class:: alphafair.models.bandits.Arm
+.. py:currentmodule:: alphafair.models.bandits
+
+.. py:class:: Arm
 
 .. tabularcolumns:: ll
 
