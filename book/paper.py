@@ -236,7 +236,7 @@ class SmallFigures(SphinxPostTransform):
             if "width" not in image and image["uri"].endswith(".png"):
                 image["scale"] = FIGURE_SCALE
             elif image["uri"].endswith("architecture.svg"):
-                image["width"] = "58%"
+                image["width"] = "54%"
 
 
 class LongTablesWrap(SphinxPostTransform):
@@ -299,7 +299,9 @@ PREAMBLE = r"""
 \setcounter{tocdepth}{0}
 \newcolumntype{T}{L}  % the words of a table are not stretched to its columns
 \setlength{\tymin}{4em}  % nor does a short column break its words
-\renewcommand{\sphinxtablecontinued}[1]{\textsf{continued from the previous page}}  % no number
+% A table that goes on says so, without the number that it does not have.
+\renewcommand{\sphinxtablecontinued}[1]{{\let\tablename\empty\let\thetable\empty
+  \let\textendash\empty\textsf{#1}}}
 \newenvironment{sphinxclasssd-card-title}{\par\medskip\bfseries}{\par}
 % A theorem or an exercise begins where its title and some lines of it have room.
 \usepackage{etoolbox}
