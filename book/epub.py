@@ -62,8 +62,7 @@ class Epub(Epub3Builder):
         chapters = [docname for _, docname in toctree["entries"]]
         level, name = 1, toctree.get("caption")
         if name:
-            section = next(self.env.get_doctree(chapters[0]).findall(nodes.section))
-            yield entry(1, f"{chapters[0]}.xhtml#{section['ids'][0]}", name)
+            yield entry(1, f"{chapters[0]}.xhtml#", name)  # no second place in the order of reading
             level = 2
         for docname in chapters:
             yield from self._pages(docname, level)
