@@ -30,6 +30,15 @@ def table_of_contents():
     return [Path(name).relative_to("book").as_posix() for name in (toc["root"], *pages)]
 
 
+def chapters():
+    """The chapters of Parts I and II."""
+    toc = yaml.safe_load((ROOT / "_toc.yml").read_text())
+    first, second, *_ = toc["parts"]
+    assert first["caption"].startswith("Part I ")
+    assert second["caption"].startswith("Part II ")
+    return [ROOT / f"{page['file']}.ipynb" for page in first["chapters"] + second["chapters"]]
+
+
 def cells(path):
     return nbformat.read(path, as_version=4).cells
 
@@ -46,6 +55,11 @@ def prose(path):
     return "\n\n".join([*text, *(figure(cell).get("caption", "") for cell in code_cells(path))])
 
 
+def paragraphs(path):
+    """Every block of the text, in order; a blank line ends a block."""
+    return [block for block in re.split(r"\n\n+", prose(path)) if block.strip()]
+
+
 def tags(cell):
     return cell.metadata.get("tags", [])
 
@@ -55,6 +69,7 @@ def figure(cell):
 
 
 each_notebook = pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+each_chapter = pytest.mark.parametrize("path", chapters(), ids=lambda path: path.stem)
 each_page = pytest.mark.parametrize(
     "path", [*NOTEBOOKS, *sorted(BOOK.rglob("*.md"))], ids=lambda path: path.stem
 )
@@ -267,6 +282,21 @@ def test_no_code_scrolls_sideways(path):
 
 
 # ------------------------------------------------------------------------------- pages
+
+
+@each_notebook
+def test_a_question_to_the_reader_has_a_folded_answer(path):
+    """In italics, a paragraph of its own, and right below it the dropdown."""
+    blocks = paragraphs(path)
+    for block, below in zip(blocks, [*blocks[1:], ""], strict=True):
+        if "efore you read on" in block:
+            assert block.startswith("*Before you read on:* "), block
+            assert re.match(r":::+\{dropdown\} Answer\n", below), block
+
+
+@each_chapter
+def test_a_chapter_asks_its_reader(path):
+    assert "*Before you read on:* " in prose(path)
 
 
 @each_notebook
