@@ -284,6 +284,16 @@ def test_no_code_scrolls_sideways(path):
 # ------------------------------------------------------------------------------- pages
 
 
+@each_chapter
+def test_a_chapter_opens_with_what_it_is_for(path):
+    """Its question, then the aims as a list, then what the reader should know."""
+    *question, aims, steps, need = cells(path)[0].source.split("\n\n")
+    assert len(question) >= 2
+    assert aims == "**After this chapter you can**"
+    assert all(re.match("- ", line) for line in re.split(r";\n", steps)), steps
+    assert need.startswith("You need ")
+
+
 @each_notebook
 def test_a_question_to_the_reader_has_a_folded_answer(path):
     """In italics, a paragraph of its own, and right below it the dropdown."""
