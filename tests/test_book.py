@@ -309,11 +309,26 @@ def test_a_chapter_asks_its_reader(path):
     assert "*Before you read on:* " in prose(path)
 
 
+def exercises(path):
+    """The text inside each box, below its title."""
+    boxes = re.findall(r"^(:{3,})\{exercise\}.*\n((?:.*\n)*?)\1$", prose(path), flags=re.MULTILINE)
+    assert len(boxes) == prose(path).count("{exercise}")
+    return [re.sub(r"\A(:.*\n)*\n*", "", text) for _, text in boxes]
+
+
 @each_notebook
 def test_every_exercise_has_a_level(path):
     """The three levels of the front page, and nothing in the titles."""
-    exercises = re.findall(r"\{exercise\}.*\n(?::.*\n)*\n*(.*)", prose(path))
-    assert all(re.match(r"\*Level [123](, [a-z ]+)?\.\*", line) for line in exercises), exercises
+    for text in exercises(path):
+        assert re.match(r"\*Level [123](, [a-z ]+)?\.\*", text), text
+
+
+@each_notebook
+def test_every_exercise_ends_with_a_hint(path):
+    """Folded, and in the same box, so that the reader knows whose hint it is."""
+    for text in exercises(path):
+        assert text.count("{dropdown} Hint") == 1, text
+        assert re.search(r"\n\n:::\{dropdown\} Hint\n(?:.*\n)+:::\n\Z", text), text
 
 
 @each_page
