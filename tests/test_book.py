@@ -318,9 +318,10 @@ def exercises(path):
 
 @each_notebook
 def test_every_exercise_has_a_level(path):
-    """The three levels of the front page, and nothing in the titles."""
+    """The three levels and four kinds of the front page."""
+    kinds = "by hand|with the package|a proof|with an open end"
     for text in exercises(path):
-        assert re.match(r"\*Level [123](, [a-z ]+)?\.\*", text), text
+        assert re.match(rf"\*Level [123], ({kinds})\.\* ", text), text
 
 
 @each_notebook
