@@ -259,6 +259,14 @@ def test_cells_that_only_check_are_folded(path):
 
 
 @each_notebook
+def test_imports_are_folded(path):
+    """The first cell has them, and the reader's first sight of a page is its story."""
+    first = code_cells(path)[0]
+    assert re.match("from|import", first.source)
+    assert "hide-input" in tags(first)
+
+
+@each_notebook
 def test_what_is_folded_is_not_needed(path):
     """An open cell reads no name that only a folded cell has defined."""
     folded = set()
