@@ -247,7 +247,7 @@ HEAD = """\
 
 This page is for readers who want to change the package: it shows where things are, and what a
 change can break. Each box is a room, that is, a module. A room imports only rooms that stand below
-it, so a change is felt above and not below. A yellow room uses, besides numpy, the libraries that
+it, so a change is felt above and not below. A yellow room uses, besides NumPy, the libraries that
 are named in it, some of them only for a part of what it does. `import alphafair` is the door: it
 hands on what the rooms of the core export.
 

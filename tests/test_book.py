@@ -341,6 +341,14 @@ def test_every_exercise_ends_with_a_hint(path):
 
 
 @each_page
+def test_words_are_spelt_in_one_way(path):
+    """In prose; `numpy` in code is the name of a module."""
+    text = re.sub(r"```.*?```|`[^`]*`|\]\(\S*\)", "", prose(path), flags=re.DOTALL)
+    for word in (r"[Pp]er[ -]cents?\b", r"\bnum[Pp]y\b", r"\b(are|is) an? \w+ each\b"):
+        assert not re.search(word, text), re.search(word, text)[0]
+
+
+@each_page
 def test_no_line_is_swallowed(path):
     """A line that begins with a per cent sign is a comment in MyST."""
     assert not [line for line in prose(path).splitlines() if line.startswith("% ")]
