@@ -341,6 +341,17 @@ def test_every_exercise_ends_with_a_hint(path):
 
 
 @each_page
+def test_an_assumption_cited_by_number_has_one(path):
+    """And a list of assumptions has numbers only where they are cited."""
+    text = prose(path)
+    lists = re.findall(r"(?:ssum|doubt)[^\n]*\n\n((?:\d\. .*\n(?: +.*\n)*)+)", text)
+    numbers = {n for found in lists for n in re.findall(r"^\d", found, flags=re.MULTILINE)}
+    cited = set(re.findall(r"\bassumptions? (\d)", text))
+    assert cited <= numbers
+    assert bool(cited) == bool(numbers)
+
+
+@each_page
 def test_words_are_spelt_in_one_way(path):
     """In prose; `numpy` in code is the name of a module."""
     text = re.sub(r"```.*?```|`[^`]*`|\]\(\S*\)", "", prose(path), flags=re.DOTALL)
