@@ -421,6 +421,15 @@ def test_the_drawing_of_the_package_is_what_its_imports_say(monkeypatch):
     assert architecture.DRAWING.read_text() == architecture.drawing(found), cure
     assert {"problem", "utility", "reference"} <= set(found)
     assert "utility" in found["certificate"].loads
+    assert architecture.REST not in architecture.page(found), (
+        "give the new room a sentence in STORY"
+    )
+    assert not any("plots" in room.loads | room.later for room in found.values()), (
+        "the page says so"
+    )
+    told = [name for _, rooms in architecture.STORY.values() for name in rooms]
+    assert len(told) == len(set(told))
+    assert set(told) <= set(found), set(told) - set(found)
 
 
 def test_the_drawing_finds_imports_wherever_they_stand(tmp_path, monkeypatch):
@@ -463,12 +472,16 @@ def test_the_drawing_finds_imports_wherever_they_stand(tmp_path, monkeypatch):
     core = {name: found[name] for name in ("far", "high", "low")}
     assert architecture.layers(core) == [["low"], ["high"], ["far"]]
     page = architecture.page(found)
-    assert "- **`far`**: Far. Imports `high`, `low`." in page
-    assert "- **`low`**: Low.  More. When first needed, also `high`." in page
-    assert (
-        "## `models/winged`\n\nWinged.\n\n- **`base`**: Base.\n- **`wing`**: Wing. Imports `base`."
-        in page
+    assert architecture.REST in page
+    assert "- **`far`**. Far. *Imports* `high`, `low`." in page
+    assert "- **`low`**. Low.  More. *When first needed, also* `high`." in page
+    assert "- **`winged/wing`**. Wing. *Imports* `winged/base`." in page
+    monkeypatch.setattr(
+        architecture, "STORY", {"Ours": ("All of them.", {"low": "A cellar.", "gone": "Nothing."})}
     )
+    told = architecture.page(found)
+    assert "## Ours\n\nAll of them.\n\n- **`low`**. A cellar. *When first needed" in told
+    assert "gone" not in told
     low = found["low"]._replace(loads={"high"})
     with pytest.raises(ValueError, match="cycle"):
         architecture.layers(core | {"low": low})
