@@ -274,7 +274,8 @@ learn about it, from below to above:
 The other rooms do not notice. {closed_form} splits the budget across groups. It sees nothing of a
 group but what its money is worth, so it works for the new cap as it stands, and so do {paths} and
 {frontier}, which ask for one plan after the other. Only when the cap should also work for tables
-and on the command line do {frames} and {command} have to pass it on.
+and on the command line do {frames} and {command} have to pass it on. (`CONTRIBUTING.md` works out
+another example in code, a tax on the money of a group.)
 
 ## How to read the picture
 
