@@ -396,7 +396,7 @@ STORY: dict[str, tuple[str, dict[str, str]]] = {
         {
             "checks": "Bad input gets a clear error here: which argument and which entry, what "
             "came, what was expected, and what to do.",
-            "kernels": "Loops over all items, each written twice: compiled by numba for large "
+            "kernels": "Loops over all items, each written twice: compiled by Numba for large "
             "inputs, and in NumPy for all others.",
             "scan": "One pass over benefits and costs finds the best ratio of each group or "
             "person. This pass takes most of the time.",
