@@ -61,9 +61,12 @@ def budget_shares_along(log_weight: Floats, log_productivity: Floats, alpha: Flo
 
 def _softmax(tilt: float | Floats, log_weight: Floats, log_productivity: Floats) -> Floats:
     """(..., K) for a tilt 1/α − 1, or for a column of them."""
-    exponent = (tilt + 1) * log_weight + tilt * log_productivity
-    share = np.exp(exponent - exponent.max(axis=-1, keepdims=True))
-    return np.asarray(share / share.sum(axis=-1, keepdims=True))
+    share = tilt * log_productivity  # the rest is done in place: K can be large
+    share += (tilt + 1) * log_weight
+    share -= share.max(axis=-1, keepdims=True)
+    np.exp(share, out=share)
+    share /= share.sum(axis=-1, keepdims=True)
+    return np.asarray(share)
 
 
 def price_search(

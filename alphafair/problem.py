@@ -41,12 +41,11 @@ from .groups import Groups, by_group, group_weights, refuse_group
 from .kernels import (
     LARGEST_RATIO,  # beyond it, or below its inverse, b/c is computed in other units
     SORTED_LARGE,
-    best_of_persons,
     compiles,
     group_extremes,
     group_sum,
 )
-from .scan import best_ratios
+from .scan import best_of_persons, best_ratios
 from .utility import check_alpha
 from .value import (
     Chains,
@@ -156,7 +155,7 @@ class Problem:
     _best_item: Integers  # (K,) flat, i·T + t
     log_weight: Floats
     log_productivity: Floats | None
-    _log_p: Floats | None  # (K,) log p itself
+    _log_p: Floats | None  # (K,) log p where p itself underflows
     # At ε > 0 everybody's best ratio (N,) and its treatment, and the groups' means of the ratios.
     _persons: tuple[Floats, Integers, GroupMeans | None] | None
     spent_at_floors: Floats  # (K,) Σ c·floor
@@ -226,19 +225,20 @@ class Problem:
         if not self.is_linear:
             refuse_tiny_within(within)
         _refuse_hopeless(best_item, ratio, self)
-        mean = best
-        log_p: tuple[Floats | None, Floats | None] = None, None
+        productivity, log_p, relative = best / groups.size, None, None
         if self.is_linear:
-            log_mean = np.log(best)
             if ratio is not None:
                 means = group_means(ratio, least, best, groups, within)
-                mean, log_mean = means.mean, means.log_mean
-            log_p = logarithms(mean / groups.size, log_mean - np.log(groups.size))
+                productivity = means.mean / groups.size
+            relative, log_p = logarithms(
+                productivity,
+                lambda: (np.log(best) if means is None else means.log_mean) - np.log(groups.size),
+            )
         fields = {
-            "productivity": mean / groups.size,
+            "productivity": productivity,
             "log_weight": log_relative(self.weight),
-            "log_productivity": log_p[1],
-            "_log_p": log_p[0],
+            "log_productivity": relative,
+            "_log_p": log_p,
             "_best_item": best_item,
             "_persons": None if ratio is None else (ratio, treatment, means),
             "ratio_unit": float(best.max()) if best.max() > 0 else 1.0,
@@ -506,8 +506,8 @@ class Problem:
         if self.in_steps is not None:
             return self.in_steps._build_value(scale)
         if self.is_linear:
-            assert self._log_p is not None
-            return Linear(self.productivity, self._log_p)
+            log_p = np.log(self.productivity) if self._log_p is None else self._log_p
+            return Linear(self.productivity, log_p)
         spent = self.spent_at_floors / scale
         base = None
         if self.base is not None:
@@ -816,6 +816,8 @@ def _best_ratios(
     best, item, valid = best_ratios(benefit, cost, shape, owner, owners)
     if not valid:
         refuse_entry(benefit, cost)
+    if best.min() >= 1 / LARGEST_RATIO and best.max() <= LARGEST_RATIO:
+        return best, item, 0
     if not _out_of_range(best, item).any():
         return best, item, 0
     # Ratios like 1e300/1e-300: measure b and c in other units, exact powers of two.
@@ -864,8 +866,8 @@ def _best_of_persons(
 def _refuse_hopeless(best_item: Integers, ratio: Floats | None, problem: Problem) -> None:
     """ValueError about a group, or at ε ≥ 1 a person, whose utility is 0 whatever is spent."""
     groups, within, base = problem.groups, problem.within, problem.base
-    hopeless = best_item < 0
-    if base is not None:
+    hopeless = best_item < 0 if best_item.min() < 0 else np.zeros(1, bool)
+    if base is not None and hopeless.any():
         hopeless &= np.bincount(groups.code, base, hopeless.size) <= 0
     if hopeless.any():
         bounded = problem.cap is not None

@@ -3,14 +3,16 @@
 All that the closed form needs of N × T items is K ratios, so that its time is that of this pass.
 It goes at about the pace at which memory delivers the two tables:
 
-- A **stretch** of rows at a time is brought into the first cache and looked at twice.  First all
-  entries are checked, with vector instructions.  Then ``b ≥ threshold · c`` is asked of every
-  item, with the threshold of its owner, which replaces a division for every item by one for every
-  improvement.
+- A **block** of rows, as many as fill a vector, is asked one question: does any item reach the
+  threshold of its owner, ``b ≥ threshold · c``, or is anything in it not valid?  Nearly all blocks
+  say no, and then nothing else happens to them.  The question replaces a division for every item by
+  one for every improvement, and it needs each number only once.
 - The winner is exactly the first maximum of fl(b/c), because rounding is monotone: if fl(b/c) is
-  larger than the threshold θ, then θ c < b, and fl(θ c) ≤ b.
-- Where improvements are frequent (an owner for every row or two) all ratios of a stretch are
-  computed without a branch.
+  larger than the best ratio, and θ is not, then θ c < b, and fl(θ c) ≤ b.
+- Thresholds are rounded down to single precision: twice as many stay in the first cache, and the
+  comparison lets through a few items more, which a division then decides.
+- Where many blocks say yes (an owner for every row or two, or ties) all ratios of a **stretch** of
+  rows are computed without a branch.
 - Tables are read as they are, float64 or float32, in any order of their axes, broadcast or cut
   out of a larger table.  Only stretches are ever copied.
 - **Threads** take parts of the rows.  The best of two parts is the same whoever finds it, so that
@@ -30,159 +32,195 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .checks import Floats, Integers
-from .kernels import Kernel, flat_steps, spread, unflatten
+from .kernels import BLOCK, LARGEST_RATIO, Kernel, flat_steps, spread, unflatten
 
-STRETCH = 512  # items that stay in the first cache while they are looked at twice
-LONG_STRETCH = 2048  # the same where the thresholds alone fill that cache
-FEW_OWNERS = 1000  # whose thresholds do not
+STRETCH = 2048  # items whose ratios, computed before they are compared, stay in the first caches
+VECTOR = 64  # bytes of a block: the longest vectors there are, and two where they are shorter
+FREQUENT = 16  # where one row in so many has something, looking at all without a branch is faster
 MANY_THREADS = 8
 LARGE_PART = 5_000_000  # items: fewer are done nearly as soon as another core has woken up
 ROWS_AN_OWNER = 16  # with fewer, putting parts together takes as long as a part
 
 
-class _Precision(NamedTuple):
-    """What takes the best ratio to a threshold of this precision that is not larger.
+# What takes the best ratio to a threshold in single precision that is not larger.  Below the least,
+# factors are no help against rounding: the threshold is 0, and all is divided.
+ROUNDED_DOWN, LEAST, LARGEST = 1 - 2.0**-23, 2.0**-125, float(np.finfo(np.float32).max)
 
-    Below ``least`` a factor is no help against rounding: the threshold is 0, and all are divided.
+
+# --- one block: a question in vector instructions ---------------------------------------------
+class Block(NamedTuple):
+    """How many columns and rows a block has, as lengths of tuples: these the compiler reads.
+
+    ``wider`` is empty where rows fit into a block.
     """
 
-    factor: float
-    least: float
-    largest: float
+    columns: tuple[int, ...]
+    rows: tuple[int, ...]
+    wider: tuple[int, ...]
 
 
-DOUBLE = _Precision(1.0, 0.0, float(np.finfo(np.float64).max))
-SINGLE = _Precision(1 - 2.0**-23, 2.0**-125, float(np.finfo(np.float32).max))
+def block_of(kind: np.dtype[Any], treatments: int) -> Block:
+    """The block of a table of this type with so many columns."""
+    items = VECTOR // kind.itemsize
+    lengths = min(items, treatments), max(items // treatments, 1), int(treatments > items)
+    return Block(*((0,) * length for length in lengths))
 
 
-# --- one stretch ------------------------------------------------------------------------------
-def _are_valid(benefit, cost):  # type: ignore[no-untyped-def]
-    """Whether all benefits are finite, and all costs finite and > 0; NaN is neither."""
-    good = 0
-    for j in range(benefit.size):
-        b, c = benefit[j], cost[j]
-        good += (abs(b) < np.inf) & (c > 0) & (c < np.inf)
-    return good == benefit.size
+def _asks(b, c, i, owner, row, threshold, columns, rows):  # type: ignore[no-untyped-def]
+    """Whether a block of rows has something: an item with b ≥ θ c, or one that is not valid.
 
-
-def _below(ratio, precision):  # type: ignore[no-untyped-def]
-    """The threshold of a best ratio."""
-    if ratio < precision.least:
-        return 0.0
-    return min(ratio * precision.factor, precision.largest)
-
-
-def _improve(b, c, i, first, k, precision, best, item, threshold):  # type: ignore[no-untyped-def]
-    """Take what is better in row i than the best of its owner so far."""
-    for t in range(b.shape[1]):
-        if b[i, t] > 0 and b[i, t] >= threshold[k] * c[i, t]:
-            ratio = np.float64(b[i, t]) / np.float64(c[i, t])
-            if ratio > best[k] or item[k] < 0:
-                best[k], item[k] = ratio, (first + i) * b.shape[1] + t
-                threshold[k] = _below(ratio, precision)
-    return 1
-
-
-def _look(b, c, first, owner, precision, best, item, threshold):  # type: ignore[no-untyped-def]
-    """Take what is better than the best so far; returns how many rows had something.
-
-    Rows of up to four items are written out: a loop of four costs more than its items.
+    The block has ``len(rows)`` rows of ``len(columns)`` items, flat in b and c from i on; θ is the
+    threshold of the row's owner.  This is what `_asks_by_vectors` means.
     """
-    columns, found = b.shape[1], 0
-    if columns == 1:
-        for i in range(owner.size):
-            k = owner[i]
-            if b[i, 0] >= threshold[k] * c[i, 0]:
-                found += _improve(b, c, i, first, k, precision, best, item, threshold)
-    elif columns == 2:
-        for i in range(owner.size):
-            k = owner[i]
-            least = threshold[k]
-            if b[i, 0] >= least * c[i, 0] or b[i, 1] >= least * c[i, 1]:
-                found += _improve(b, c, i, first, k, precision, best, item, threshold)
-    elif columns == 3:
-        for i in range(owner.size):
-            k = owner[i]
-            least = threshold[k]
-            if (
-                b[i, 0] >= least * c[i, 0]
-                or b[i, 1] >= least * c[i, 1]
-                or b[i, 2] >= least * c[i, 2]
-            ):
-                found += _improve(b, c, i, first, k, precision, best, item, threshold)
-    elif columns == 4:
-        for i in range(owner.size):
-            k = owner[i]
-            least = threshold[k]
-            if (
-                b[i, 0] >= least * c[i, 0]
-                or b[i, 1] >= least * c[i, 1]
-                or b[i, 2] >= least * c[i, 2]
-                or b[i, 3] >= least * c[i, 3]
-            ):
-                found += _improve(b, c, i, first, k, precision, best, item, threshold)
-    else:
-        for i in range(owner.size):
-            k = owner[i]
-            least, better = threshold[k], False
-            for t in range(columns):
-                better |= b[i, t] >= least * c[i, t]
-            if better:
-                found += _improve(b, c, i, first, k, precision, best, item, threshold)
-    return found
+    for r in range(len(rows)):
+        for t in range(r * len(columns), (r + 1) * len(columns)):
+            x, y = b[i + t], c[i + t]
+            if not (x < threshold[owner[row + r]] * y and -np.inf < x and 0 < y < np.inf):
+                return True
+    return False
 
 
-def _look_at_all(benefit, cost, first, owner, precision, best, item, threshold, ratio):  # type: ignore[no-untyped-def]
-    """The same without a branch, where most rows have something: all ratios, each row's best."""
-    columns, found = benefit.shape[1], 0
-    for i in range(benefit.shape[0]):
-        for t in range(columns):
-            b, c = np.float64(benefit[i, t]), np.float64(cost[i, t])
-            ratio[i, t] = b / c if b > 0 else -1.0
-    for i in range(benefit.shape[0]):
-        k, most, at = owner[i], ratio[i, 0], 0
-        for t in range(1, columns):
-            at = t if ratio[i, t] > most else at
-            most = max(most, ratio[i, t])
-        if most > best[k] or (item[k] < 0 and most >= 0):
-            best[k], item[k] = most, (first + i) * columns + at
-            threshold[k] = _below(most, precision)
-            found += 1
-    return found
+def _asks_by_vectors() -> Any:
+    """Make `_asks` of LLVM's vectors, whatever the processor's are: no loop, and no branch.
+
+    The first comparison is true of NaN, too ("unordered").
+    """
+    from llvmlite import ir
+    from numba.core import types
+    from numba.extending import intrinsic
+
+    @intrinsic
+    def _asks(_, b, c, i, owner, row, threshold, columns, rows):  # type: ignore[no-untyped-def]
+        def generate(context, builder, signature, arguments):  # type: ignore[no-untyped-def]
+            b, c, i, owner, row, threshold = (
+                context.make_array(kind)(context, builder, value).data
+                if isinstance(kind, types.Array)
+                else value
+                for kind, value in zip(signature.args[:6], arguments[:6], strict=True)
+            )
+            size, word, long = len(columns) * len(rows), ir.IntType(32), ir.IntType(64)
+            number = b.type.pointee
+
+            def items(flat):  # type: ignore[no-untyped-def]
+                place = builder.gep(flat, [i])
+                vector = builder.load(
+                    builder.bitcast(place, ir.VectorType(number, size).as_pointer())
+                )
+                vector.align = context.get_abi_sizeof(number)
+                return vector
+
+            least = ir.Constant(ir.VectorType(threshold.type.pointee, len(rows)), ir.Undefined)
+            for r in range(len(rows)):
+                k = builder.load(builder.gep(owner, [builder.add(row, long(r))]))
+                k = builder.zext(k, long) if k.type.width < long.width else k
+                value = builder.load(builder.gep(threshold, [k]))
+                least = builder.insert_element(least, value, word(r))
+            if number != threshold.type.pointee:
+                least = builder.fpext(least, ir.VectorType(number, len(rows)))
+            of_row = [r for r in range(len(rows)) for _ in columns]
+            least = builder.shuffle_vector(
+                least, least, ir.Constant(ir.VectorType(word, size), of_row)
+            )
+            benefit, cost = items(b), items(c)
+            answer = builder.fcmp_unordered(">=", benefit, builder.fmul(least, cost))
+            for sign, side, end in (
+                ("<=", benefit, -np.inf),
+                ("<=", cost, 0.0),
+                (">=", cost, np.inf),
+            ):
+                bound = ir.Constant(side.type, [end] * size)
+                answer = builder.or_(answer, builder.fcmp_ordered(sign, side, bound))
+            bits = builder.bitcast(answer, ir.IntType(size))
+            return builder.icmp_unsigned("!=", bits, bits.type(0))
+
+        place = types.intp
+        signature = types.boolean(b, c, place, owner, place, threshold, columns, rows)
+        return signature, generate
+
+    return _asks
 
 
 # --- all stretches ----------------------------------------------------------------------------
 def _best_ratios(  # type: ignore[no-untyped-def]
-    benefit, benefit_step, cost, cost_step, shape, owner, owners, precision, length
+    benefit, benefit_step, cost, cost_step, shape, owner, owners, block, stretch
 ):
-    """Largest b/c of each owner and its item i·T + t (−1: no b > 0), and whether all is valid."""
-    rows, columns = shape
+    """Largest b/c of each owner and its item i·T + t (−1: no b > 0), and whether all is valid.
+
+    ``stretch``: how many items at a time.  All is in one function, because a call that passes
+    arrays takes as long as ten blocks.
+    """
+    columns, rows = block.columns, block.rows
+    wide, high, narrow = len(columns), len(rows), len(block.wider) == 0
+    persons, treatments = shape[0], wide if narrow else shape[1]
+    length = max(stretch // (high * treatments), 1) * high  # of a stretch, in rows
     best, item = np.zeros(owners), np.full(owners, -1, np.int64)
-    threshold = np.zeros(owners, benefit.dtype)
+    threshold = np.zeros(owners, np.float32)
     # Whole tables where they are laid out like a stretch, else room for one stretch.
-    b_whole, c_whole = benefit_step == (columns, 1), cost_step == (columns, 1)
-    own_b = np.empty(length * columns, benefit.dtype)
-    own_c = np.empty(length * columns, cost.dtype)
+    b_whole, c_whole = benefit_step == (treatments, 1), cost_step == (treatments, 1)
+    own_b = np.empty(length * treatments, benefit.dtype)
+    own_c = np.empty(length * treatments, cost.dtype)
     b_flat, c_flat = benefit if b_whole else own_b, cost if c_whole else own_c
-    b_table, c_table = b_flat.reshape(-1, columns), c_flat.reshape(-1, columns)
-    ratio = np.empty((length, columns))
-    valid, found = True, 0
-    for first in range(0, rows, length):
-        n = min(length, rows - first)
-        i, j = first if b_whole else 0, first if c_whole else 0
+    ratio = np.empty(length * treatments)
+    always = owners * FREQUENT > persons  # look at all; thresholds are not needed
+    looked, good, found = 0, 0, length
+    for first in range(0, persons, length):
+        n = min(length, persons - first)
         if not b_whole and (first == 0 or benefit_step[0] > 0):
-            spread(benefit, benefit_step, first, n, columns, own_b)
+            spread(benefit, benefit_step, first, n, treatments, own_b)
         if not c_whole and (first == 0 or cost_step[0] > 0):
-            spread(cost, cost_step, first, n, columns, own_c)
-        valid &= _are_valid(
-            b_flat[i * columns : (i + n) * columns], c_flat[j * columns : (j + n) * columns]
-        )
-        b, c, own = b_table[i : i + n], c_table[j : j + n], owner[first : first + n]
-        if 2 * found > length:
-            found = _look_at_all(b, c, first, own, precision, best, item, threshold, ratio)
-        else:
-            found = _look(b, c, first, own, precision, best, item, threshold)
-    return best, item, valid
+            spread(cost, cost_step, first, n, treatments, own_c)
+        i, j = first * treatments if b_whole else 0, first * treatments if c_whole else 0
+        b, c = b_flat[i : i + n * treatments], c_flat[j : j + n * treatments]
+        own = owner[first : first + n]
+        if always or found * FREQUENT > n or n < length:  # look at all
+            looked, found = looked + n, 0
+            for i in range(b.size):
+                good += (abs(b[i]) < np.inf) & (c[i] > 0) & (c[i] < np.inf)
+                quotient = np.float64(b[i]) / np.float64(c[i])
+                ratio[i] = quotient if b[i] > 0 else -1.0
+            for row in range(own.size):
+                k, most, leader = own[row], ratio[row * treatments], 0
+                for t in range(1, treatments):
+                    leader = t if ratio[row * treatments + t] > most else leader
+                    most = max(most, ratio[row * treatments + t])
+                if most > best[k] or (item[k] < 0 and most >= 0):
+                    best[k], item[k], found = most, (first + row) * treatments + leader, found + 1
+                    if not always:
+                        threshold[k] = min(most * ROUNDED_DOWN, LARGEST) if most >= LEAST else 0.0
+            continue
+        found, head = 0, 0
+        while True:
+            if narrow:
+                while head < n and not _asks(
+                    b, c, head * treatments, own, head, threshold, columns, rows
+                ):
+                    head += high
+            else:  # a row has more items than a block: the last piece begins where it still fits
+                some = False
+                while head < n and not some:
+                    for start in range(0, treatments, wide):
+                        i = head * treatments + min(start, treatments - wide)
+                        some |= _asks(b, c, i, own, head, threshold, columns, rows)
+                    head += not some
+            if head == n:
+                break
+            for row in range(head, head + high):
+                i = row * treatments
+                if narrow and not _asks(b, c, i, own, row, threshold, columns, rows[:1]):
+                    continue
+                looked, found = looked + 1, found + 1
+                k, most, leader = own[row], -1.0, 0
+                for t in range(treatments):
+                    x, y = b[i + t], c[i + t]
+                    good += (abs(x) < np.inf) & (y > 0) & (y < np.inf)
+                    quotient = np.float64(x) / np.float64(y)
+                    better = (quotient > most) & (x > 0)
+                    leader, most = t if better else leader, quotient if better else most
+                if most > best[k] or (item[k] < 0 and most >= 0):
+                    best[k], item[k] = most, (first + row) * treatments + leader
+                    threshold[k] = min(most * ROUNDED_DOWN, LARGEST) if most >= LEAST else 0.0
+            head += high
+    return best, item, good == looked * treatments
 
 
 def _best_ratios_in_numpy(
@@ -216,7 +254,8 @@ def _best_ratios_in_numpy(
 SCAN = Kernel(
     _best_ratios,
     _best_ratios_in_numpy,
-    helpers=(spread, _are_valid, _below, _improve, _look, _look_at_all),
+    helpers=(spread,),
+    made={"_asks": _asks_by_vectors},
     large_if_loaded=1000,
     error_model="numpy",  # c = 0 is refused later
     nogil=True,
@@ -238,9 +277,7 @@ def best_ratios(
     copy.  ``threads``: `how_many_threads` by default.
     """
     (b, *b_step), (c, *c_step) = flat_steps(benefit, shape), flat_steps(cost, shape)
-    precision = SINGLE if benefit.dtype == np.float32 else DOUBLE
-    items = LONG_STRETCH if owners > FEW_OWNERS else STRETCH
-    settings = (owners, precision, max(items // shape[1], 1))
+    settings = owners, block_of(benefit.dtype, shape[1]), STRETCH
     owner = _constant(np.ascontiguousarray(owner))
 
     def part(first: int, end: int) -> tuple[Floats, Integers, bool]:
@@ -295,3 +332,125 @@ def _constant(array: NDArray[Any]) -> NDArray[Any]:
     view = array.view()
     view.flags.writeable = False
     return view
+
+
+# --- the best item of every person --------------------------------------------------------------
+def _divide(benefit, cost, ratio):  # type: ignore[no-untyped-def]
+    """Write b/c; whether all numbers are finite, costs are > 0 and ratios leave no doubles."""
+    ordinary = True
+    for j in range(benefit.size):
+        b, c = benefit[j], cost[j]
+        r = b / c
+        ratio[j] = r
+        ordinary &= (c > 0) & (c < np.inf) & (abs(r) <= LARGEST_RATIO)
+        ordinary &= (r >= 1 / LARGEST_RATIO) | (b <= 0)
+    return ordinary
+
+
+def _row_maxima(quotient, treatments, ratio, treatment):  # type: ignore[no-untyped-def]
+    """Fill in the largest quotient of each row, 0 where none is positive, and the first such t."""
+    for i in range(ratio.size):
+        best, leader = 0.0, 0
+        for t in range(treatments):
+            own = quotient[i * treatments + t]
+            leads = own > best
+            leader = t if leads else leader  # selected, not branched for: nobody can guess
+            best = own if leads else best
+        ratio[i], treatment[i] = best, leader
+
+
+def _maxima(quotient, treatments, ratio, treatment):  # type: ignore[no-untyped-def]
+    """The same; of rows of a length that it knows the compiler makes vector instructions."""
+    if treatments == 2:
+        _row_maxima(quotient, 2, ratio, treatment)
+    elif treatments == 3:
+        _row_maxima(quotient, 3, ratio, treatment)
+    elif treatments == 4:
+        _row_maxima(quotient, 4, ratio, treatment)
+    else:
+        _row_maxima(quotient, treatments, ratio, treatment)
+
+
+def _best_of_rows(benefit, benefit_step, cost, cost_step, ratio, treatment, treatments):  # type: ignore[no-untyped-def]
+    """Fill in each row's largest b/c, 0 where none is positive, and its treatment, the first one.
+
+    By blocks in the cache, so that the division of all items is one loop that the compiler turns
+    into vector instructions.
+    """
+    rows = max(BLOCK // treatments, 1)
+    size = rows * treatments
+    left, right, quotient = np.empty(size), np.empty(size), np.empty(size)
+    whole_benefit = benefit_step == (treatments, 1)
+    whole_cost = cost_step == (treatments, 1)
+    ordinary = True
+    for first in range(0, ratio.size, rows):
+        count = min(rows, ratio.size - first)
+        begin, end = first * treatments, (first + count) * treatments
+        if not whole_benefit:
+            spread(benefit, benefit_step, first, count, treatments, left)
+        if not whole_cost and (cost_step[0] > 0 or first == 0):
+            spread(cost, cost_step, first, count, treatments, right)
+        own_left, own_right = left[: end - begin], right[: end - begin]
+        if whole_benefit and whole_cost:
+            ordinary &= _divide(benefit[begin:end], cost[begin:end], quotient)
+        elif whole_benefit:
+            ordinary &= _divide(benefit[begin:end], own_right, quotient)
+        elif whole_cost:
+            ordinary &= _divide(own_left, cost[begin:end], quotient)
+        else:
+            ordinary &= _divide(own_left, own_right, quotient)
+        best, leader = ratio[first : first + count], treatment[first : first + count]
+        _maxima(quotient, treatments, best, leader)
+    return ordinary
+
+
+def _best_of_rows_in_numpy(
+    benefit: Floats,
+    benefit_step: tuple[int, int],
+    cost: Floats,
+    cost_step: tuple[int, int],
+    ratio: Floats,
+    treatment: Integers,
+    treatments: int,
+) -> bool:
+    shape, rows = (ratio.size, treatments), max(BLOCK // treatments, 1)
+    b, c = unflatten(benefit, benefit_step, shape), unflatten(cost, cost_step, shape)
+    ordinary = True
+    with np.errstate(all="ignore"):
+        for first in range(0, ratio.size, rows):
+            some = slice(first, first + rows)
+            own_b, own_c = b[some], c[some]
+            own = own_b / own_c
+            usual = (own_c > 0) & (own_c < np.inf) & (np.abs(own) <= LARGEST_RATIO)
+            ordinary &= bool((usual & ((own >= 1 / LARGEST_RATIO) | (own_b <= 0))).all())
+            own = np.fmax(own, 0.0)
+            treatment[some] = leader = own.argmax(axis=1)
+            ratio[some] = own[np.arange(leader.size), leader]
+    return ordinary
+
+
+_rows_kernel = Kernel(
+    _best_of_rows,
+    _best_of_rows_in_numpy,
+    helpers=(spread, _divide, _row_maxima, _maxima),
+    error_model="numpy",  # c = 0 is refused later
+)
+
+
+def best_of_persons(
+    benefit: Floats, cost: Floats, shape: tuple[int, int]
+) -> tuple[Floats, Integers, bool]:
+    """(N,) largest b/c of each person, 0 where none is positive, and its treatment.
+
+    Both tables broadcast to ``shape`` without a copy.  Treatments, the first of those that tie, are
+    of the smallest type that holds them.  The flag says that all numbers are finite, costs > 0 and
+    all positive ratios between 1e−300 and 1e300; the rest means nothing where it is False.
+    """
+    b, *benefit_step = flat_steps(benefit, shape)
+    c, *cost_step = flat_steps(cost, shape)
+    steps = tuple(benefit_step), tuple(cost_step)
+    ratio, treatment = np.empty(shape[0]), np.empty(shape[0], np.min_scalar_type(shape[1] - 1))
+    ordinary = _rows_kernel(
+        b, steps[0], c, steps[1], ratio, treatment, shape[1], work=shape[0] * shape[1]
+    )
+    return ratio, treatment, bool(ordinary)

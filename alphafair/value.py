@@ -236,26 +236,32 @@ def _powers(ratio: Floats, reference: Floats, exponent: float) -> Floats:
     return np.asarray(np.exp(exponent * log_quotient(ratio, reference)))
 
 
-def log_quotient(value: Floats, reference: Floats) -> Floats:
+def log_quotient(value: Floats, reference: float | Floats) -> Floats:
     """log(value / reference) from the quotient, which is exact to a rounding, where it can be."""
     with np.errstate(divide="ignore", over="ignore", under="ignore", invalid="ignore"):
-        quotient = value / reference
-        logarithm = np.log(quotient)
+        quotient = np.asarray(value / reference)
+        if quotient.min(initial=1) >= 1e-300 and quotient.max(initial=1) <= 1e300:
+            return np.asarray(np.log(quotient, out=quotient))
         far = np.flatnonzero((quotient > 1e300) | (quotient < 1e-300))
-        logarithm[far] = np.log(value[far]) - np.log(reference[far])
+        logarithm = np.log(quotient)
+        logarithm[far] = np.log(value[far]) - np.log(np.broadcast_to(reference, value.shape)[far])
     return np.asarray(logarithm)
 
 
-def logarithms(value: Floats, log_value: Floats) -> tuple[Floats, Floats]:
-    """log(value) and log(value / max value), from the logarithms only where it underflows."""
+def logarithms(value: Floats, log_value: Callable[[], Floats]) -> tuple[Floats, Floats | None]:
+    """log(value / max value), and log(value) where it has to be told: where values underflow."""
     if value.min() >= np.finfo(float).tiny:
-        return np.log(value), log_relative(value)
-    return log_value, log_value - log_value.max()
+        return log_relative(value), None
+    logarithm = log_value()
+    return logarithm - logarithm.max(), logarithm
 
 
 def log_relative(value: Floats) -> Floats:
     """log(value / max value) ≤ 0."""
-    return log_quotient(value, np.full(value.size, value.max()))
+    largest = value.max()
+    if value.min() == largest:
+        return np.zeros(value.size)
+    return log_quotient(value, largest)
 
 
 # --- pieces: what the other two cases share ---------------------------------------------------

@@ -24,9 +24,9 @@ def by_hand(benefit, cost, owner, owners):
 def both_twins(benefit, cost, shape, owner, owners):
     """The results of the two twins, which are the same to the bit."""
     (b, *b_step), (c, *c_step) = (scan.flat_steps(x, shape) for x in (benefit, cost))
-    precision = scan.SINGLE if benefit.dtype == np.float32 else scan.DOUBLE
+    block = scan.block_of(benefit.dtype, shape[1])
     found = [
-        twin(b, tuple(b_step), c, tuple(c_step), shape, owner, owners, precision, 16)
+        twin(b, tuple(b_step), c, tuple(c_step), shape, owner, owners, block, 16)
         for twin in (scan.SCAN.compiled, scan.SCAN.plain)
     ]
     for x, y in zip(*found, strict=True):
@@ -41,7 +41,7 @@ def tied(rng, shape, low=1):
 
 @compiled
 @pytest.mark.parametrize("seed", SEEDS)
-@pytest.mark.parametrize("columns", range(1, 7))
+@pytest.mark.parametrize("columns", [1, 2, 3, 4, 5, 8, 9, 20])
 @pytest.mark.parametrize("owners", [1, 7, 400])
 def test_ties_benefits_below_zero_and_costs_that_broadcast(seed, columns, owners):
     rng = np.random.default_rng(seed)
@@ -89,7 +89,7 @@ def test_no_copy_of_a_table_with_steps_ahead():
 
 
 @compiled
-@pytest.mark.parametrize("columns", range(1, 6))
+@pytest.mark.parametrize("columns", [1, 2, 3, 4, 5, 19])
 @pytest.mark.parametrize("kind", [np.float64, np.float32])
 def test_what_is_not_valid_is_found_wherever_it_stands(columns, kind):
     for bad in (np.nan, np.inf, -np.inf, 0.0, -1.0):
@@ -102,10 +102,38 @@ def test_what_is_not_valid_is_found_wherever_it_stands(columns, kind):
                 assert both_twins_valid(*tables, owner) == expected
 
 
+@compiled
+@pytest.mark.parametrize("kind", [np.float64, np.float32])
+@pytest.mark.parametrize("columns", [1, 3, 4, 8])
+def test_the_question_by_vectors_is_the_question_in_words(kind, columns):
+    """Each of its four comparisons decides somewhere, and everything near their ends is tried."""
+    vectors = scan._asks_by_vectors()
+    block = scan.block_of(np.dtype(kind), columns)
+    ask = numba().njit(lambda *arguments: vectors(*arguments))
+    ends = [0, 1, -1, np.inf, -np.inf, np.nan, np.finfo(kind).max, np.finfo(kind).tiny]
+    rng = np.random.default_rng(0)
+    high, answers = len(block.rows), []
+    for _ in range(1000):
+        b, c = np.full((2, (high + 1) * columns), 1, kind)
+        c[:] = 2
+        place = rng.integers(b.size)
+        for table in (b, c):
+            if rng.random() < 0.6:
+                table[place] = rng.choice(ends)
+        threshold = rng.choice([0.0, 0.25, 0.5, 0.75], 3).astype(np.float32)
+        threshold[:2] += rng.random() < 0.7  # so that many say no
+        owner = rng.integers(0, 2, high + 1).astype(np.uint8)
+        arguments = (b, c, columns, owner, 1, threshold, block.columns, block.rows)
+        with np.errstate(over="ignore", invalid="ignore"):
+            answers.append(scan._asks(*arguments))
+        assert ask(*arguments) == answers[-1]
+    assert 300 < sum(answers) < 700
+
+
 def both_twins_valid(benefit, cost, owner):
     (b, *b_step), (c, *c_step) = (scan.flat_steps(x, x.shape) for x in (benefit, cost))
-    precision = scan.SINGLE if benefit.dtype == np.float32 else scan.DOUBLE
-    arguments = (b, tuple(b_step), c, tuple(c_step), benefit.shape, owner, 1, precision, 16)
+    block = scan.block_of(benefit.dtype, benefit.shape[1])
+    arguments = (b, tuple(b_step), c, tuple(c_step), benefit.shape, owner, 1, block, 16)
     one, other = scan.SCAN.compiled(*arguments)[2], scan.SCAN.plain(*arguments)[2]
     assert one == other
     return one
@@ -223,3 +251,50 @@ def test_float32_tables_are_read_as_they_are(size):
     benefit[7, 1] = np.nan
     with pytest.raises(ValueError, match=r"benefit\[7, 1\] is nan"):
         af.Problem(benefit, cost, group, 100.0)
+
+
+# --- the best item of every person -----------------------------------------------------------
+def best_of_persons(twin, benefit, cost, shape):
+    (b, *b_step), (c, *c_step) = (scan.flat_steps(x, shape) for x in (benefit, cost))
+    ratio, treatment = np.full(shape[0], np.nan), np.full(shape[0], 77, np.uint8)
+    ordinary = twin(b, tuple(b_step), c, tuple(c_step), ratio, treatment, shape[1])
+    return ratio, treatment, ordinary
+
+
+@compiled
+@pytest.mark.parametrize("seed", range(5))
+@pytest.mark.parametrize("shape", [(1, 1), (30, 3), (9000, 2), (5000, 4), (2000, 7)])
+def test_best_of_persons(seed, shape):
+    """To the bit, with ties, benefits ≤ 0 and tables that broadcast, over several blocks."""
+    rng = np.random.default_rng(seed)
+    benefit = tied(rng, shape, low=-1)
+    costs = tied(rng, shape), tied(rng, (1, shape[1])), tied(rng, (shape[0], 1)), np.ones(1)
+    for cost in costs:
+        for b in (benefit, benefit[:, :1]):
+            one = best_of_persons(scan._rows_kernel.compiled, b, cost, shape)
+            other = best_of_persons(scan._rows_kernel.plain, b, cost, shape)
+            ratio = np.maximum(np.broadcast_to(b / cost, shape), 0)
+            for found in (one, other):
+                assert np.array_equal(found[0], ratio.max(axis=1))
+                assert np.array_equal(found[1], ratio.argmax(axis=1))
+                assert found[2]
+
+
+@compiled
+@pytest.mark.parametrize("twin", ["compiled", "plain"])
+def test_what_is_not_ordinary_is_seen_in_every_table(twin):
+    best = getattr(scan._rows_kernel, twin)
+    shape = (10_000, 3)
+    for bad in (np.nan, np.inf, -np.inf, 0.0, -1.0, 5e-324, 1e305):
+        for place in ((0, 0), (7777, 1), (9999, 2)):
+            for which in (0, 1):
+                tables = np.ones((2, *shape))
+                tables[which][place] = bad
+                expected = which == 0 and bad in (0.0, -1.0)
+                assert bool(best_of_persons(best, *tables, shape)[2]) == expected
+    assert not best_of_persons(best, np.full(shape, -1e305), np.ones((1, 3)), shape)[2]
+    for bad in (np.inf, np.nan):  # costs of items that are never chosen
+        assert not best_of_persons(best, np.full(shape, -1.0), np.array([[1, bad, 1]]), shape)[2]
+    tiny = np.ones(shape), np.ones((1, 3))
+    tiny[0][5, 1] = -1e-310  # never chosen
+    assert best_of_persons(best, *tiny, shape)[2]
