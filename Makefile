@@ -50,7 +50,7 @@ lab: .venv/installed
 notebooks: architecture
 	@$(BIN)/python book/execute.py
 
-# Draw the rooms of the package again: after a new module, import or first line of a docstring.
+# Draw the rooms of the package again: after a new module or import.
 architecture: .venv/installed
 	@$(BIN)/python book/architecture.py
 	@$(BIN)/python book/command_page.py

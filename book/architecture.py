@@ -2,13 +2,15 @@
 
     python book/architecture.py
 
-Everything is read from the source: a room is a module or a package, its line is the first of its
-docstring, and an arrow is an import.  A room stands above all rooms that it imports.  (An import
-inside a function may point upwards; the list then says so.)  The same source gives the same bytes,
-and a test holds the two files to it.
+The drawing is read from the source: a room is a module or a package, and an arrow is an import.  A
+room stands above all rooms that it imports.  (An import inside a function may point upwards; the
+list then says so.)  The page tells the rooms by `STORY`, in sentences written here, and the first
+line of its docstring stands in for a room that is not told yet.  The same source gives the same
+bytes, and a test holds the two files to it.
 """
 
 import ast
+import re
 from collections.abc import Iterable, Iterator
 from graphlib import TopologicalSorter
 from itertools import groupby
@@ -241,17 +243,56 @@ def drawing(found: dict[str, Room]) -> str:
 # ---------------------------------------------------------------------------------- page
 
 HEAD = """\
-<!-- Written by book/architecture.py from the source: change a docstring or an import instead. -->
+<!-- Written by book/architecture.py: run `make architecture` after a change of the source. -->
 
 # The rooms of the package
 
-This page is for readers who want to change the package: it shows where things are, and what a
-change can break. Each box is a room, that is, a module. A room imports only rooms that stand below
-it, so a change is felt above and not below. A yellow room uses, besides numpy, the libraries that
-are named in it, some of them only for a part of what it does. `import alphafair` is the door: it
-hands on what the rooms of the core export.
+You want to change the package. Perhaps you need another kind of limit, or another rule for arms.
+Where does it go, and what can it break? This page answers both questions. (To *use* the package
+you need none of it: [](cheat_sheet.md) and [](api.md) are the pages for that.)
 
-```{figure} _static/architecture.svg
+Think of the package as a house. A **room** is a module, or a small package whose modules belong
+together, and there are {count} of them. One rule keeps the house in order: **a room imports only
+rooms that stand below it**. Therefore a change is felt above, and never below.
+
+## Where does a new kind of cap go?
+
+Suppose that nobody may cost more than 50 dollars in all, whatever the treatments. The package has
+caps on doses and on the budgets of groups, but no cap on the money of one person. Six rooms have to
+learn about it, from below to above:
+
+1. {value} knows what a group can make of its money, and the cap is a matter inside a group. A
+   person is funded item by item, the best ratio first, and now this chain ends at 50 dollars.
+2. {derivatives} says what one more dollar of the cap is worth.
+3. {allocation} says who has reached the cap.
+4. {problem} takes the new argument, checks it once, and refuses a cap below zero.
+5. {certificate} must be told that the plans beyond the cap do not count. Otherwise its bound stays
+   true but becomes loose, and it calls good plans wasteful.
+6. {reference} needs one line more, the constraint for CVXPY. Then the tests can compare the first
+   room with a solver that knows nothing of it.
+
+The other rooms do not notice. {closed_form} splits the budget across groups. It sees nothing of a
+group but what its money is worth, so it works for the new cap as it stands, and so do {paths} and
+{frontier}, which ask for one plan after the other. Only when the cap should also work for tables
+and on the command line do {frames} and {command} have to pass it on. (`CONTRIBUTING.md` works out
+another example in code, a tax on the money of a group.)
+
+## How to read the picture
+
+Each box is a room. Follow the arrows downwards: a room may import any room below it, and rooms
+that stand side by side do not know each other. (Where an import would lead upwards, it waits inside
+a function until it is needed, and the lists say so.) So if you change a room, look *above* it. A
+change in `checks` is felt in {felt} of the {core} rooms of the core, and one in `plots` in none.
+
+A yellow room also uses the libraries that are named in it, some of them only for a part of what it
+does. All others get by with NumPy. `import alphafair` is the door: it hands on what the rooms of
+the core export, and loads none of these libraries before somebody asks for what needs them.
+
+At the top of the picture is the core, with everything of Part I. Below it are the models of Part
+II, and then the inside of the two large ones. The core knows nothing of the models, and they use
+only its tools. (Only `attention` uses more.)
+
+```{{figure}} _static/architecture.svg
 :name: fig-architecture
 :alt: The rooms of the package in layers; the lists below say the same in words.
 :width: 420px
@@ -261,10 +302,165 @@ The rooms, in the order of their imports. Arrows point from those that import to
 imported.
 ```
 
-The core does not know the models: none of its rooms imports one of theirs. From the core, the
-models import only the rooms that their lists name. For each room the lists give the first line of
-its docstring, and then the rooms that it imports.
+## When you have changed a room
+
+Most rooms have a file of tests with their name, such as `tests/test_value.py`. Run it first, and
+then the tests of the rooms above. The rule of the house is tested as well:
+`tests/test_architecture.py` lists who may import whom, so an import that is new has to be allowed
+there. If you built a room, give it a sentence in `book/architecture.py`. Then `make architecture`
+draws this page again.
+
+The rest of the page goes through the house, room by room, by what they are for. A name that is a
+link leads to the reference, and at the end of each line stand the rooms that this one imports.
 """
+
+# The rooms by story: a title, what these rooms have in common, and a sentence or two on each.
+STORY: dict[str, tuple[str, dict[str, str]]] = {
+    "From inputs to doses": (
+        "These rooms hold the theory, in the order of a call of `allocate`: first come the inputs, "
+        "then the inside of each group, then the split across groups, and last the answer.",
+        {
+            "problem": "Here everything begins. The inputs are checked once and become arrays.",
+            "curves": "A response curve says what a person would gain from each of several levels. "
+            "This room turns it into items with caps, so that no other room need know of curves.",
+            "exclusive": "Where a person may have one offer at most, her offers become the "
+            "steps of a ladder, and then the rest of the theory applies.",
+            "value": "What is money worth inside a group? All that the package knows about the "
+            "inside of a group is this one function, $V_k(x)$.",
+            "closed_form": "How is the budget split across groups? At one price, at which money is "
+            "worth the same everywhere.",
+            "allocation": "This is the answer: a plan, and everything that one can ask it. Each "
+            "number is computed when it is asked for.",
+            "derivatives": "How do welfare and doses change when an input does? The gradient and "
+            "the Jacobian are here, exactly and without a solver.",
+        },
+    ),
+    "Questions to a plan": (
+        "A plan is there, and somebody has to decide whether to follow it.",
+        {
+            "paths": "Who gets what at every budget, or at every α? The plans of all of them lie "
+            "on one path.",
+            "frontier": "What does equality cost? Here are the price of fairness, the worst that "
+            "it can be, and the whole frontier.",
+            "inequality": "How unequal is a result? These measures take any vector of utilities.",
+            "evaluation": "Was the plan any good? This room answers from an experiment, and sees "
+            "nothing of the model that made the plan.",
+            "whole": "Nobody can be given half a seat. This room makes whole doses of fractional "
+            "ones, by a plan with a proven gap or by a fair lottery.",
+            "report": "It writes a page for those who decide: who gets how much and why, how sure "
+            "that is, and what is left to do.",
+            "plots": "It draws results. Every function returns the axes and shows nothing by "
+            "itself.",
+        },
+    ),
+    "Judges": (
+        "Judges see the inputs of a problem, and nothing of how it was solved. So they can be used "
+        "against the rest of the package.",
+        {
+            "certificate": "How far from optimal is a plan, whoever made it? The bound needs no "
+            "solver and trusts no formula.",
+            "reference": "It puts the same problem to a convex solver, through CVXPY, and believes "
+            "the answer only if the certificate does.",
+        },
+    ),
+    "Tables, files and the command": (
+        "Real data come in tables. These rooms bring them in and take the doses out.",
+        {
+            "frames": "It allocates inside a data frame, and the engine that holds the frame does "
+            "the work. There is one module for each kind of engine.",
+            "chunks": "For tables that do not fit in memory: the rows pass in chunks, and only "
+            "one row stays for each group.",
+            "command": "A table goes in and doses come out, without any Python.",
+            "__main__": "With this room `python -m alphafair` runs the command.",
+        },
+    ),
+    "Learning": (
+        "Benefits are predicted by models, and these rooms let a model learn from what its "
+        "predictions do to the plan.",
+        {
+            "layer": "The allocation as a layer of PyTorch, with exact doses and exact "
+            "derivatives, for whole batches.",
+            "layer_bounds": "The same for problems with bounds. The doses are those of the core, "
+            "and its Jacobian is the backward pass.",
+            "groundtruth": "Problems with known answers, by which one can judge this layer and "
+            "others.",
+            "regret": "What does a plan lose because it was made from predictions? The answer is "
+            "also a loss that one can train on.",
+            "estimator": "It leads from people's features to their doses, as an estimator of "
+            "scikit-learn.",
+        },
+    ),
+    "Tools": (
+        "They know no allocation. Nearly everything stands on them, so a change here is felt "
+        "nearly everywhere.",
+        {
+            "checks": "Bad input gets a clear error here: which argument and which entry, what "
+            "came, what was expected, and what to do.",
+            "kernels": "Loops over all items, each written twice: compiled by Numba for large "
+            "inputs, and in NumPy for all others.",
+            "scan": "One pass over benefits and costs finds the best ratio of each group or "
+            "person. This pass takes most of the time.",
+            "groups": "Labels of people become numbers, once, and what is given by group finds its "
+            "place.",
+            "utility": "The α-fair family: the function $\\varphi_\\alpha$, welfare, and the "
+            "equivalent utility.",
+            "bisection": "It finds where a condition begins to hold, to the last bit.",
+            "progress": "Progress bars, for work that takes more than a few seconds.",
+        },
+    ),
+    "Models of Part II": (
+        "Each of them stands on the tools alone. Only `attention` looks at both parts, because it "
+        "divides visits by Part I among the arms of Part II.",
+        {
+            "models/common": "What all models share: the form of a simulation's result, how a root "
+            "is found, and what is imported late.",
+            "models/selection": "Who is selected when the quality of some is measured with more "
+            "noise than that of others?",
+            "models/strategic": "How careful are people whose data everybody uses? A regression "
+            "where each chooses an effort.",
+            "models/attention": "How are a staff's visits shared among crowds of patients, day "
+            "after day?",
+        },
+    ),
+    "`models/bandits`": (
+        "Who is activated next, when arms change state whether or not they are?",
+        {
+            "models/bandits/arms": "An arm is a process that changes its state in one way when it "
+            "is activated, and in another when it is not.",
+            "models/bandits/sparse": "Matrices of arms may be sparse, where SciPy is installed.",
+            "models/bandits/chains": "The graph of a Markov chain: where it can go, and where it "
+            "stays for ever.",
+            "models/bandits/counts": "How many of the arms are in each state, checked.",
+            "models/bandits/examples": "Textbook arms, small enough to print. Of each of them "
+            "something is known that a test can use.",
+            "models/bandits/indices": "Gittins' and Whittle's indices: one number for each state, "
+            "and the arms with the largest are activated.",
+            "models/bandits/policies": "A policy says who is activated, given how many arms are "
+            "in each state.",
+            "models/bandits/planning": "Linear programs that keep the budget on average only, and "
+            "the policies made of them.",
+            "models/bandits/virtual": "A policy for the average reward which follows the advice "
+            "of imagined arms, and needs no attractor.",
+            "models/bandits/exact": "What a policy earns, exactly, for tens of arms: a Markov "
+            "chain on all their configurations.",
+            "models/bandits/simulate": "The same by simulation, for more arms than can be listed.",
+            "models/bandits/asynchronous": "Arms with clocks of their own, which move one at a "
+            "time.",
+            "models/bandits/learning": "Which arm is activated while rewards and transitions still "
+            "have to be learned?",
+        },
+    ),
+    "`models/meanfield`": (
+        "What does a rule do to thousands at once? These rooms answer without simulating each of "
+        "them.",
+        {
+            "models/meanfield/populations": "Objects that change state: their mean field, what it "
+            "leaves out, and the truth.",
+            "models/meanfield/games": "Games of very many players, each of whom meets the crowd.",
+        },
+    ),
+}
+REST = "Rooms without a story"
 
 
 def plain(text: str) -> str:
@@ -274,36 +470,60 @@ def plain(text: str) -> str:
     return text
 
 
-def listed(names: Iterable[str]) -> str:
+def linked(name: str, inside: str = "") -> str:
+    """A room's name, short where it stands among its own; a link where the reference has a page."""
+    parts = name.split("/")
+    shown = f"`{name.removeprefix(inside)}`"
+    for page in reversed(parts):
+        if (BOOK / "api" / f"{page}.md").exists():
+            return f"[{shown}](api/{page}.md)"
+    return shown
+
+
+def listed(names: Iterable[str], inside: str = "") -> str:
     """Names in code, with commas."""
-    return ", ".join(f"`{name}`" for name in sorted(names))
+    return ", ".join(f"`{name.removeprefix(inside)}`" for name in sorted(names))
 
 
-def entry(name: str, room: Room, inside: str = "") -> str:
-    """What one room is, and what it imports; names of its own package are short."""
-    near = inside + "/" if inside else "models/"
-    text = f"- **`{name.removeprefix(near)}`**: {plain(room.line)}"
+def entry(name: str, room: Room, told: str, inside: str = "") -> str:
+    """What one room is for, and what it imports."""
+    text = f"- **{linked(name, inside)}**. {told}"
     for verb, others in (("Imports", room.loads), ("When first needed, also", room.later)):
         if others:
-            text += f" {verb} {listed(x.removeprefix(near) for x in others)}."
+            text += f" *{verb}* {listed(others, inside)}."
     return text
 
 
-def section(title: str, found: dict[str, Room], inside: str = "") -> list[str]:
-    """A heading and every room in words, the lowest first."""
-    rows = layers(found)
-    return [f"\n## {title}\n", *(entry(x, found[x], inside) for row in rows for x in row)]
+def section(title: str, common: str, told: dict[str, str], found: dict[str, Room]) -> list[str]:
+    """A heading, what its rooms have in common, and each of them."""
+    inside = title.strip("`") + "/" if title.startswith("`") else "models/"
+    rows = [entry(name, found[name], text, inside) for name, text in told.items()]
+    return [f"\n## {title}\n", common + "\n", *rows]
 
 
 def page(found: dict[str, Room]) -> str:
-    """The Markdown: the drawing, and the rooms in words."""
-    lines = [HEAD.rstrip()]
-    for title, inside in panels(found).items():
-        if title in found:
-            lines += [*section(f"`{title}`", inside, title)]
-            lines[-len(inside) : -len(inside)] = [plain(found[title].line) + "\n"]
-        else:
-            lines += section(title[0].upper() + title[1:], inside)
+    """The Markdown: an example, the drawing, and the rooms in words."""
+    core = panels(found)[CORE]
+    graph = {name: (room.loads | room.later) & set(core) for name, room in core.items()}
+    head = HEAD.format(
+        **{name: linked(name) for name in re.findall(r"{([a-z_]+)}", HEAD)}
+        | {
+            "count": sum(map(len, panels(found).values())),
+            "core": len(core),
+            "felt": sum("checks" in reached(graph, name) for name in core if name != "checks"),
+        }
+    )
+    lines = [head.rstrip()]
+    left = {name: room for inside in panels(found).values() for name, room in inside.items()}
+    for title, (common, told) in STORY.items():
+        here = {name: text for name, text in told.items() if left.pop(name, None)}
+        if here:
+            lines += section(title, common, here, found)
+    if left:
+        told = {name: plain(room.line) for name, room in left.items()}
+        lines += section(
+            REST, "The first lines of their docstrings say what they are for.", told, found
+        )
     return "\n".join([*lines, ""])
 
 

@@ -479,7 +479,7 @@ class Panel:
             f'<svg x="{x}" y="{y}" width="{wide}" height="{tall}" viewBox="{" ".join(box)}">'
             f"{marks[True]}</svg>"
         )
-        name = escape(": ".join(filter(None, [self.picture.title, self.title])))
+        name = escape(" ".join(filter(None, [self.picture.title, self.title])))
         turned = f' data-axis="{_place(self._px(0.0))} {self._slope():.6g}"'
         return (
             f'<svg viewBox="0 0 {WIDTH} {self.height}" role="img" aria-label="{name}"{turned}>'
@@ -496,6 +496,8 @@ class Picture:
     """Panels, sliders and sentences; the last line of a cell shows it."""
 
     def __init__(self, title: str, *sliders: Slider):
+        if title[-1:] not in {".", "?", "!"}:
+            raise ValueError(f"title must be a sentence and end like one, got {title!r}")
         self.title, self.sliders = title, list(sliders)
         self.panels: list[Panel] = []
         self._said: list[tuple[str, dict[str, tuple[tuple[int, ...], list[str]]]]] = []

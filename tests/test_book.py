@@ -30,6 +30,15 @@ def table_of_contents():
     return [Path(name).relative_to("book").as_posix() for name in (toc["root"], *pages)]
 
 
+def chapters():
+    """The chapters of Parts I and II."""
+    toc = yaml.safe_load((ROOT / "_toc.yml").read_text())
+    first, second, *_ = toc["parts"]
+    assert first["caption"].startswith("Part I ")
+    assert second["caption"].startswith("Part II ")
+    return [ROOT / f"{page['file']}.ipynb" for page in first["chapters"] + second["chapters"]]
+
+
 def cells(path):
     return nbformat.read(path, as_version=4).cells
 
@@ -46,6 +55,11 @@ def prose(path):
     return "\n\n".join([*text, *(figure(cell).get("caption", "") for cell in code_cells(path))])
 
 
+def paragraphs(path):
+    """Every block of the text, in order; a blank line ends a block."""
+    return [block for block in re.split(r"\n\n+", prose(path)) if block.strip()]
+
+
 def tags(cell):
     return cell.metadata.get("tags", [])
 
@@ -55,6 +69,7 @@ def figure(cell):
 
 
 each_notebook = pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+each_chapter = pytest.mark.parametrize("path", chapters(), ids=lambda path: path.stem)
 each_page = pytest.mark.parametrize(
     "path", [*NOTEBOOKS, *sorted(BOOK.rglob("*.md"))], ids=lambda path: path.stem
 )
@@ -244,6 +259,14 @@ def test_cells_that_only_check_are_folded(path):
 
 
 @each_notebook
+def test_imports_are_folded(path):
+    """The first cell has them, and the reader's first sight of a page is its story."""
+    first = code_cells(path)[0]
+    assert re.match("from|import", first.source)
+    assert "hide-input" in tags(first)
+
+
+@each_notebook
 def test_what_is_folded_is_not_needed(path):
     """An open cell reads no name that only a folded cell has defined."""
     folded = set()
@@ -269,11 +292,71 @@ def test_no_code_scrolls_sideways(path):
 # ------------------------------------------------------------------------------- pages
 
 
+@each_chapter
+def test_a_chapter_opens_with_what_it_is_for(path):
+    """Its question, then the aims as a list, then what the reader should know."""
+    *question, aims, steps, need = cells(path)[0].source.split("\n\n")
+    assert len(question) >= 2
+    assert aims == "**After this chapter you can**"
+    assert all(re.match("- ", line) for line in re.split(r";\n", steps)), steps
+    assert need.startswith("You need ")
+
+
+@each_notebook
+def test_a_question_to_the_reader_has_a_folded_answer(path):
+    """In italics, a paragraph of its own, and right below it the dropdown."""
+    blocks = paragraphs(path)
+    for block, below in zip(blocks, [*blocks[1:], ""], strict=True):
+        if "efore you read on" in block:
+            assert block.startswith("*Before you read on:* "), block
+            assert re.match(r":::+\{dropdown\} Answer\n", below), block
+
+
+@each_chapter
+def test_a_chapter_asks_its_reader(path):
+    assert "*Before you read on:* " in prose(path)
+
+
+def exercises(path):
+    """The text inside each box, below its title."""
+    boxes = re.findall(r"^(:{3,})\{exercise\}.*\n((?:.*\n)*?)\1$", prose(path), flags=re.MULTILINE)
+    assert len(boxes) == prose(path).count("{exercise}")
+    return [re.sub(r"\A(:.*\n)*\n*", "", text) for _, text in boxes]
+
+
 @each_notebook
 def test_every_exercise_has_a_level(path):
-    """The three levels of the front page, and nothing in the titles."""
-    exercises = re.findall(r"\{exercise\}.*\n(?::.*\n)*\n*(.*)", prose(path))
-    assert all(re.match(r"\*Level [123](, [a-z ]+)?\.\*", line) for line in exercises), exercises
+    """The three levels and four kinds of the front page."""
+    kinds = "by hand|with the package|a proof|with an open end"
+    for text in exercises(path):
+        assert re.match(rf"\*Level [123], ({kinds})\.\* ", text), text
+
+
+@each_notebook
+def test_every_exercise_ends_with_a_hint(path):
+    """Folded, and in the same box, so that the reader knows whose hint it is."""
+    for text in exercises(path):
+        assert text.count("{dropdown} Hint") == 1, text
+        assert re.search(r"\n\n:::\{dropdown\} Hint\n(?:.*\n)+:::\n\Z", text), text
+
+
+@each_page
+def test_an_assumption_cited_by_number_has_one(path):
+    """And a list of assumptions has numbers only where they are cited."""
+    text = prose(path)
+    lists = re.findall(r"(?:ssum|doubt)[^\n]*\n\n((?:\d\. .*\n(?: +.*\n)*)+)", text)
+    numbers = {n for found in lists for n in re.findall(r"^\d", found, flags=re.MULTILINE)}
+    cited = set(re.findall(r"\bassumptions? (\d)", text))
+    assert cited <= numbers
+    assert bool(cited) == bool(numbers)
+
+
+@each_page
+def test_words_are_spelt_in_one_way(path):
+    """In prose; `numpy` in code is the name of a module."""
+    text = re.sub(r"```.*?```|`[^`]*`|\]\(\S*\)", "", prose(path), flags=re.DOTALL)
+    for word in (r"[Pp]er[ -]cents?\b", r"\bnum[Pp]y\b", r"\b(are|is) an? \w+ each\b"):
+        assert not re.search(word, text), re.search(word, text)[0]
 
 
 @each_page
@@ -338,6 +421,15 @@ def test_the_drawing_of_the_package_is_what_its_imports_say(monkeypatch):
     assert architecture.DRAWING.read_text() == architecture.drawing(found), cure
     assert {"problem", "utility", "reference"} <= set(found)
     assert "utility" in found["certificate"].loads
+    assert architecture.REST not in architecture.page(found), (
+        "give the new room a sentence in STORY"
+    )
+    assert not any("plots" in room.loads | room.later for room in found.values()), (
+        "the page says so"
+    )
+    told = [name for _, rooms in architecture.STORY.values() for name in rooms]
+    assert len(told) == len(set(told))
+    assert set(told) <= set(found), set(told) - set(found)
 
 
 def test_the_drawing_finds_imports_wherever_they_stand(tmp_path, monkeypatch):
@@ -380,12 +472,16 @@ def test_the_drawing_finds_imports_wherever_they_stand(tmp_path, monkeypatch):
     core = {name: found[name] for name in ("far", "high", "low")}
     assert architecture.layers(core) == [["low"], ["high"], ["far"]]
     page = architecture.page(found)
-    assert "- **`far`**: Far. Imports `high`, `low`." in page
-    assert "- **`low`**: Low.  More. When first needed, also `high`." in page
-    assert (
-        "## `models/winged`\n\nWinged.\n\n- **`base`**: Base.\n- **`wing`**: Wing. Imports `base`."
-        in page
+    assert architecture.REST in page
+    assert "- **`far`**. Far. *Imports* `high`, `low`." in page
+    assert "- **`low`**. Low.  More. *When first needed, also* `high`." in page
+    assert "- **`winged/wing`**. Wing. *Imports* `winged/base`." in page
+    monkeypatch.setattr(
+        architecture, "STORY", {"Ours": ("All of them.", {"low": "A cellar.", "gone": "Nothing."})}
     )
+    told = architecture.page(found)
+    assert "## Ours\n\nAll of them.\n\n- **`low`**. A cellar. *When first needed" in told
+    assert "gone" not in told
     low = found["low"]._replace(loads={"high"})
     with pytest.raises(ValueError, match="cycle"):
         architecture.layers(core | {"low": low})

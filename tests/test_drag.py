@@ -237,6 +237,7 @@ def test_a_place_that_is_nan_is_left_out(drag):
         (lambda d: d.Slider("α", []), "slider 'α' has no stops"),
         (lambda d: d.Slider("α", [1, 2], start=2), "starts at 2 and has 2 stops"),
         (lambda d: d.Slider("α", [1, 2], text=["one"]), "has 2 stops and 1 texts"),
+        (lambda d: d.Picture("P"), "must be a sentence"),
         (lambda d: d.Picture("P.").panel(x=("x", 1, 1)), "an axis needs low < high, and 'x'"),
         (lambda d: d.Picture("P.").say("{} {}", "a"), "has the fields"),
         (lambda d: d.Picture("P.").panel(x=("x", 0, 1)).rule(), "exactly one of them"),
