@@ -42,6 +42,7 @@ from .layer_bounds import BOUNDS, on_device, recall, solve
 from .utility import check_alpha
 from .value import ROUNDING, money_exponent
 
+FILLED_UP = 2  # times as many items, in rows, are compared as fast as the items alone
 LARGEST, SMALLEST = np.finfo(float).max, 5e-324  # x ≥ 0 is x > −5e−324
 # The axes of each argument after those of the batch.
 OWN_AXES = {
@@ -323,19 +324,36 @@ def _largest(value: Tensor) -> float:
 
 
 # --- the closed form at one go ----------------------------------------------------------------
+# What costs time in a small problem is to start: right after autograd's own code, a method of an
+# array (`take`, `argmax`, `dot`) takes about one microsecond; an operation of PyTorch, an
+# `errstate` or broadcasting five; and a reduction by a ufunc, as in `sum` and `min`, ten.
 class _Layout(NamedTuple):
     """The items of each group side by side, for a batch B.
 
     Attributes:
-        item: (B N T,) positions in the table of the batch, group by group.
+        item: their positions in the table of the batch: (B K, L), a row for each group, filled up
+            with its last one; or (B N T,), one group after the other, where sizes differ much.
         start, length: (B K,) where each group begins there, and how many items it has.
         log_size: (K,) log G.
+        ones: (K,), whose product with the numbers of the groups is their sum.
     """
 
     item: Integers
     start: Integers
     length: Integers
     log_size: Tensor
+    ones: Floats
+
+    def leads(self, ratio: Floats) -> Integers:
+        """(B K,) positions of the first of the best of these ratios (B N T,) in each group."""
+        ratio = ratio.take(self.item)
+        if ratio.ndim == 2:
+            lead: Integers = self.start + ratio.argmax(1)
+        else:
+            best = np.maximum.reduceat(ratio, self.start).repeat(self.length)
+            lead = (ratio == best).nonzero()[0]
+            lead = lead.take(lead.searchsorted(self.start))
+        return np.asarray(self.item.take(lead))
 
 
 class _Plain(NamedTuple):
@@ -345,10 +363,9 @@ class _Plain(NamedTuple):
         groups, alpha, weight: the arguments; the weights as a tensor (K,), None if all are 1.
         own: the shape of the tables as they came, (..., N, T) or (N,).
         shape: (..., N, T).
-        log_size: (K,) log G.
-        position: (B K,) the best items, in the table of the batch.
-        best: (..., K) their ratios.
-        b, c: (..., K) their benefits and costs; of one cost of all, that number ().
+        layout: of the items.
+        position: the best items in the table of the batch, (B, K), or (K,) if B = 1.
+        b, c, ratio: their benefits, costs and ratios.
     """
 
     groups: Groups
@@ -356,11 +373,11 @@ class _Plain(NamedTuple):
     weight: Tensor | None
     own: tuple[int, ...]
     shape: tuple[int, ...]
-    log_size: Tensor
+    layout: _Layout
     position: Integers
-    best: Floats
     b: Floats
     c: Floats
+    ratio: Floats
 
 
 _LAYOUTS: WeakKeyDictionary[Groups, tuple[Any, _Layout]] = WeakKeyDictionary()
@@ -375,8 +392,13 @@ def _layout(groups: Groups, shape: tuple[int, ...], dtype: torch.dtype) -> _Layo
         code = groups.code.astype(np.min_scalar_type(groups.size.size))  # few bits sort by radix
         item = table[:, np.argsort(code, kind="stable")].reshape(-1)
         length = np.tile(groups.size * treatments, batch)
+        start, longest = np.cumsum(length) - length, int(length.max())
+        if length.size * longest <= FILLED_UP * item.size:
+            item = item[start[:, None] + np.minimum(np.arange(longest), length[:, None] - 1)]
+            start = np.arange(length.size) * longest
         log_size = torch.as_tensor(groups.size).to(dtype).log()
-        last = (shape, dtype), _Layout(item, np.cumsum(length) - length, length, log_size)
+        ones = np.ones(groups.size.size, log_size.numpy().dtype)
+        last = (shape, dtype), _Layout(item, start, length, log_size, ones)
         _LAYOUTS[groups] = last
     return last[1]
 
@@ -392,21 +414,17 @@ def _plain(
         return None
     if not (isinstance(benefit, Tensor) and benefit.dtype in (torch.float64, torch.float32)):
         return None
-    own, largest = benefit.shape, torch.finfo(benefit.dtype).max
+    own, dtype = benefit.shape, benefit.dtype
     shape = (*own, 1) if len(own) == 1 else tuple(own)
     if len(shape) < 2 or shape[-2] != len(groups) or benefit.numel() == 0:
         return None
     for value, axes in ((benefit, own), (cost, own), (budget, shape[:-2])):
         if isinstance(value, Tensor):
-            alike = value.dtype == benefit.dtype and value.device.type == "cpu"
-            if (
-                not alike
-                or value.shape != axes
-                or forward_ad.unpack_dual(value).tangent is not None
-            ):
+            if not (value.dtype == dtype and value.is_cpu and value.shape == axes):
                 return None
         elif not _is_plain(value, benefit):
             return None
+    largest = torch.finfo(dtype).max
     if isinstance(budget, Tensor) and not (budget.min() >= 0 and budget.max() <= largest):
         return None
     if weight is not None:
@@ -414,12 +432,13 @@ def _plain(
         if isinstance(weight, str) and not sizes:
             return None
         numbers = groups.size if sizes else by_group("weight", weight, groups)
-        weight = torch.as_tensor(numbers, dtype=benefit.dtype)
+        weight = torch.as_tensor(numbers, dtype=dtype)
         if not (weight.min() > 0 and weight.max() <= largest):
             return None
     return _with_best(benefit, cost, shape, groups, check_alpha(alpha), weight)
 
 
+@np.errstate(all="ignore")
 def _with_best(
     benefit: Tensor,
     cost: Tensor | float,
@@ -429,39 +448,37 @@ def _with_best(
     weight: Tensor | None,
 ) -> _Plain | None:
     """The problem with the first of the best ratios of each group; None if one is not > 0."""
-    item, start, length, log_size = _layout(groups, shape, benefit.dtype)
-    b = benefit.detach().numpy().reshape(-1)
+    layout = _layout(groups, shape, benefit.dtype)
+    b = benefit.numpy(force=True).reshape(-1)
     if isinstance(cost, Tensor):
-        c = cost.detach().numpy().reshape(-1)
-        least = np.minimum.reduce(c)
+        c = cost.numpy(force=True).reshape(-1)
     else:
-        c = least = np.asarray(cost, b.dtype)
-    with np.errstate(all="ignore"):
-        # Whatever is not finite leaves its mark on the sum; what overflows is left to others, too.
-        if not (least > 0 and math.isfinite(b.dot(c) if c.ndim else np.add.reduce(b))):
-            return None
-        ratio = (b / c).take(item)
-        best = np.maximum.reduceat(ratio, start)
-    if not np.minimum.reduce(best) > 0:
+        c = np.empty_like(b)
+        c.fill(cost)
+    # Whatever is not finite leaves its mark on the sum; what overflows is left to others, too.
+    if not (c.item(c.argmin()) > 0 and math.isfinite(b.dot(c))):
         return None
-    leads = (ratio == best.repeat(length)).nonzero()[0]
-    position = item[leads[leads.searchsorted(start)]]
-    front = (*shape[:-2], -1)
-    b, c = (x[position].reshape(front) if x.ndim else x for x in (b, c))
-    return _Plain(
-        groups, alpha, weight, benefit.shape, shape, log_size, position, best.reshape(front), b, c
-    )
+    ratio = b / c
+    position, count = layout.leads(ratio), groups.size.size
+    if position.size > count:
+        position = position.reshape(-1, count)
+    best = ratio.take(position)
+    if not best.item(best.argmin()) > 0:
+        return None
+    b, c = b.take(position), c.take(position)
+    return _Plain(groups, alpha, weight, benefit.shape, shape, layout, position, b, c, best)
 
 
 def _is_watched() -> bool:
     """Whether something besides autograd looks at the operations: a transform or a trace.
 
-    PyTorch has no public names for two of these questions; its own Function asks the first.
+    PyTorch has no public names for three of these questions; its own Function asks the first.
     """
     return (
         torch.compiler.is_compiling()
         or torch._C._are_functorch_transforms_active()
         or torch._C._len_torch_dispatch_stack() > 0
+        or forward_ad._current_level >= 0
         or torch.jit.is_tracing()  # type: ignore[attr-defined,no-untyped-call]
     )
 
@@ -479,15 +496,15 @@ class _AtOneGo(torch.autograd.Function):
     """
 
     @staticmethod
+    @np.errstate(all="ignore")
     def forward(
         ctx: Any, benefit: Tensor, cost: Tensor | float, budget: Tensor | float, plain: _Plain
     ) -> Tensor:
-        log_p = torch.from_numpy(plain.best).log() - plain.log_size
+        log_p = torch.from_numpy(plain.ratio).log() - plain.layout.log_size
         log_w = None if plain.weight is None else plain.weight.log()
         share = _across(log_w, log_p, plain.alpha).numpy()
-        money = share * (budget.numpy()[..., None] if isinstance(budget, Tensor) else budget)
-        with np.errstate(all="ignore"):
-            dose = money / plain.c
+        q = budget.numpy().reshape(-1) if isinstance(budget, Tensor) else budget
+        dose = _scaled(share, q) / plain.c
         inputs = (benefit, cost, budget)
         ctx.save_for_backward(*(x if isinstance(x, Tensor) else None for x in inputs))
         ctx.numbers = [None if isinstance(x, Tensor) else x for x in inputs]
@@ -496,6 +513,7 @@ class _AtOneGo(torch.autograd.Function):
         return _filled(dose, plain, plain.shape)
 
     @staticmethod
+    @np.errstate(all="ignore")
     def backward(ctx: Any, cotangent: Tensor) -> tuple[Tensor | None, ...]:
         try:
             seen = None if torch.is_grad_enabled() or _is_watched() else cotangent.numpy()
@@ -504,26 +522,31 @@ class _AtOneGo(torch.autograd.Function):
         if seen is None:
             return *_pull_through_operations(ctx, cotangent), None
         plain, (of_benefit, of_cost, of_budget, _) = ctx.plain, ctx.needs_input_grad
-        value = seen.reshape(-1)[plain.position].reshape(ctx.dose.shape)
-        with np.errstate(all="ignore"):
-            money = value * ctx.dose
-            moved = money - ctx.share * np.add.reduce(money, -1, keepdims=True)
-            of_ratio = ctx.tilt * moved
-            b = c = q = None
-            if of_benefit:
-                b = _filled(of_ratio / plain.b, plain, plain.own)
-            if of_cost:
-                c = _filled(-(of_ratio + money) / plain.c, plain, plain.own)
-            if of_budget:  # not through money/Q, as Q may be 0
-                q = torch.from_numpy(np.asarray((value * (ctx.share / plain.c)).sum(-1)))
+        value = seen.reshape(-1).take(plain.position)
+        money = value * ctx.dose
+        moved = money - _scaled(ctx.share, money.dot(plain.layout.ones))
+        of_ratio = ctx.tilt * moved
+        b = c = q = None
+        if of_benefit:
+            b = _filled(of_ratio / plain.b, plain, plain.own)
+        if of_cost:
+            c = _filled(-(of_ratio + money) / plain.c, plain, plain.own)
+        if of_budget:  # not through money/Q, as Q may be 0
+            total = (value * (ctx.share / plain.c)).dot(plain.layout.ones)
+            q = torch.from_numpy(np.asarray(total).reshape(plain.shape[:-2]))
         return b, c, q, None
+
+
+def _scaled(share: Floats, factor: Any) -> Any:
+    """Shares, (B, K) or (K,), times a number for each element of the batch, or one for all."""
+    return (share.T * factor).T
 
 
 def _filled(value: Floats, plain: _Plain, shape: tuple[int, ...]) -> Tensor:
     """A table with these values (..., K) at the best items, and 0 elsewhere."""
-    flat = np.zeros(math.prod(shape), value.dtype)
-    flat[plain.position] = value.reshape(-1)
-    return torch.from_numpy(flat).view(shape)
+    table = np.zeros(shape, value.dtype)
+    table.put(plain.position, value)
+    return torch.from_numpy(table)
 
 
 def _pull_through_operations(ctx: Any, cotangent: Tensor) -> list[Tensor | None]:

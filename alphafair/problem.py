@@ -41,12 +41,11 @@ from .groups import Groups, by_group, group_weights, refuse_group
 from .kernels import (
     LARGEST_RATIO,  # beyond it, or below its inverse, b/c is computed in other units
     SORTED_LARGE,
-    best_of_persons,
     compiles,
     group_extremes,
     group_sum,
 )
-from .scan import best_ratios
+from .scan import best_of_persons, best_ratios
 from .utility import check_alpha
 from .value import (
     Chains,

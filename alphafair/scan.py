@@ -32,7 +32,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .checks import Floats, Integers
-from .kernels import Kernel, flat_steps, spread, unflatten
+from .kernels import BLOCK, LARGEST_RATIO, Kernel, flat_steps, spread, unflatten
 
 STRETCH = 2048  # items whose ratios, computed before they are compared, stay in the first caches
 VECTOR = 64  # bytes of a block: the longest vectors there are, and two where they are shorter
@@ -332,3 +332,125 @@ def _constant(array: NDArray[Any]) -> NDArray[Any]:
     view = array.view()
     view.flags.writeable = False
     return view
+
+
+# --- the best item of every person --------------------------------------------------------------
+def _divide(benefit, cost, ratio):  # type: ignore[no-untyped-def]
+    """Write b/c; whether all numbers are finite, costs are > 0 and ratios leave no doubles."""
+    ordinary = True
+    for j in range(benefit.size):
+        b, c = benefit[j], cost[j]
+        r = b / c
+        ratio[j] = r
+        ordinary &= (c > 0) & (c < np.inf) & (abs(r) <= LARGEST_RATIO)
+        ordinary &= (r >= 1 / LARGEST_RATIO) | (b <= 0)
+    return ordinary
+
+
+def _row_maxima(quotient, treatments, ratio, treatment):  # type: ignore[no-untyped-def]
+    """Fill in the largest quotient of each row, 0 where none is positive, and the first such t."""
+    for i in range(ratio.size):
+        best, leader = 0.0, 0
+        for t in range(treatments):
+            own = quotient[i * treatments + t]
+            leads = own > best
+            leader = t if leads else leader  # selected, not branched for: nobody can guess
+            best = own if leads else best
+        ratio[i], treatment[i] = best, leader
+
+
+def _maxima(quotient, treatments, ratio, treatment):  # type: ignore[no-untyped-def]
+    """The same; of rows of a length that it knows the compiler makes vector instructions."""
+    if treatments == 2:
+        _row_maxima(quotient, 2, ratio, treatment)
+    elif treatments == 3:
+        _row_maxima(quotient, 3, ratio, treatment)
+    elif treatments == 4:
+        _row_maxima(quotient, 4, ratio, treatment)
+    else:
+        _row_maxima(quotient, treatments, ratio, treatment)
+
+
+def _best_of_rows(benefit, benefit_step, cost, cost_step, ratio, treatment, treatments):  # type: ignore[no-untyped-def]
+    """Fill in each row's largest b/c, 0 where none is positive, and its treatment, the first one.
+
+    By blocks in the cache, so that the division of all items is one loop that the compiler turns
+    into vector instructions.
+    """
+    rows = max(BLOCK // treatments, 1)
+    size = rows * treatments
+    left, right, quotient = np.empty(size), np.empty(size), np.empty(size)
+    whole_benefit = benefit_step == (treatments, 1)
+    whole_cost = cost_step == (treatments, 1)
+    ordinary = True
+    for first in range(0, ratio.size, rows):
+        count = min(rows, ratio.size - first)
+        begin, end = first * treatments, (first + count) * treatments
+        if not whole_benefit:
+            spread(benefit, benefit_step, first, count, treatments, left)
+        if not whole_cost and (cost_step[0] > 0 or first == 0):
+            spread(cost, cost_step, first, count, treatments, right)
+        own_left, own_right = left[: end - begin], right[: end - begin]
+        if whole_benefit and whole_cost:
+            ordinary &= _divide(benefit[begin:end], cost[begin:end], quotient)
+        elif whole_benefit:
+            ordinary &= _divide(benefit[begin:end], own_right, quotient)
+        elif whole_cost:
+            ordinary &= _divide(own_left, cost[begin:end], quotient)
+        else:
+            ordinary &= _divide(own_left, own_right, quotient)
+        best, leader = ratio[first : first + count], treatment[first : first + count]
+        _maxima(quotient, treatments, best, leader)
+    return ordinary
+
+
+def _best_of_rows_in_numpy(
+    benefit: Floats,
+    benefit_step: tuple[int, int],
+    cost: Floats,
+    cost_step: tuple[int, int],
+    ratio: Floats,
+    treatment: Integers,
+    treatments: int,
+) -> bool:
+    shape, rows = (ratio.size, treatments), max(BLOCK // treatments, 1)
+    b, c = unflatten(benefit, benefit_step, shape), unflatten(cost, cost_step, shape)
+    ordinary = True
+    with np.errstate(all="ignore"):
+        for first in range(0, ratio.size, rows):
+            some = slice(first, first + rows)
+            own_b, own_c = b[some], c[some]
+            own = own_b / own_c
+            usual = (own_c > 0) & (own_c < np.inf) & (np.abs(own) <= LARGEST_RATIO)
+            ordinary &= bool((usual & ((own >= 1 / LARGEST_RATIO) | (own_b <= 0))).all())
+            own = np.fmax(own, 0.0)
+            treatment[some] = leader = own.argmax(axis=1)
+            ratio[some] = own[np.arange(leader.size), leader]
+    return ordinary
+
+
+_rows_kernel = Kernel(
+    _best_of_rows,
+    _best_of_rows_in_numpy,
+    helpers=(spread, _divide, _row_maxima, _maxima),
+    error_model="numpy",  # c = 0 is refused later
+)
+
+
+def best_of_persons(
+    benefit: Floats, cost: Floats, shape: tuple[int, int]
+) -> tuple[Floats, Integers, bool]:
+    """(N,) largest b/c of each person, 0 where none is positive, and its treatment.
+
+    Both tables broadcast to ``shape`` without a copy.  Treatments, the first of those that tie, are
+    of the smallest type that holds them.  The flag says that all numbers are finite, costs > 0 and
+    all positive ratios between 1e−300 and 1e300; the rest means nothing where it is False.
+    """
+    b, *benefit_step = flat_steps(benefit, shape)
+    c, *cost_step = flat_steps(cost, shape)
+    steps = tuple(benefit_step), tuple(cost_step)
+    ratio, treatment = np.empty(shape[0]), np.empty(shape[0], np.min_scalar_type(shape[1] - 1))
+    ordinary = _rows_kernel(
+        b, steps[0], c, steps[1], ratio, treatment, shape[1], work=shape[0] * shape[1]
+    )
+    return ratio, treatment, bool(ordinary)

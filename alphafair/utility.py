@@ -240,7 +240,7 @@ def equivalent_utility(utility: ArrayLike, alpha: float, weight: ArrayLike | Non
 
 def check_alpha(alpha: float) -> float:
     """α as a float in [0, ∞]; ValueError or TypeError otherwise."""
-    if isinstance(alpha, str) or np.ndim(alpha) != 0:
+    if not isinstance(alpha, float) and (isinstance(alpha, str) or np.ndim(alpha) != 0):
         raise TypeError(
             f"alpha must be one number, not {type(alpha).__name__}; "
             f"for several, build a Problem and call allocate for each, or allocate_many"

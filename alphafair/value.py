@@ -239,12 +239,12 @@ def _powers(ratio: Floats, reference: Floats, exponent: float) -> Floats:
 def log_quotient(value: Floats, reference: float | Floats) -> Floats:
     """log(value / reference) from the quotient, which is exact to a rounding, where it can be."""
     with np.errstate(divide="ignore", over="ignore", under="ignore", invalid="ignore"):
-        quotient = value / reference
+        quotient = np.asarray(value / reference)
+        if quotient.min(initial=1) >= 1e-300 and quotient.max(initial=1) <= 1e300:
+            return np.asarray(np.log(quotient, out=quotient))
+        far = np.flatnonzero((quotient > 1e300) | (quotient < 1e-300))
         logarithm = np.log(quotient)
-        if not (quotient.min(initial=1) >= 1e-300 and quotient.max(initial=1) <= 1e300):
-            far = np.flatnonzero((quotient > 1e300) | (quotient < 1e-300))
-            against = np.broadcast_to(reference, value.shape)
-            logarithm[far] = np.log(value[far]) - np.log(against[far])
+        logarithm[far] = np.log(value[far]) - np.log(np.broadcast_to(reference, value.shape)[far])
     return np.asarray(logarithm)
 
 

@@ -2,8 +2,9 @@
 
     python benchmarks/allocate.py [--repeats 11] [--largest 10000000]
 
-Claims: on 10⁶ × 4 with up to 50 groups one call takes at most 3 times ``b.sum() + c.sum()``, with
-5000 at most 4 times, and a sweep of 100 values of α on a `Problem` at most 1.2 times one call.
+Claims: on 10⁶ × 4 with up to 50 groups one call takes about 1.5 times ``b.sum() + c.sum()``, with
+5000 some 2.5 times, in float32 half of that, and a sweep of 100 values of α on a `Problem` at most
+1.3 times one call.
 Every number of the table is a ratio to ``b.sum() + c.sum()`` of the same tables, a median over
 rounds in which all sides alternate, so that a busy machine disturbs all of them.  Labels are
 integers, and read and counted in the call, or they are `Groups`, made before.  ``float32`` has its

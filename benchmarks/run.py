@@ -46,7 +46,6 @@ SLOW: Mapping[str, str] = {
 SHORT: Mapping[str, Sequence[str]] = {
     "horizon": ("--sizes", "10x20", "20x50"),
     "indices": ("--states", "500", "1000"),
-    "layer": ("--largest", "1000"),
     "learning": ("--runs", "3"),
     "meanfield": ("--sizes", "20", "--objects", "10", "--large", "100"),
     "strategic": ("--agents", "300", "--large", "3000", "--repeats", "3"),

@@ -699,6 +699,26 @@ def test_the_layout_is_that_of_the_call():
                     np.testing.assert_allclose(one, exact, rtol=1e-5)
 
 
+@pytest.mark.parametrize("sizes", [(40, 1, 2, 1, 3, 1), (5, 6, 4)])
+def test_the_first_of_ties_wins_in_groups_of_any_sizes(monkeypatch, sizes):
+    """Groups of much different sizes are laid out one after the other, others in rows."""
+    rng = np.random.default_rng(0)
+    groups = af.Groups(rng.permutation(np.repeat(np.arange(len(sizes)), sizes)))
+    for batch in ((), (3,)):
+        shape = (*batch, len(groups), 2)
+        b, c = (torch.tensor(rng.integers(1, 4, shape), dtype=torch.float64) for _ in range(2))
+
+        def doses(b, c):
+            return layer.allocate(b, c, groups, 3.0, 2.0)
+
+        dose = doses(b, c)
+        assert layer._LAYOUTS[groups][1].item.ndim == (1 if max(sizes) == 40 else 2)
+        assert torch.equal(dose, through_operations(monkeypatch, doses, b, c))
+        for one, *table in zip(dose, b, c, strict=True) if batch else [(dose, b, c)]:
+            exact = af.allocate(*(x.numpy() for x in table), groups, 3.0, 2.0).dose
+            np.testing.assert_allclose(one, exact, rtol=SAME)
+
+
 def test_a_benefit_changed_in_place_is_noticed_where_it_is_read_again():
     b = torch.tensor([[4.0], [1.0]], dtype=torch.float64, requires_grad=True)
     table = 1 * b

@@ -251,3 +251,50 @@ def test_float32_tables_are_read_as_they_are(size):
     benefit[7, 1] = np.nan
     with pytest.raises(ValueError, match=r"benefit\[7, 1\] is nan"):
         af.Problem(benefit, cost, group, 100.0)
+
+
+# --- the best item of every person -----------------------------------------------------------
+def best_of_persons(twin, benefit, cost, shape):
+    (b, *b_step), (c, *c_step) = (scan.flat_steps(x, shape) for x in (benefit, cost))
+    ratio, treatment = np.full(shape[0], np.nan), np.full(shape[0], 77, np.uint8)
+    ordinary = twin(b, tuple(b_step), c, tuple(c_step), ratio, treatment, shape[1])
+    return ratio, treatment, ordinary
+
+
+@compiled
+@pytest.mark.parametrize("seed", range(5))
+@pytest.mark.parametrize("shape", [(1, 1), (30, 3), (9000, 2), (5000, 4), (2000, 7)])
+def test_best_of_persons(seed, shape):
+    """To the bit, with ties, benefits ≤ 0 and tables that broadcast, over several blocks."""
+    rng = np.random.default_rng(seed)
+    benefit = tied(rng, shape, low=-1)
+    costs = tied(rng, shape), tied(rng, (1, shape[1])), tied(rng, (shape[0], 1)), np.ones(1)
+    for cost in costs:
+        for b in (benefit, benefit[:, :1]):
+            one = best_of_persons(scan._rows_kernel.compiled, b, cost, shape)
+            other = best_of_persons(scan._rows_kernel.plain, b, cost, shape)
+            ratio = np.maximum(np.broadcast_to(b / cost, shape), 0)
+            for found in (one, other):
+                assert np.array_equal(found[0], ratio.max(axis=1))
+                assert np.array_equal(found[1], ratio.argmax(axis=1))
+                assert found[2]
+
+
+@compiled
+@pytest.mark.parametrize("twin", ["compiled", "plain"])
+def test_what_is_not_ordinary_is_seen_in_every_table(twin):
+    best = getattr(scan._rows_kernel, twin)
+    shape = (10_000, 3)
+    for bad in (np.nan, np.inf, -np.inf, 0.0, -1.0, 5e-324, 1e305):
+        for place in ((0, 0), (7777, 1), (9999, 2)):
+            for which in (0, 1):
+                tables = np.ones((2, *shape))
+                tables[which][place] = bad
+                expected = which == 0 and bad in (0.0, -1.0)
+                assert bool(best_of_persons(best, *tables, shape)[2]) == expected
+    assert not best_of_persons(best, np.full(shape, -1e305), np.ones((1, 3)), shape)[2]
+    for bad in (np.inf, np.nan):  # costs of items that are never chosen
+        assert not best_of_persons(best, np.full(shape, -1.0), np.array([[1, bad, 1]]), shape)[2]
+    tiny = np.ones(shape), np.ones((1, 3))
+    tiny[0][5, 1] = -1e-310  # never chosen
+    assert best_of_persons(best, *tiny, shape)[2]
