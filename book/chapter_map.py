@@ -360,7 +360,7 @@ PICTURE = """\
 
 ````{{only}} latex or epub
 ```{{image}} _static/{file}
-:alt: {name}, the chapters with arrows from each to those that need it; the lists below say it.
+:alt: {name}. Arrows lead from each chapter to those that need it; the lists below say the same.
 :width: 100%
 ```
 ````
