@@ -50,12 +50,11 @@ lab: .venv/installed
 notebooks: architecture
 	@$(BIN)/python book/execute.py
 
-# Draw the rooms of the package again, after a new module, import or first line of a docstring, and
-# the map of the chapters, after a new chapter, title or need.
+# Draw the rooms of the package again: after a new module, import or first line of a docstring.
 architecture: .venv/installed
 	@$(BIN)/python book/architecture.py
-	@$(BIN)/python book/chapter_map.py
 	@$(BIN)/python book/command_page.py
+	@$(BIN)/python book/chapter_map.py
 
 lint: .venv/installed
 	@$(BIN)/ruff check .
