@@ -144,7 +144,7 @@ def way(slug: str) -> list[str]:
 WIDTH, BOX, LINE, LETTERS = 680.0, 116.0, 14.0, 16  # of a map, a box, a line; letters of a line
 GAP, DOWN, MOST = 10.0, 34.0, 5  # between boxes, between rows; boxes of a row
 BEND, POINT = 4.0, 4.0  # the room of an arrow that passes a row; the length of its head
-ROUNDS = 40  # of moving boxes: from the sixth on, nothing changes any more
+ROUNDS = 20  # of moving boxes: after nine the drawings stand still
 
 Item = str | tuple[str, int]  # a chapter, or a row that the arrows from a chapter pass
 
