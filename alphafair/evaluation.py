@@ -460,7 +460,7 @@ class Qini:
         covariance: (B, B) of the estimates.
         area: mean height of the curve, ``∫ estimate dQ / (Q_B − Q_1)``: one number for it all.
         area_standard_error: of it.
-        clusters: C.
+        clusters: the number C of clusters.
         group_labels: (K,), None where no groups were given, as all that follows.
         group_estimate: (B, K).
         group_standard_error: (B, K).

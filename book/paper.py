@@ -21,23 +21,25 @@ from html import unescape
 from pathlib import Path
 from typing import Any, ClassVar
 
+import yaml
+from citations import CITATION
 from docutils import nodes
 from sphinx import addnodes
 from sphinx.application import Sphinx
 from sphinx.errors import ExtensionError
 from sphinx.transforms.post_transforms import SphinxPostTransform
 from sphinx.transforms.post_transforms.images import ImageConverter
-from sphinx.util.math import get_node_equation_number
-
-import alphafair
+from sphinx_exercise.nodes import exercise_enumerable_node
 
 DRAG = '<figure class="drag">'
 SVG = '<svg xmlns="http://www.w3.org/2000/svg" width="360" height="{}" '
 FONT = 'font-family="FreeSans, DejaVu Sans, sans-serif" font-size="14" fill="black" color="black" '
 PANEL_WIDTH = "48%"  # of a line of paper: two panels stand side by side, their letters 8 pt high
-LONG, WIDEST = 30, 60  # rows from which Sphinx lets a table break over pages; letters of a column
-NEED = "\\needspace{16\\baselineskip}"  # so that a title stands on the page of its picture
-MORE = "On the page this picture can be dragged."
+LONG = 30  # rows from which Sphinx lets a table break over pages
+NARROWEST, WIDEST = 8, 60  # letters of a column: "Symbol" on one line; more than that wraps
+KEEP = "\\nopagebreak"  # what comes next stays on the same page
+FIGURE_SCALE = 75  # per cent: letters in a figure, 11 pt, come down to those of the text
+MORE = "On the web page this picture can be dragged."
 
 
 def is_output(node: nodes.Element) -> bool:
@@ -77,13 +79,15 @@ class StandStill(SphinxPostTransform):
         settings = [text_of(m) for m in re.finditer(r"<label><span>(.*?)</span>", page)]
         said = [text_of(m) for m in re.finditer(r'<p class="drag-say">(.*?)</p>', page)]
         here = f"Here {' and '.join(settings)}. {MORE}" if settings else MORE
-        return [
-            nodes.raw("", NEED, format="latex"),
+        parts = [
             nodes.paragraph("", "", nodes.strong(text=title)),
             panels,
             *(nodes.paragraph(text=line) for line in said),
             nodes.paragraph("", "", nodes.emphasis(text=here)),
         ]
+        for k in range(len(parts) - 1, 0, -1):
+            parts.insert(k, nodes.raw("", KEEP, format="latex"))
+        return parts
 
     def _image(self, svg: str, name: str, title: str) -> nodes.image:
         """A panel as a file, known to Sphinx."""
@@ -118,19 +122,6 @@ def panels_of(page: str) -> Iterator[str]:
 def text_of(found: re.Match[str] | None) -> str:
     """What a piece of HTML says, without its tags."""
     return unescape(re.sub(r"<[^>]*>", "", found[1])) if found else ""
-
-
-class WellFormed(SphinxPostTransform):
-    """An EPUB is XML, in which the tables of pandas have an attribute too few."""
-
-    default_priority = 5
-    builders = ("epub",)
-
-    def run(self, **kwargs: Any) -> None:
-        """Leave their style to the reader."""
-        for raw in list(self.document.findall(nodes.raw)):
-            page = re.sub(r"<style scoped>.*?</style>\s*", "", raw.astext(), flags=re.DOTALL)
-            raw.replace_self(nodes.raw("", page, format=raw["format"], classes=raw["classes"]))
 
 
 class LeaveOutFoldedCode(SphinxPostTransform):
@@ -173,6 +164,7 @@ class PartsAndPreface(SphinxPostTransform):
         for section in [child for child in front if isinstance(child, nodes.section)]:
             title = nodes.rubric("", section[0].astext())
             section.replace_self([title, *section[1:]])
+        front.insert(1, nodes.raw("", PREFACE, format="latex"))
         for chapter in list(self.document.findall(addnodes.start_of_file)):
             title = next(chapter.findall(nodes.title))
             if chapter.astext().strip() == title.astext():  # nothing else is left
@@ -183,19 +175,83 @@ class PartsAndPreface(SphinxPostTransform):
                 continue
             name = toctree["caption"]
             part = f"\\part*{{{name}}}\\addcontentsline{{toc}}{{part}}{{{name}}}\n"
-            if not toctree.get("numbered") and not lettered:
-                part, lettered = part + "\\appendix\n", True
+            if not toctree.get("numbered"):
+                part, lettered = part + (SECTIONS if lettered else "\\appendix\n"), True
             chapter.insert(0, nodes.raw("", part, format="latex"))
 
 
-class LongTablesWrap(SphinxPostTransform):
-    """Columns as wide as their words, because LaTeX breaks no lines in tables of many rows."""
+class FoundByNumber(SphinxPostTransform):
+    """Theorems and exercises keep their numbers on paper, and links from other chapters find them.
+
+    Both extensions label what a chapter calls by a number, but differently from how Sphinx asks
+    for it elsewhere: sphinx-exercise by a name without the chapter, sphinx-proof by the chapter
+    that it finds through the name of a section, which a second section of that name takes away.
+    """
+
+    default_priority = 770  # when all chapters stand in one document
+    builders = ("latex",)
+
+    def run(self, **kwargs: Any) -> None:
+        """Name chapters by their titles, label exercises a second time, and spell out numbers."""
+        for chapter in self.document.findall(addnodes.start_of_file):
+            docname = chapter["docname"]
+            for section in list(chapter.findall(nodes.section))[:1]:
+                section["names"].append(self.env.titles[docname].astext().lower())
+            for node in list(chapter.findall(exercise_enumerable_node)):
+                label = f"\\phantomsection\\label{{\\detokenize{{{docname}:{node['label']}}}}}"
+                node.parent.insert(node.parent.index(node), nodes.raw("", label, format="latex"))
+        exercises = getattr(self.env, "sphinx_exercise_registry", {})
+        for link in list(self.document.findall(addnodes.number_reference)):
+            if link.get("refuri", "").partition("#")[2] in exercises:
+                link.replace_self(nodes.reference("", "", *link.children, **link.attributes))
+
+
+class ShortIndex(SphinxPostTransform):
+    """Entries of the index fit their columns without the names of modules."""
 
     default_priority = 5
     builders = ("latex",)
 
     def run(self, **kwargs: Any) -> None:
+        """Of (alphafair.models.bandits.RollingHorizonPolicy attribute) the last name stays."""
+        for index in self.document.findall(addnodes.index):
+            index["entries"] = [
+                (kind, re.sub(r"\((class in |in module )?(\w+\.)+(?=\w)", r"(\1", entry), *rest)
+                for kind, entry, *rest in index["entries"]
+            ]
+
+
+class SmallFigures(SphinxPostTransform):
+    """Figures of matplotlib at a size at which their letters are those of the text.
+
+    The drawing of the rooms is as high as a page: a third of the width leaves room for its caption.
+    """
+
+    default_priority = 10  # when MyST-NB has chosen the form of an output
+    builders = ("latex",)
+
+    def run(self, **kwargs: Any) -> None:
+        """Pictures to drag have a width already."""
+        for image in self.document.findall(nodes.image):
+            if "width" not in image and image["uri"].endswith(".png"):
+                image["scale"] = FIGURE_SCALE
+            elif image["uri"].endswith("architecture.svg"):
+                image["width"] = "33%"
+
+
+class LongTablesWrap(SphinxPostTransform):
+    """Columns as wide as their words, because LaTeX breaks no lines in tables of many rows.
+
+    The reference's tables of names give a name less room than the sentence beside it.
+    """
+
+    default_priority = 12  # when links have their words, at 10
+    builders = ("latex",)
+
+    def run(self, **kwargs: Any) -> None:
         """Give those tables widths."""
+        for spec in self.document.findall(addnodes.tabular_col_spec):
+            spec["spec"] = NAMES_AND_SENTENCES
         for table in self.document.findall(nodes.table):
             rows = [[len(cell.astext()) for cell in row] for row in table.findall(nodes.row)]
             if len(rows) <= LONG or len({len(row) for row in rows}) > 1:
@@ -203,7 +259,7 @@ class LongTablesWrap(SphinxPostTransform):
             for column, wide in zip(
                 table.findall(nodes.colspec), zip(*rows, strict=True), strict=True
             ):
-                column["colwidth"] = min(max(wide), WIDEST)
+                column["colwidth"] = min(max(*wide, NARROWEST), WIDEST)
             kept = set(table["classes"]) - {"colwidths-auto"}
             table["classes"] = sorted(kept | {"colwidths-given"})
 
@@ -229,10 +285,57 @@ class SvgToPdf(ImageConverter):
         return True
 
 
-# ------------------------------------------------------------------------------- mathematics
+# ---------------------------------------------------------------------------------- LaTeX
 
 
-ENVIRONMENTS = {"aligned": "split", "gathered": "matrix"}  # as latex2mathml knows them
+PREFACE = "\\chapter*{Preface}\\addcontentsline{toc}{chapter}{Preface}\\markboth{Preface}{}"
+# The contents list chapters alone, because each has its "Summary" and its "Exercises".  The last
+# part is the reference: there sections have names that a reader looks for.
+SECTIONS = "\\addtocontents{toc}{\\protect\\setcounter{tocdepth}{1}}\n"
+NAMES_AND_SENTENCES = "".join(rf">{{\raggedright\arraybackslash}}\X{{{k}}}{{5}}" for k in (2, 3))
+PREAMBLE = r"""
+\usepackage{newunicodechar}
+\newunicodechar{ᵀ}{\textsuperscript{T}}  % not in FreeMono
+\setcounter{tocdepth}{0}
+\newcolumntype{T}{L}  % the words of a table are not stretched to its columns
+\setlength{\tymin}{4em}  % nor does a short column break its words
+% A table that goes on says so, without the number that it does not have.
+\renewcommand{\sphinxtablecontinued}[1]{{\let\tablename\empty\let\thetable\empty
+  \let\textendash\empty\textsf{#1}}}
+\newenvironment{sphinxclasssd-card-title}{\par\medskip\bfseries}{\par}
+% A theorem or an exercise begins where its title and some lines of it have room.
+\usepackage{etoolbox}
+\BeforeBeginEnvironment{sphinxadmonition}{\par\penalty0\relax\ifinner\else
+  \ifdim\dimexpr\pagegoal-\pagetotal<8\baselineskip\newpage\fi\fi}
+\makeatletter
+% A chapter's title as it is written: capitals would make an A of an α.
+\titleformat{\chapter}[display]{\py@HeaderFamily}
+  {\Large\color{TitleColor}\@chapapp\ \thechapter}{1ex}{\huge\color{TitleColor}}
+\titlespacing*{\chapter}{0pt}{0pt}{4ex}
+\renewcommand{\chaptermark}[1]{\markboth{\thechapter\quad #1}{}}
+\fancypagestyle{normal}{
+  \fancyhf{}
+  \fancyhead[L]{\py@HeaderFamily\nouppercase{\leftmark}}
+  \fancyfoot[L]{\py@HeaderFamily\nouppercase{\rightmark}}
+  \fancyfoot[R]{\py@HeaderFamily\thepage}
+  \renewcommand{\headrulewidth}{0.4pt}
+  \renewcommand{\footrulewidth}{0.4pt}
+}
+\makeatother
+"""
+TITLE_PAGE = r"""
+\hypersetup{pdftitle={%(title)s}, pdfauthor={%(people)s}, pageanchor=false}
+\begin{titlepage}
+\sffamily\raggedright
+\vspace*{.25\textheight}
+{\Huge\bfseries %(title)s\par}
+\bigskip
+{\Large %(subtitle)s\par}
+\vfill
+{\large %(people)s\par\medskip Version %(version)s, %(day)s\par}
+\end{titlepage}
+\hypersetup{pageanchor=true}
+"""
 
 
 def macros(app: Sphinx) -> dict[str, str]:
@@ -240,70 +343,43 @@ def macros(app: Sphinx) -> dict[str, str]:
     return app.config.mathjax3_config["tex"]["macros"]
 
 
-LETTERS = (
-    r"\usepackage{newunicodechar}\newunicodechar{ᵀ}{\textsuperscript{T}}" + "\n"
-)  # not in FreeMono
+def title_page(book: dict[str, Any]) -> str:
+    """Title and subtitle, people, version and day, as CITATION.cff has them.
+
+    Example:
+        >>> book = {"title": "Fair: a book", "authors": [{"name": "We"}], "version": "1.0"}
+        >>> "Fair" in title_page(book | {"date-released": "2026-11-21"})
+        True
+    """
+    title, _, subtitle = book["title"].partition(": ")
+    return TITLE_PAGE % {
+        "title": title,
+        "subtitle": subtitle[:1].upper() + subtitle[1:],
+        "people": ", ".join(author["name"] for author in book["authors"]),
+        "version": book["version"],
+        "day": book["date-released"],
+    }
 
 
 def complete(app: Sphinx, config: Any) -> None:
-    """Give LaTeX the commands that MathJax has, and the EPUB a version."""
-    config.version = alphafair.__version__
+    """Give LaTeX a title page, headings, and the commands that MathJax has."""
     known = "".join(f"\\newcommand{{\\{k}}}{{{v}}}\n" for k, v in macros(app).items())
+    book = yaml.safe_load(CITATION.read_text(encoding="utf-8"))
     elements = config.latex_elements
-    elements["preamble"] = elements.get("preamble", "") + LETTERS + known
-
-
-def mathml(app: Sphinx, tex: str, display: str) -> str:
-    """A formula as MathML."""
-    try:
-        from latex2mathml.converter import convert
-    except ImportError as error:
-        raise ExtensionError(
-            "`make epub` writes its mathematics with latex2mathml, which is not there: "
-            "`.venv/bin/pip install latex2mathml`"
-        ) from error
-    for name, meaning in macros(app).items():
-        tex = re.sub(rf"\\{name}(?![A-Za-z])", lambda _, meaning=meaning: meaning, tex)
-    outside = re.sub(r"\\begin\{(\w+\*?)\}.*?\\end\{\1\}", "", tex, flags=re.DOTALL)
-    if "&" in outside or r"\\" in outside:  # as Sphinx does for MathJax
-        tex = rf"\begin{{split}}{tex}\end{{split}}"
-    for name, known in ENVIRONMENTS.items():
-        tex = tex.replace(rf"\begin{{{name}}}", rf"\begin{{{known}}}")
-        tex = tex.replace(rf"\end{{{name}}}", rf"\end{{{known}}}")
-    return convert(tex, display=display).replace(">\\{<", ">{<").replace(">\\}<", ">}<")
-
-
-def visit_inline(translator: Any, node: nodes.math) -> None:
-    """A formula in a line."""
-    translator.body.append(mathml(translator.builder.app, node.astext(), "inline"))
-    raise nodes.SkipNode
-
-
-def visit_block(translator: Any, node: nodes.math_block) -> None:
-    """A formula on its own line, with its number."""
-    translator.body.append(translator.starttag(node, "div", CLASS="math"))
-    if node["number"]:
-        number = get_node_equation_number(translator, node)
-        translator.body.append(f'<span class="eqno">({number})</span>')
-    translator.body.append(mathml(translator.builder.app, node.astext(), "block") + "</div>\n")
-    raise nodes.SkipNode
-
-
-def choose_mathml(app: Sphinx) -> None:
-    """For the EPUB alone; the page keeps MathJax."""
-    if app.builder.name == "epub":
-        app.add_html_math_renderer("mathml", (visit_inline, None), (visit_block, None))
-        app.config.html_math_renderer = "mathml"
+    elements["fncychap"] = ""  # its titles are in capitals
+    elements["maketitle"] = title_page(book)
+    elements["preamble"] = elements.get("preamble", "") + PREAMBLE + known
 
 
 def setup(app: Sphinx) -> dict[str, bool]:
     """Called by Sphinx."""
     app.add_post_transform(StandStill)
-    app.add_post_transform(WellFormed)
     app.add_post_transform(LeaveOutFoldedCode)
     app.add_post_transform(PartsAndPreface)
+    app.add_post_transform(FoundByNumber)
+    app.add_post_transform(ShortIndex)
+    app.add_post_transform(SmallFigures)
     app.add_post_transform(LongTablesWrap)
     app.add_post_transform(SvgToPdf)
     app.connect("config-inited", complete)
-    app.connect("builder-inited", choose_mathml)
     return {"parallel_read_safe": True, "parallel_write_safe": True}

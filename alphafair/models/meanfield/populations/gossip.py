@@ -119,9 +119,9 @@ def gossip_shuffle(
     """The fraction x of nodes that hold one item: a model for `steady_state` and `transient`.
 
     Args:
-        items: n.
-        cache: c.
-        sent: s.
+        items: the number n of items.
+        cache: the number c of places in a cache.
+        sent: the number s of items sent.
         rounds: False: each node starts a meeting at rate 1, with a partner drawn at random.
             True: a random matching of all nodes at times 1, 2, ….
         exchange: probability that two nodes that meet do exchange.
@@ -253,9 +253,9 @@ def gossip_coverage(
         DU → DD p↑       DU → OD (s/c) P       DO → DD p↑       DD → DO p↓
 
     Args:
-        items: n.
-        cache: c.
-        sent: s.
+        items: the number n of items.
+        cache: the number c of places in a cache.
+        sent: the number s of items sent.
         rounds: False: each node starts a meeting at rate 1, with a partner drawn at random.
             True: a random matching of all nodes at times 1, 2, ….
         exchange: probability that two nodes that meet do exchange.
@@ -430,9 +430,9 @@ def gossip_rounds(
     Args:
         nodes: N, even.
         holders: X at time 0.
-        items: n.
-        cache: c.
-        sent: s.
+        items: the number n of items.
+        cache: the number c of places in a cache.
+        sent: the number s of items sent.
         exchange: probability that two nodes that meet do exchange.
         coverage: also count who has held it, and who never has.
 

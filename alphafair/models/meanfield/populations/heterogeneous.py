@@ -193,7 +193,7 @@ class Heterogeneous:
         rates: a function of the field z (…, n, L, F), as object k feels it before transition ℓ,
             with values that broadcast to (…, n, L), in torch or plain arrays; use z[..., f].  Or
             `FieldRates`.
-        objects: n.
+        objects: the number n of objects.
         load: (n, S, F), what object k in state s adds to the field; default the fractions of
             objects in each state, F = S.
         start: (n, S) probabilities; default 1/S.
