@@ -54,6 +54,7 @@ notebooks: architecture
 architecture: .venv/installed
 	@$(BIN)/python book/architecture.py
 	@$(BIN)/python book/command_page.py
+	@$(BIN)/python book/chapter_map.py
 
 lint: .venv/installed
 	@$(BIN)/ruff check .

@@ -45,7 +45,7 @@ from .utility import equivalent_utility, phi, phi_inverse, phi_normalised, phi_p
 from .utility import welfare as welfare
 from .whole import WholePlan
 
-__version__ = "0.1.0"
+__version__ = "1.0.0rc1"
 
 __all__ = [
     "Allocation",

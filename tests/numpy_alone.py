@@ -55,7 +55,12 @@ AT_LEAST = (
     "value_derivatives",
 )
 EVERY = 7  # the whole is run where everything is installed
-OF_THE_REPOSITORY = ("test_architecture.py", "test_book.py", "test_packaging.py")
+OF_THE_REPOSITORY = (
+    "test_architecture.py",
+    "test_book.py",
+    "test_chapter_map.py",
+    "test_packaging.py",
+)
 
 
 # --------------------------------------------------------------- outside: build a bare place

@@ -55,7 +55,9 @@ window.page = (function () {
       source: image.getAttribute("src"),
     }));
 
-  const links = () => [...new Set(all("a[href]").map((link) => link.href))];
+  /* Those of a drawing have an object in place of the address. */
+  const address = (link) => new URL(link.getAttribute("href"), document.baseURI).href;
+  const links = () => [...new Set(all("a[href]").map(address))];
 
   /* ------------------------------------------------------------------------- width */
 

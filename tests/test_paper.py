@@ -18,6 +18,8 @@ from docutils.utils import new_document
 from pybtex.database import parse_file, parse_string
 from sphinx.errors import ExtensionError
 
+import alphafair
+
 BOOK = Path(__file__).parents[1] / "book"
 SVG = "{http://www.w3.org/2000/svg}"
 
@@ -325,7 +327,7 @@ def test_the_printed_book_has_parts_and_a_preface(no_drawing, tmp_path):
     ]
     assert places == sorted(places)
     assert r"\chapter{Three doors}" not in page
-    assert "Version 0." in page, "on the title page"
+    assert f"Version {alphafair.__version__}" in page, "on the title page"
     assert "On the web page this picture can be dragged." in page
     assert r"\label{None" not in page
     assert r"\spxextra{class in bandits}" in page, "the index has narrow columns"

@@ -9,7 +9,7 @@
      arrow keys move what has the focus.  A formula within a line scrolls when it is wider than the
      text. */
 
-  const WIDE = "pre, mjx-container, .pst-scrollable-table-container, .cell_output .text_html";
+  const WIDE = "pre, mjx-container, .pst-scrollable-table-container, .cell_output .text_html, .chapter-map-frame";
 
   /* "left", "right" or both: the sides on which something is out of sight. */
   function more(element) {
