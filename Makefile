@@ -14,7 +14,9 @@ book: .venv/installed
 pdf: .venv/installed
 	@for tool in latexmk xelatex rsvg-convert; do command -v $$tool > /dev/null || { \
 		echo "make pdf needs $$tool: see 'On paper' in README.md for the packages"; exit 1; }; done
-	@$(BIN)/jupyter-book build . --builder pdflatex -W -n --keep-going --quiet
+	@LATEXMKOPTS=-silent LATEXOPTS=-interaction=nonstopmode \
+		$(BIN)/jupyter-book build . --builder pdflatex -W -n --keep-going --quiet
+	@! grep -E "undefined references|Missing character" _build/latex/alphafair.log
 	@echo "The book is on paper: _build/latex/alphafair.pdf"
 
 # From nothing, because what an earlier build left behind would go into the file.
