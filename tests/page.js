@@ -3,7 +3,7 @@
 window.page = (function () {
   "use strict";
 
-  const article = () => document.querySelector("article");
+  const content = () => document.querySelector("main");
   const all = (selector, root = document) => [...root.querySelectorAll(selector)];
   const brief = (text) => text.trim().replace(/\s+/g, " ").slice(0, 60);
   const label = (element) => {
@@ -23,6 +23,10 @@ window.page = (function () {
     await document.fonts.ready;
   }
 
+  /* Milliseconds until something was to be seen. */
+  const firstPaint = () =>
+    performance.getEntriesByName("first-contentful-paint").map((paint) => paint.startTime)[0];
+
   /* Laid out anew, and told to those who watch. */
   const settle = () =>
     new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(() => done())));
@@ -33,7 +37,7 @@ window.page = (function () {
 
   function mathematics() {
     const formulas = all(".math"); // those of the contents, too
-    const walk = document.createTreeWalker(article(), NodeFilter.SHOW_TEXT);
+    const walk = document.createTreeWalker(content(), NodeFilter.SHOW_TEXT);
     const raw = [];
     while (walk.nextNode()) {
       const text = walk.currentNode.data;
@@ -49,7 +53,7 @@ window.page = (function () {
   }
 
   const images = () =>
-    all("article img").map((image) => ({
+    all("main img").map((image) => ({
       alt: image.getAttribute("alt"),
       there: image.naturalWidth > 0,
       source: image.getAttribute("src"),
@@ -66,7 +70,7 @@ window.page = (function () {
   function width() {
     const out = [];
     const scrollers = [];
-    for (const element of article().querySelectorAll(":not(mjx-container *, svg *)")) {
+    for (const element of content().querySelectorAll(":not(mjx-container *, svg *)")) {
       if (scrolls(element) && element.scrollWidth > element.clientWidth + 1) {
         const cue = getComputedStyle(element).maskImage.includes("gradient");
         scrollers.push({ what: label(element), cue });
@@ -100,14 +104,13 @@ window.page = (function () {
   }
 
   /* The words of the pictures to drag, which axe does not see. */
-  const faintWords = () =>
+  const words = () =>
     all("figure.drag svg text")
       .filter((text) => text.textContent.trim())
       .map((text) => ({
         text: brief(text.textContent),
         contrast: contrast(numbers(getComputedStyle(text).fill), ground(text)),
-      }))
-      .filter((word) => word.contrast < 4.5);
+      }));
 
   /* An image as it is shown: its ground, the colour of most pixels, and the ink that stands out
      most from it. */
@@ -136,7 +139,7 @@ window.page = (function () {
 
   /* On paper: the text of a figure speaks of black and of darker, so it keeps its ground. */
   const figures = () =>
-    all("article img").map((image) => ({
+    all("main img").map((image) => ({
       ...shown(image),
       paper: image.classList.contains("dark-light"),
     }));
@@ -159,25 +162,28 @@ window.page = (function () {
   async function axeFindings() {
     const found = await axe.run(document, {
       resultTypes: ["violations"],
+      preload: false, // of style sheets from elsewhere and of films: there are none
       runOnly: ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa"],
     });
-    return found.violations
+    const serious = found.violations
       .filter(({ impact }) => impact === "serious" || impact === "critical")
       .map(({ id, nodes }) => ({
         rule: id,
         count: nodes.length,
         where: nodes.slice(0, 3).map((node) => `${node.target} ${node.failureSummary}`),
       }));
+    return { rules: found.passes.length + found.violations.length, serious };
   }
 
   /* ------------------------------------------------------------------------- to drag */
 
   const pictures = () => all("figure.drag");
-  /* The sentences of a picture, and all that it draws. */
-  const says = (k) => [
-    pictures()[k].querySelector("[aria-live]").textContent,
-    pictures()[k].querySelector(".drag-panels").innerHTML,
-  ];
+  /* Where the sliders of a picture stand, the words that move in its sentences, all that it draws. */
+  const says = (k) => ({
+    stops: all("input", pictures()[k]).map((input) => Number(input.value)),
+    words: all(".drag-say b", pictures()[k]).map((word) => word.textContent),
+    drawing: pictures()[k].querySelector(".drag-panels").innerHTML,
+  });
   const drags = () =>
     pictures().map((picture) => ({
       sliders: all("input", picture).map((input) => Number(input.max)),
@@ -195,9 +201,10 @@ window.page = (function () {
   }
 
   /* The middle of a handle and the corners of its panel, in the window. */
-  function handlePlaces(k, j) {
+  async function handlePlaces(k, j) {
     const handle = all(".drag-handle[data-m]", pictures()[k])[j];
     handle.scrollIntoView({ block: "center", behavior: "instant" });
+    await settle(); // before that, a mouse would press where the handle was
     const dot = handle.lastElementChild.getBoundingClientRect();
     const box = handle.ownerSVGElement.getBoundingClientRect();
     return [
@@ -210,7 +217,7 @@ window.page = (function () {
   }
 
   return {
-    ready, settle, mathematics, images, links, width, faintWords, figures, thinOut, axeFindings,
-    drags, says, focusSlider, handlePlaces,
+    ready, firstPaint, settle, mathematics, images, links, width, words, figures, thinOut,
+    axeFindings, drags, says, focusSlider, handlePlaces,
   };
 })();

@@ -6,7 +6,6 @@ Where no Chromium is found, the tables of the notebook are compared instead.
 """
 
 import asyncio
-import importlib.util
 import json
 import re
 from pathlib import Path
@@ -15,6 +14,7 @@ import nbformat
 import numpy as np
 import pytest
 from browser import BROWSER, browser, needs_browser
+from helpers import said_by_package
 
 ROOT = Path(__file__).parents[1]
 BOOK = ROOT / "book"
@@ -53,15 +53,6 @@ each_picture = pytest.mark.parametrize(
 )
 
 
-def expected(name, number):
-    """The function that computes what the sentences say."""
-    path = ROOT / "tests" / "drag" / f"{name}.py"
-    spec = importlib.util.spec_from_file_location(f"drag_{name}", path)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module.said if number == 1 else getattr(module, f"said_{number}")
-
-
 def settings_of(page):
     """Twenty stops of the sliders, the ends among them."""
     spec = spec_of(page)
@@ -94,7 +85,7 @@ def said_in_tables(page, stops):
 
 @each_picture
 def test_says_what_the_package_says(name, number):
-    page, said = PICTURES[name, number], expected(name, number)
+    page, said = PICTURES[name, number], said_by_package(name, number)
     settings = settings_of(page)
     wanted = [list(said(*stops)) for stops in settings]
     assert all(wanted), "a picture says something"
