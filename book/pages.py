@@ -1,6 +1,6 @@
 """What the theme leaves undone on the pages: a Sphinx extension, named in `_config.yml`.
 
-Three things cannot be mended by a style sheet.
+Four things cannot be mended by a style sheet.
 
 - The theme's icons, two thousand of them, come as a script of 1.5 MB, which each page loads before
   it shows anything, as a fifth of its style sheet, and as a font.  The pages use about thirty.
@@ -8,6 +8,7 @@ Three things cannot be mended by a style sheet.
   written twice, which browsers report as an error.
 - A fold says "Show the code", but a screen reader would say "Toggle hidden content", because that
   label takes the place of the words.
+- The bibliography is a list of things that are no items of a list for a screen reader.
 """
 
 import re
@@ -17,6 +18,7 @@ from typing import Any
 from fontTools import subset  # comes with Matplotlib
 
 LABEL = ' aria-label="Toggle hidden content"'
+ENTRY, ITEM = ' role="doc-biblioentry"', ' role="listitem"'
 # In the script an icon is  "name":[width,height,[other names],"code","path"],  and in the sheet
 # .fa-name:before{content:"code"}  with several names where they share a code.
 ICON = re.compile(r'"?([\w-]+)"?:(\[\d+,\d+,\[[^\]]*\],"[0-9a-f]+","[^"]*"\]),?')
@@ -33,7 +35,7 @@ def mend(app: Any, name: str, template: str, context: dict[str, Any], doctree: A
         for script in context["script_files"]
         if "thebe" not in f"{script.filename} {script.attributes.get('body')}".lower()
     ]
-    context["body"] = context.get("body", "").replace(LABEL, "")
+    context["body"] = context.get("body", "").replace(LABEL, "").replace(ENTRY, ITEM)
 
 
 def keep_icons(app: Any, failed: Exception | None) -> None:

@@ -3,7 +3,7 @@
 window.page = (function () {
   "use strict";
 
-  const content = () => document.querySelector("main");
+  const content = () => document.querySelector(".bd-article-container");
   const all = (selector, root = document) => [...root.querySelectorAll(selector)];
   const brief = (text) => text.trim().replace(/\s+/g, " ").slice(0, 60);
   const label = (element) => {
@@ -13,8 +13,11 @@ window.page = (function () {
 
   /* ------------------------------------------------------------------------- loading */
 
-  /* Formulas are typeset and letters are there; every fold is open, so that it is seen, too. */
+  /* Nothing moves by itself, formulas are typeset and letters are there; every fold is open, so that
+     it is seen, too. */
   async function ready() {
+    const still = "* { transition: none !important; scroll-behavior: auto !important }";
+    document.head.append(Object.assign(document.createElement("style"), { textContent: still }));
     if (window.MathJax && MathJax.startup) await MathJax.startup.promise;
     all("details").forEach((fold) => (fold.open = true));
     all(".toggle-hidden").forEach((fold) => fold.classList.remove("toggle-hidden"));
@@ -53,7 +56,7 @@ window.page = (function () {
   }
 
   const images = () =>
-    all("main img").map((image) => ({
+    all("img", content()).map((image) => ({
       alt: image.getAttribute("alt"),
       there: image.naturalWidth > 0,
       source: image.getAttribute("src"),
@@ -112,34 +115,37 @@ window.page = (function () {
         contrast: contrast(numbers(getComputedStyle(text).fill), ground(text)),
       }));
 
-  /* An image as it is shown: its ground, the colour of most pixels, and the ink that stands out
-     most from it. */
+  /* An image as it is shown: its ground, the colour of most pixels of its upper edge, and the ink that
+     stands out most from it.  A drawing without a size of its own is as large as on the page. */
   function shown(image) {
-    const canvas = document.createElement("canvas");
-    [canvas.width, canvas.height] = [image.naturalWidth, image.naturalHeight];
+    const scale = Math.max(1, image.width / image.naturalWidth);
+    const [wide, tall] = [image.naturalWidth, image.naturalHeight].map((n) => Math.ceil(n * scale));
+    const canvas = Object.assign(document.createElement("canvas"), { width: wide, height: tall });
     const brush = canvas.getContext("2d", { willReadFrequently: true });
     brush.filter = getComputedStyle(image).filter;
     brush.fillStyle = "white";
-    brush.fillRect(0, 0, canvas.width, canvas.height);
-    brush.drawImage(image, 0, 0);
-    const { data } = brush.getImageData(0, 0, canvas.width, canvas.height);
-    const counts = new Map();
-    for (let k = 0; k < data.length; k += 4) {
-      const colour = (data[k] << 16) | (data[k + 1] << 8) | data[k + 2];
-      counts.set(colour, (counts.get(colour) || 0) + 1);
-    }
-    const colours = [...counts]
-      .sort((a, b) => b[1] - a[1])
-      .slice(0, 4096)
-      .map(([colour]) => [colour >> 16, (colour >> 8) & 255, colour & 255]);
-    const [paper] = colours;
-    const ink = Math.max(...colours.map((colour) => contrast(colour, paper)));
+    brush.fillRect(0, 0, wide, tall);
+    brush.drawImage(image, 0, 0, wide, tall);
+    const commonest = (x, y, w, h) => {
+      const { data } = brush.getImageData(x, y, w, h);
+      const counts = new Map();
+      for (let k = 0; k < data.length; k += 4) {
+        const colour = (data[k] << 16) | (data[k + 1] << 8) | data[k + 2];
+        counts.set(colour, (counts.get(colour) || 0) + 1);
+      }
+      return [...counts]
+        .sort((a, b) => b[1] - a[1])
+        .slice(0, 4096)
+        .map(([colour]) => [colour >> 16, (colour >> 8) & 255, colour & 255]);
+    };
+    const [paper] = commonest(0, 0, wide, 1);
+    const ink = Math.max(...commonest(0, 0, wide, tall).map((colour) => contrast(colour, paper)));
     return { source: image.getAttribute("src"), ground: luminance(paper), ink };
   }
 
   /* On paper: the text of a figure speaks of black and of darker, so it keeps its ground. */
   const figures = () =>
-    all("main img").map((image) => ({
+    all("img", content()).map((image) => ({
       ...shown(image),
       paper: image.classList.contains("dark-light"),
     }));

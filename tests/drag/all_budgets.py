@@ -20,5 +20,5 @@ def said(stop, aversion):
         str(budget),
         str(served),
         f"{worth:.2f}",
-        *(f"{dollars:.1f}" for dollars in plan.group_budget),
+        *(f"{dollars:.1f}" for dollars in plan.group_budget.round(9)),  # 91.25 is 91.2
     ]
