@@ -67,6 +67,7 @@ window.page = (function () {
   /* ------------------------------------------------------------------------- width */
 
   const scrolls = (element) => /auto|scroll/.test(getComputedStyle(element).overflowX);
+  const right = (element) => element.getBoundingClientRect().right;
   const hides = (element) => /hidden|clip/.test(getComputedStyle(element).overflowX);
 
   /* What sticks out of the window and cannot be scrolled to, and what scrolls by itself. */
@@ -78,9 +79,10 @@ window.page = (function () {
         const cue = getComputedStyle(element).maskImage.includes("gradient");
         scrollers.push({ what: label(element), cue });
       }
-      if (element.getBoundingClientRect().right <= innerWidth + 1) continue;
-      let around = element;
-      while (around && !scrolls(around) && !hides(around)) around = around.parentElement;
+      if (right(element) <= innerWidth + 1) continue;
+      const cuts = (other) => hides(other) && right(other) < right(element) - 1;
+      let around = element.parentElement;
+      while (around && !scrolls(around) && !cuts(around)) around = around.parentElement;
       if (!around || !scrolls(around)) out.push(label(element));
     }
     const root = document.scrollingElement;
