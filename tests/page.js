@@ -16,8 +16,11 @@ window.page = (function () {
   /* Nothing moves by itself, formulas are typeset and letters are there; every fold is open, so that
      it is seen, too. */
   async function ready() {
-    const still = "* { transition: none !important; scroll-behavior: auto !important }";
-    document.head.append(Object.assign(document.createElement("style"), { textContent: still }));
+    const still = document.createElement("style");
+    still.textContent = `* {
+      transition: none !important; animation: none !important; scroll-behavior: auto !important;
+    }`;
+    document.head.append(still);
     if (window.MathJax && MathJax.startup) await MathJax.startup.promise;
     all("details").forEach((fold) => (fold.open = true));
     all(".toggle-hidden").forEach((fold) => fold.classList.remove("toggle-hidden"));
