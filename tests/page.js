@@ -89,8 +89,21 @@ window.page = (function () {
       if (!around || !scrolls(around)) out.push(label(element));
     }
     const root = document.scrollingElement;
-    return { sideways: root.scrollWidth - innerWidth, out, scrollers };
+    return { sideways: root.scrollWidth - innerWidth, out, scrollers, torn: torn() };
   }
+
+  /* Formulas whose comma begins the next line. */
+  const torn = () =>
+    all("mjx-container:not([display], [data-wide])", content())
+      .filter((formula) => {
+        const { nextSibling } = formula.parentElement;
+        if (!/^[^\w\s]/.test((nextSibling && nextSibling.data) || "")) return false;
+        const mark = document.createRange();
+        mark.setStart(nextSibling, 0);
+        mark.setEnd(nextSibling, 1);
+        return mark.getBoundingClientRect().left < right(formula) - 1;
+      })
+      .map((formula) => label(formula.closest("p, li, dd, td, figcaption") || formula));
 
   /* ------------------------------------------------------------------------- colours */
 

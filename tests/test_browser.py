@@ -382,6 +382,13 @@ def test_no_page_scrolls_sideways(shown):
 
 
 @each_page
+def test_no_line_begins_with_a_comma(shown):
+    """It stays with the formula before it."""
+    for found in shown["width"].values():
+        assert not found["torn"]
+
+
+@each_page
 def test_what_scrolls_shows_that_it_does(shown):
     for found in shown["width"].values():
         assert not [one["what"] for one in found["scrollers"] if not one["cue"]]
