@@ -1,7 +1,5 @@
 """What several tests share: cases, strategies, the 50-digit oracle and three tolerances."""
 
-import importlib.util
-from pathlib import Path
 from typing import NamedTuple
 
 import mpmath
@@ -155,12 +153,3 @@ def relative_error(got, exact):
         else:
             worst = max(worst, float(abs(mpmath.mpf(float(g)) - e) / abs(e)))
     return worst
-
-
-def said_by_package(name, number):
-    """What a picture to drag must say: a function of its stops, from tests/drag/<name>.py."""
-    path = Path(__file__).parent / "drag" / f"{name}.py"
-    spec = importlib.util.spec_from_file_location(f"drag_{name}", path)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module.said if number == 1 else getattr(module, f"said_{number}")

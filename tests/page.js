@@ -53,7 +53,7 @@ window.page = (function () {
     return {
       count: formulas.length,
       plain: formulas.filter((f) => !f.querySelector("mjx-container")).map(label),
-      wrong: all("mjx-merror, [data-mjx-error]").map(label),
+      wrong: all("mjx-merror, [data-mjx-error], mjx-mtext[style*='color: red']").map(label),
       raw,
     };
   }
@@ -163,10 +163,9 @@ window.page = (function () {
 
   /* On paper: the text of a figure speaks of black and of darker, so it keeps its ground. */
   const figures = () =>
-    all("img", content()).map((image) => ({
-      ...shown(image),
-      paper: image.classList.contains("dark-light"),
-    }));
+    all("img", content())
+      .filter((image) => image.naturalWidth > 0)
+      .map((image) => ({ ...shown(image), paper: image.classList.contains("dark-light") }));
 
   /* ------------------------------------------------------------------------- axe */
 

@@ -21,7 +21,7 @@ from urllib.parse import unquote, urlsplit
 import pytest
 import yaml
 from browser import BROWSER, browser
-from helpers import said_by_package
+from pictures import PICTURES, pictures_in, said_by_package
 
 ROOT = Path(__file__).parents[1]
 SITE = ROOT / "_build" / "html"
@@ -34,7 +34,7 @@ PATIENCE = 60  # seconds for a page to load: it takes one or two
 LONGEST = 300  # seconds for all that is looked at on a page: it takes about ten
 LEAST_CONTRAST = 4.5  # WCAG 2, level AA, for text of the usual size
 MOST_BYTES = 1_500_000  # of a page, besides MathJax, which all pages share
-PICTURES = {"book/intro": "front"}  # where a picture has another name than its page
+NOTEBOOK = {"intro": "front"}  # of a page, where its picture has another name
 DARK = 0.05  # luminance: a figure on more than this shines on a page at night
 
 
@@ -262,7 +262,8 @@ def source(name):
 def weight(shown):
     """Bytes of the files that a page asked for, besides MathJax."""
     files = {file_of(url) for url in filter(is_here, shown["requests"])}
-    return sum(path.stat().st_size for path in files if "mathjax" not in path.parts)
+    weighed = (path for path in files if path.is_file() and "mathjax" not in path.parts)
+    return sum(path.stat().st_size for path in weighed)
 
 
 class Summary:
@@ -410,8 +411,12 @@ def test_pictures_are_dragged_by_keyboard_and_mouse(name, shown):
 
 @each_page
 def test_pictures_say_what_the_package_says(name, shown):
+    """Wherever they were dragged; `test_drag.py` looks at the other stops, in the notebooks."""
+    notebook = NOTEBOOK.get(Path(name).name, Path(name).name)
+    pictures = [picture for (whose, _), picture in PICTURES.items() if whose == notebook]
+    assert pictures_in(source(name)) == pictures, "built from another notebook: `make book`"
     for dragged in shown["drags"]:
-        said = said_by_package(PICTURES.get(name, Path(name).name), dragged.picture + 1)
+        said = said_by_package(notebook, dragged.picture + 1)
         for now in dragged.shown:
             assert now["words"] == list(said(*now["stops"])), (dragged.what, now["stops"])
 
