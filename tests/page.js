@@ -75,6 +75,7 @@ window.page = (function () {
 
   /* What sticks out of the window and cannot be scrolled to, and what scrolls by itself. */
   function width() {
+    const root = document.scrollingElement; // `innerWidth` grows with what is too wide for a phone
     const out = [];
     const scrollers = [];
     for (const element of content().querySelectorAll(":not(mjx-container *, svg *)")) {
@@ -82,14 +83,13 @@ window.page = (function () {
         const cue = getComputedStyle(element).maskImage.includes("gradient");
         scrollers.push({ what: label(element), cue });
       }
-      if (right(element) <= innerWidth + 1) continue;
+      if (right(element) <= root.clientWidth + 1) continue;
       const cuts = (other) => hides(other) && right(other) < right(element) - 1;
       let around = element.parentElement;
       while (around && !scrolls(around) && !cuts(around)) around = around.parentElement;
       if (!around || !scrolls(around)) out.push(label(element));
     }
-    const root = document.scrollingElement;
-    return { sideways: root.scrollWidth - innerWidth, out, scrollers, torn: torn() };
+    return { sideways: root.scrollWidth - root.clientWidth, out, scrollers, torn: torn() };
   }
 
   /* Formulas whose comma begins the next line. */
