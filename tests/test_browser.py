@@ -38,19 +38,19 @@ NOTEBOOK = {"intro": "front"}  # of a page, where its picture has another name
 DARK = 0.05  # luminance: a figure on more than this shines on a page at night
 
 
-def files(chapters):
-    """The pages of a table of contents, in its order."""
+def pages(chapters):
+    """Those of a table of contents, in its order."""
     for chapter in chapters:
         yield chapter["file"]
-        yield from files(chapter.get("sections", ()))
+        yield from pages(chapter.get("sections", ()))
 
 
 TOC = yaml.safe_load((ROOT / "_toc.yml").read_text())
-# Of the listings of source, which are all made by one template, the longest with mathematics.
+# Of the listings of source, which are all made from one template, a long one.
 UNLISTED = ["search", "genindex", "_modules/index", "_modules/alphafair/certificate"]
 PAGES = [
     TOC["root"],
-    *(name for part in TOC["parts"] for name in files(part["chapters"])),
+    *(name for part in TOC["parts"] for name in pages(part["chapters"])),
     *UNLISTED,
 ]
 
@@ -100,13 +100,16 @@ async def show(tab, theme, width):
 
 
 async def load(tab, url):
-    """A page, typeset and with its folds open."""
-    await tab.ask("Page.navigate", url="about:blank")
+    """A page, typeset and with its folds open, in the first state."""
+    await tab.ask("Page.navigate", url="about:blank")  # nothing is there that would be turned, too
     await until(tab, "location.href === 'about:blank'")
+    tab.events.clear()
+    await turn(tab, *STATES[0])
     await tab.ask("Page.navigate", url=url)
     await until(tab, f"document.readyState === 'complete' && location.href === '{url}'")
     await tab.value(PAGE.read_text())
     await tab.value("page.ready()")
+    await until(tab, "page.firstPaint()")
 
 
 async def drag_everything(tab):
@@ -155,8 +158,6 @@ async def look_at(tab, home, name, axe):
         yield
         seen["seconds"][what] = time.perf_counter() - start
 
-    tab.events.clear()
-    await turn(tab, *STATES[0])
     with timed("loading"):
         await load(tab, f"{home}/{name}.html")
     for question in ("firstPaint", "mathematics", "images", "links"):
@@ -294,6 +295,8 @@ class Summary:
         )
 
     def pytest_terminal_summary(self, terminalreporter):
+        if not self.seen:
+            return
         widths = [len(head) for head in re.findall(" +[^ ]+", self.COLUMNS)]
         rows = {name: self.row(shown) for name, shown in self.seen.items()}
         columns = list(zip(*rows.values(), strict=True))
@@ -308,7 +311,7 @@ class Summary:
             cells = (f"{cell:>{width}}" for cell, width in zip(row, widths, strict=True))
             terminalreporter.write_line(f"{name:30}{''.join(cells)}")
         terminalreporter.write_line(self.LEGEND)
-        spent = ", ".join(f"{time:.0f} {what}" for what, time in seconds.items())
+        spent = ", ".join(f"{spent:.0f} {what}" for what, spent in seconds.items())
         terminalreporter.write_line(f"seconds, with {TABS} pages at a time: {spent}")
 
 
