@@ -34,7 +34,7 @@ PATIENCE = 60  # seconds for a page to load: it takes one or two
 LONGEST = 300  # seconds for all that is looked at on a page: it takes about ten
 LEAST_CONTRAST = 4.5  # WCAG 2, level AA, for text of the usual size
 MOST_BYTES = 1_500_000  # of a page, besides MathJax, which all pages share
-NOTEBOOK = {"intro": "front"}  # of a page, where its picture has another name
+NOTEBOOK = {"book/intro": "front"}  # of a page, where its picture has another name
 DARK = 0.05  # luminance: a figure on more than this shines on a page at night
 
 
@@ -415,7 +415,7 @@ def test_pictures_are_dragged_by_keyboard_and_mouse(name, shown):
 @each_page
 def test_pictures_say_what_the_package_says(name, shown):
     """Wherever they were dragged; `test_drag.py` looks at the other stops, in the notebooks."""
-    notebook = NOTEBOOK.get(Path(name).name, Path(name).name)
+    notebook = NOTEBOOK.get(name, name.removeprefix("book/"))
     pictures = [picture for (whose, _), picture in PICTURES.items() if whose == notebook]
     assert pictures_in(source(name)) == pictures, "built from another notebook: `make book`"
     for dragged in shown["drags"]:
