@@ -1,6 +1,6 @@
 """What the theme leaves undone on the pages: a Sphinx extension, named in `_config.yml`.
 
-Four things cannot be mended by a style sheet.
+Six things cannot be mended by a style sheet.
 
 - The theme's icons, two thousand of them, come as a script of 1.5 MB, which each page loads before
   it shows anything, as a fifth of its style sheet, and as a font.  The pages use about thirty.
@@ -10,6 +10,8 @@ Four things cannot be mended by a style sheet.
   label takes the place of the words.
 - The tables of names in the reference are read by `{eval-rst}`, whose nodes stay part of a document
   of their own, which knows all pages.  Sphinx would save all that with each page, 17 MB a time.
+- The bibliography is a list of things that are no items of a list for a screen reader.
+- Browsers break a line between a formula and the comma behind it.
 """
 
 import re
@@ -19,6 +21,10 @@ from typing import Any
 from fontTools import subset  # comes with Matplotlib
 
 LABEL = ' aria-label="Toggle hidden content"'
+ENTRY, ITEM = ' role="doc-biblioentry"', ' role="listitem"'
+# A formula within a line, with the bracket before it and what follows without a space.
+FORMULA = r'<span class="math notranslate nohighlight">\\\([^<]*</span>'
+BOUND = re.compile(rf"\({FORMULA}(?:[^\w\s<]+|-\w+)?|{FORMULA}(?:[^\w\s<]+|-\w+)")
 # In the script an icon is  "name":[width,height,[other names],"code","path"],  and in the sheet
 # .fa-name:before{content:"code"}  with several names where they share a code.
 ICON = re.compile(r'"?([\w-]+)"?:(\[\d+,\d+,\[[^\]]*\],"[0-9a-f]+","[^"]*"\]),?')
@@ -35,7 +41,8 @@ def mend(app: Any, name: str, template: str, context: dict[str, Any], doctree: A
         for script in context["script_files"]
         if "thebe" not in f"{script.filename} {script.attributes.get('body')}".lower()
     ]
-    context["body"] = context.get("body", "").replace(LABEL, "")
+    body = context.get("body", "").replace(LABEL, "").replace(ENTRY, ITEM)
+    context["body"] = BOUND.sub(r'<span class="unbroken">\g<0></span>', body)
 
 
 def keep_icons(app: Any, failed: Exception | None) -> None:

@@ -3,7 +3,7 @@
 window.page = (function () {
   "use strict";
 
-  const article = () => document.querySelector("article");
+  const content = () => document.querySelector(".bd-article-container");
   const all = (selector, root = document) => [...root.querySelectorAll(selector)];
   const brief = (text) => text.trim().replace(/\s+/g, " ").slice(0, 60);
   const label = (element) => {
@@ -13,8 +13,14 @@ window.page = (function () {
 
   /* ------------------------------------------------------------------------- loading */
 
-  /* Formulas are typeset and letters are there; every fold is open, so that it is seen, too. */
+  /* Nothing moves by itself, formulas are typeset and letters are there; every fold is open, so that
+     it is seen, too. */
   async function ready() {
+    const still = document.createElement("style");
+    still.textContent = `* {
+      transition: none !important; animation: none !important; scroll-behavior: auto !important;
+    }`;
+    document.head.append(still);
     if (window.MathJax && MathJax.startup) await MathJax.startup.promise;
     all("details").forEach((fold) => (fold.open = true));
     all(".toggle-hidden").forEach((fold) => fold.classList.remove("toggle-hidden"));
@@ -22,6 +28,10 @@ window.page = (function () {
     await Promise.all(all("img").map((image) => image.decode().catch(() => null)));
     await document.fonts.ready;
   }
+
+  /* Milliseconds until something was to be seen. */
+  const firstPaint = () =>
+    performance.getEntriesByName("first-contentful-paint").map((paint) => paint.startTime)[0];
 
   /* Laid out anew, and told to those who watch. */
   const settle = () =>
@@ -33,7 +43,7 @@ window.page = (function () {
 
   function mathematics() {
     const formulas = all(".math"); // those of the contents, too
-    const walk = document.createTreeWalker(article(), NodeFilter.SHOW_TEXT);
+    const walk = document.createTreeWalker(content(), NodeFilter.SHOW_TEXT);
     const raw = [];
     while (walk.nextNode()) {
       const text = walk.currentNode.data;
@@ -43,13 +53,13 @@ window.page = (function () {
     return {
       count: formulas.length,
       plain: formulas.filter((f) => !f.querySelector("mjx-container")).map(label),
-      wrong: all("mjx-merror, [data-mjx-error]").map(label),
+      wrong: all("mjx-merror, [data-mjx-error], mjx-mtext[style*='color: red']").map(label),
       raw,
     };
   }
 
   const images = () =>
-    all("article img").map((image) => ({
+    all("img", content()).map((image) => ({
       alt: image.getAttribute("alt"),
       there: image.naturalWidth > 0,
       source: image.getAttribute("src"),
@@ -62,25 +72,40 @@ window.page = (function () {
   /* ------------------------------------------------------------------------- width */
 
   const scrolls = (element) => /auto|scroll/.test(getComputedStyle(element).overflowX);
+  const right = (element) => element.getBoundingClientRect().right;
   const hides = (element) => /hidden|clip/.test(getComputedStyle(element).overflowX);
 
   /* What sticks out of the window and cannot be scrolled to, and what scrolls by itself. */
   function width() {
+    const root = document.scrollingElement; // `innerWidth` grows with what is too wide for a phone
     const out = [];
     const scrollers = [];
-    for (const element of article().querySelectorAll(":not(mjx-container *, svg *)")) {
+    for (const element of content().querySelectorAll(":not(mjx-container *, svg *)")) {
       if (scrolls(element) && element.scrollWidth > element.clientWidth + 1) {
         const cue = getComputedStyle(element).maskImage.includes("gradient");
         scrollers.push({ what: label(element), cue });
       }
-      if (element.getBoundingClientRect().right <= innerWidth + 1) continue;
-      let around = element;
-      while (around && !scrolls(around) && !hides(around)) around = around.parentElement;
+      if (right(element) <= root.clientWidth + 1) continue;
+      const cuts = (other) => hides(other) && right(other) < right(element) - 1;
+      let around = element.parentElement;
+      while (around && !scrolls(around) && !cuts(around)) around = around.parentElement;
       if (!around || !scrolls(around)) out.push(label(element));
     }
-    const root = document.scrollingElement;
-    return { sideways: root.scrollWidth - innerWidth, out, scrollers };
+    return { sideways: root.scrollWidth - root.clientWidth, out, scrollers, torn: torn() };
   }
+
+  /* Formulas whose comma begins the next line. */
+  const torn = () =>
+    all("mjx-container:not([display], [data-wide])", content())
+      .filter((formula) => {
+        const { nextSibling } = formula.parentElement;
+        if (!/^[^\w\s]/.test((nextSibling && nextSibling.data) || "")) return false;
+        const mark = document.createRange();
+        mark.setStart(nextSibling, 0);
+        mark.setEnd(nextSibling, 1);
+        return mark.getBoundingClientRect().left < right(formula) - 1;
+      })
+      .map((formula) => label(formula.closest("p, li, dd, td, figcaption") || formula));
 
   /* ------------------------------------------------------------------------- colours */
 
@@ -102,46 +127,47 @@ window.page = (function () {
   }
 
   /* The words of the pictures to drag, which axe does not see. */
-  const faintWords = () =>
+  const words = () =>
     all("figure.drag svg text")
       .filter((text) => text.textContent.trim())
       .map((text) => ({
         text: brief(text.textContent),
         contrast: contrast(numbers(getComputedStyle(text).fill), ground(text)),
-      }))
-      .filter((word) => word.contrast < 4.5);
+      }));
 
-  /* An image as it is shown: its ground, the colour of most pixels, and the ink that stands out
-     most from it. */
+  /* An image as it is shown: its ground, the colour of most pixels of its upper edge, and the ink that
+     stands out most from it.  A drawing without a size of its own is as large as on the page. */
   function shown(image) {
-    const canvas = document.createElement("canvas");
-    [canvas.width, canvas.height] = [image.naturalWidth, image.naturalHeight];
+    const scale = Math.max(1, image.width / image.naturalWidth);
+    const [wide, tall] = [image.naturalWidth, image.naturalHeight].map((n) => Math.ceil(n * scale));
+    const canvas = Object.assign(document.createElement("canvas"), { width: wide, height: tall });
     const brush = canvas.getContext("2d", { willReadFrequently: true });
     brush.filter = getComputedStyle(image).filter;
     brush.fillStyle = "white";
-    brush.fillRect(0, 0, canvas.width, canvas.height);
-    brush.drawImage(image, 0, 0);
-    const { data } = brush.getImageData(0, 0, canvas.width, canvas.height);
-    const counts = new Map();
-    for (let k = 0; k < data.length; k += 4) {
-      const colour = (data[k] << 16) | (data[k + 1] << 8) | data[k + 2];
-      counts.set(colour, (counts.get(colour) || 0) + 1);
-    }
-    const colours = [...counts]
-      .sort((a, b) => b[1] - a[1])
-      .slice(0, 4096)
-      .map(([colour]) => [colour >> 16, (colour >> 8) & 255, colour & 255]);
-    const [paper] = colours;
-    const ink = Math.max(...colours.map((colour) => contrast(colour, paper)));
+    brush.fillRect(0, 0, wide, tall);
+    brush.drawImage(image, 0, 0, wide, tall);
+    const commonest = (x, y, w, h) => {
+      const { data } = brush.getImageData(x, y, w, h);
+      const counts = new Map();
+      for (let k = 0; k < data.length; k += 4) {
+        const colour = (data[k] << 16) | (data[k + 1] << 8) | data[k + 2];
+        counts.set(colour, (counts.get(colour) || 0) + 1);
+      }
+      return [...counts]
+        .sort((a, b) => b[1] - a[1])
+        .slice(0, 4096)
+        .map(([colour]) => [colour >> 16, (colour >> 8) & 255, colour & 255]);
+    };
+    const [paper] = commonest(0, 0, wide, 1);
+    const ink = Math.max(...commonest(0, 0, wide, tall).map((colour) => contrast(colour, paper)));
     return { source: image.getAttribute("src"), ground: luminance(paper), ink };
   }
 
   /* On paper: the text of a figure speaks of black and of darker, so it keeps its ground. */
   const figures = () =>
-    all("article img").map((image) => ({
-      ...shown(image),
-      paper: image.classList.contains("dark-light"),
-    }));
+    all("img", content())
+      .filter((image) => image.naturalWidth > 0)
+      .map((image) => ({ ...shown(image), paper: image.classList.contains("dark-light") }));
 
   /* ------------------------------------------------------------------------- axe */
 
@@ -161,25 +187,28 @@ window.page = (function () {
   async function axeFindings() {
     const found = await axe.run(document, {
       resultTypes: ["violations"],
+      preload: false, // of style sheets from elsewhere and of films: there are none
       runOnly: ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa"],
     });
-    return found.violations
+    const serious = found.violations
       .filter(({ impact }) => impact === "serious" || impact === "critical")
       .map(({ id, nodes }) => ({
         rule: id,
         count: nodes.length,
         where: nodes.slice(0, 3).map((node) => `${node.target} ${node.failureSummary}`),
       }));
+    return { rules: found.passes.length + found.violations.length, serious };
   }
 
   /* ------------------------------------------------------------------------- to drag */
 
   const pictures = () => all("figure.drag");
-  /* The sentences of a picture, and all that it draws. */
-  const says = (k) => [
-    pictures()[k].querySelector("[aria-live]").textContent,
-    pictures()[k].querySelector(".drag-panels").innerHTML,
-  ];
+  /* Where the sliders of a picture stand, the words that move in its sentences, all that it draws. */
+  const says = (k) => ({
+    stops: all("input", pictures()[k]).map((input) => Number(input.value)),
+    words: all(".drag-say b", pictures()[k]).map((word) => word.textContent),
+    drawing: pictures()[k].querySelector(".drag-panels").innerHTML,
+  });
   const drags = () =>
     pictures().map((picture) => ({
       sliders: all("input", picture).map((input) => Number(input.max)),
@@ -197,9 +226,10 @@ window.page = (function () {
   }
 
   /* The middle of a handle and the corners of its panel, in the window. */
-  function handlePlaces(k, j) {
+  async function handlePlaces(k, j) {
     const handle = all(".drag-handle[data-m]", pictures()[k])[j];
     handle.scrollIntoView({ block: "center", behavior: "instant" });
+    await settle(); // before that, a mouse would press where the handle was
     const dot = handle.lastElementChild.getBoundingClientRect();
     const box = handle.ownerSVGElement.getBoundingClientRect();
     return [
@@ -212,7 +242,7 @@ window.page = (function () {
   }
 
   return {
-    ready, settle, mathematics, images, links, width, faintWords, figures, thinOut, axeFindings,
-    drags, says, focusSlider, handlePlaces,
+    ready, firstPaint, settle, mathematics, images, links, width, words, figures, thinOut,
+    axeFindings, drags, says, focusSlider, handlePlaces,
   };
 })();

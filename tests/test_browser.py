@@ -1,23 +1,27 @@
 """Every page of the book in a browser: on a phone, in the dark, by keyboard, without a network.
 
 Each page is opened once, wide and light, then narrow and dark, and asked what it shows (`page.js`).
-Then each test judges one thing on all pages.  `make test-browser` builds the book and prints a
-table of what was looked at; `-k budget` opens that page alone.  Where there is no Chromium, or no
-built book, the tests are skipped.
+Then each test judges one thing on all pages, and a table at the end tells how much was looked at.
+`make test-browser` builds the book first; `-k budget` opens that page alone.  Where there is no
+Chromium, or no built book, the tests are skipped.
 """
 
 import asyncio
+import contextlib
 import functools
 import http.server
 import re
 import threading
+import time
 from collections import Counter
 from pathlib import Path
+from typing import NamedTuple
 from urllib.parse import unquote, urlsplit
 
 import pytest
 import yaml
 from browser import BROWSER, browser
+from pictures import PICTURES, pictures_in, said_by_package
 
 ROOT = Path(__file__).parents[1]
 SITE = ROOT / "_build" / "html"
@@ -29,18 +33,26 @@ STATES = (("light", WIDE), ("dark", PHONE))
 PATIENCE = 60  # seconds for a page to load: it takes one or two
 LONGEST = 300  # seconds for all that is looked at on a page: it takes about ten
 LEAST_CONTRAST = 4.5  # WCAG 2, level AA, for text of the usual size
-MOST_BYTES = 1_500_000  # of a chapter, besides MathJax, which all pages share
+MOST_BYTES = 1_500_000  # of a page, besides MathJax, which all pages share
+NOTEBOOK = {"book/intro": "front"}  # of a page, where its picture has another name
 DARK = 0.05  # luminance: a figure on more than this shines on a page at night
 
-toc = yaml.safe_load((ROOT / "_toc.yml").read_text())
+
+def pages(chapters):
+    """Those of a table of contents, in its order."""
+    for chapter in chapters:
+        yield chapter["file"]
+        yield from pages(chapter.get("sections", ()))
+
+
+TOC = yaml.safe_load((ROOT / "_toc.yml").read_text())
+# Of the listings of source, which are all made from one template, a long one.
+UNLISTED = ["search", "genindex", "_modules/index", "_modules/alphafair/certificate"]
 PAGES = [
-    Path(name).name
-    for name in (
-        toc["root"],
-        *(chapter["file"] for part in toc["parts"] for chapter in part["chapters"]),
-    )
+    TOC["root"],
+    *(name for part in TOC["parts"] for name in pages(part["chapters"])),
+    *UNLISTED,
 ]
-REFERENCE = {"api"}  # long lists, read by search: not a chapter
 
 pytestmark = [
     pytest.mark.skipif(BROWSER is None, reason="no Chromium on this machine"),
@@ -88,32 +100,30 @@ async def show(tab, theme, width):
 
 
 async def load(tab, url):
-    """A page, typeset and with its folds open."""
-    await tab.ask("Page.navigate", url="about:blank")
+    """A page, typeset and with its folds open, in the first state."""
+    await tab.ask("Page.navigate", url="about:blank")  # nothing is there that would be turned, too
     await until(tab, "location.href === 'about:blank'")
+    tab.events.clear()
+    await turn(tab, *STATES[0])
     await tab.ask("Page.navigate", url=url)
     await until(tab, f"document.readyState === 'complete' && location.href === '{url}'")
     await tab.value(PAGE.read_text())
     await tab.value("page.ready()")
+    await until(tab, "page.firstPaint()")
 
 
 async def drag_everything(tab):
-    """How many sentences and drawings each slider shows from end to end, and each handle."""
+    """What each slider shows from end to end by its keys, and each handle by the mouse."""
     found = []
     for k, picture in enumerate(await tab.value("page.drags()")):
-
-        def note(what, shown, k=k):
-            sentences, drawings = (len(set(column)) for column in zip(*shown, strict=True))
-            found.append({"picture": k, "what": what, "sentences": sentences, "drawings": drawings})
-
-        for j, stops in enumerate(picture["sliders"]):
+        for j, last in enumerate(picture["sliders"]):
             await tab.value(f"page.focusSlider({k}, {j})")
             await tab.press("Home")
             shown = [await tab.value(f"page.says({k})")]
-            for _ in range(stops):
+            for _ in range(last):
                 await tab.press("ArrowRight")
                 shown.append(await tab.value(f"page.says({k})"))
-            note(f"slider {j}", shown)
+            found.append(Dragged(k, f"slider {j}", last + 1, shown))
         for j in range(picture["handles"]):
             (x, y), *ends = await tab.value(f"page.handlePlaces({k}, {j})")
             shown = [await tab.value(f"page.says({k})")]
@@ -122,29 +132,50 @@ async def drag_everything(tab):
                 await tab.mouse("mouseMoved", x, y)
                 shown.append(await tab.value(f"page.says({k})"))
             await tab.mouse("mouseReleased", x, y)
-            note(f"handle {j}", shown)
+            found.append(Dragged(k, f"handle {j}", 2, shown))
     return found
+
+
+class Dragged(NamedTuple):
+    """One thing that was dragged: at least so many stops differ; what the picture then said."""
+
+    picture: int
+    what: str
+    stops: int
+    shown: list[dict]
+
+    def different(self, key):
+        return len({str(shown[key]) for shown in self.shown})
 
 
 async def look_at(tab, home, name, axe):
     """All that the tests below want to know of a page."""
-    tab.events.clear()
-    await turn(tab, *STATES[0])
-    await load(tab, f"{home}/book/{name}.html")
-    seen = {"width": {}, "faint": {}, "axe": {}, "figures": {}}
-    for question in ("mathematics", "images", "links"):
+    seen = {"width": {}, "words": {}, "axe": {}, "figures": {}, "seconds": {}}
+
+    @contextlib.contextmanager
+    def timed(what):
+        start = time.perf_counter()
+        yield
+        seen["seconds"][what] = time.perf_counter() - start
+
+    with timed("loading"):
+        await load(tab, f"{home}/{name}.html")
+    for question in ("firstPaint", "mathematics", "images", "links"):
         seen[question] = await tab.value(f"page.{question}()")
-    seen["drags"] = await drag_everything(tab)
-    for theme, width in STATES:
-        await show(tab, theme, width)
-        seen["width"][width] = await tab.value("page.width()")
-        seen["faint"][theme] = await tab.value("page.faintWords()")
-        seen["figures"][theme] = await tab.value("page.figures()")
-    await tab.value(axe)
-    await tab.value("page.thinOut()")
-    for theme, width in reversed(STATES):
-        await show(tab, theme, width)
-        seen["axe"][theme, width] = await tab.value("page.axeFindings()")
+    with timed("dragging"):
+        seen["drags"] = await drag_everything(tab)
+    with timed("looking"):
+        for theme, width in STATES:
+            await show(tab, theme, width)
+            seen["width"][width] = await tab.value("page.width()")
+            seen["words"][theme] = await tab.value("page.words()")
+            seen["figures"][theme] = await tab.value("page.figures()")
+    with timed("axe"):
+        await tab.value(axe)
+        await tab.value("page.thinOut()")
+        for theme, width in reversed(STATES):
+            await show(tab, theme, width)
+            seen["axe"][theme, width] = await tab.value("page.axeFindings()")
     seen["requests"] = {
         event["params"]["request"]["url"]
         for event in tab.events
@@ -202,7 +233,7 @@ def seen(request):
         home = f"http://127.0.0.1:{server.server_port}"
         found = asyncio.run(look([name for name in PAGES if name in names], home))
         server.shutdown()
-    print_table({name: shown for name, shown in found.items() if isinstance(shown, dict)})
+    request.config.pluginmanager.register(Summary(found))
     return found
 
 
@@ -226,39 +257,62 @@ def file_of(url):
 
 def source(name):
     """The page as it was built."""
-    return (SITE / "book" / f"{name}.html").read_text()
+    return (SITE / f"{name}.html").read_text()
 
 
 def weight(shown):
     """Bytes of the files that a page asked for, besides MathJax."""
     files = {file_of(url) for url in filter(is_here, shown["requests"])}
-    return sum(path.stat().st_size for path in files if "mathjax" not in path.parts)
+    weighed = (path for path in files if path.is_file() and "mathjax" not in path.parts)
+    return sum(path.stat().st_size for path in weighed)
 
 
-def print_table(seen):
-    """What was looked at, for `make test-browser`."""
-    head = ("page", "kB", "formulas", "images", "links", "dragged", "scroll at 390")
-    print("\n" + "{:24}{:>7}{:>10}{:>8}{:>7}{:>9}{:>15}".format(*head))
-    total = Counter()
-    for name, shown in seen.items():
-        row = {
-            "kB": round(weight(shown) / 1000),
-            "formulas": shown["mathematics"]["count"],
-            "images": len(shown["images"]),
-            "links": len(shown["links"]),
-            "dragged": len(shown["drags"]),
-            "scroll": len(shown["width"][PHONE]["scrollers"]),
-        }
-        total.update(row)
-        print(
-            "{:24}{kB:7}{formulas:10}{images:8}{links:7}{dragged:9}{scroll:15}".format(name, **row)
-        )
-    total["kB"] = 0
-    print(
-        "{:24}{:7}{formulas:10}{images:8}{links:7}{dragged:9}{scroll:15}".format(
-            f"{len(seen)} pages", "", **total
-        )
+class Summary:
+    """A table of what was looked at, for the end of pytest's report."""
+
+    COLUMNS = "     kB  paint  formulas  images  links  stops  words  scroll  rules  seconds"
+    LEGEND = (
+        "kB: besides MathJax; paint: milliseconds until the first, from this machine;\n"
+        "stops: of sliders and handles; words: in pictures to drag; scroll: what is wider than a "
+        "phone; rules: of axe"
     )
+
+    def __init__(self, seen):
+        self.seen = {name: shown for name, shown in seen.items() if isinstance(shown, dict)}
+
+    def row(self, shown):
+        return (
+            round(weight(shown) / 1000),
+            round(shown["firstPaint"]),
+            shown["mathematics"]["count"],
+            len(shown["images"]),
+            len(shown["links"]),
+            sum(len(dragged.shown) for dragged in shown["drags"]),
+            len(shown["words"]["dark"]),
+            len(shown["width"][PHONE]["scrollers"]),
+            sum(found["rules"] for found in shown["axe"].values()),
+            round(sum(shown["seconds"].values())),
+        )
+
+    def pytest_terminal_summary(self, terminalreporter):
+        if not self.seen:
+            return
+        widths = [len(head) for head in re.findall(" +[^ ]+", self.COLUMNS)]
+        rows = {name: self.row(shown) for name, shown in self.seen.items()}
+        columns = list(zip(*rows.values(), strict=True))
+        rows["most"] = map(max, columns)
+        rows[f"all {len(self.seen)} pages"] = ("", "", *map(sum, columns[2:]))
+        seconds = Counter()
+        for shown in self.seen.values():
+            seconds.update(shown["seconds"])
+        terminalreporter.section("what was looked at")
+        terminalreporter.write_line(f"{'':30}{self.COLUMNS}")
+        for name, row in rows.items():
+            cells = (f"{cell:>{width}}" for cell, width in zip(row, widths, strict=True))
+            terminalreporter.write_line(f"{name:30}{''.join(cells)}")
+        terminalreporter.write_line(self.LEGEND)
+        spent = ", ".join(f"{spent:.0f} {what}" for what, spent in seconds.items())
+        terminalreporter.write_line(f"seconds, with {TABS} pages at a time: {spent}")
 
 
 # ----------------------------------------------------------------------------------- judging
@@ -283,9 +337,8 @@ def test_no_error_in_the_console(shown):
 
 
 @each_page
-def test_a_chapter_is_light(name, shown):
-    if name not in REFERENCE:
-        assert weight(shown) < MOST_BYTES
+def test_a_page_is_light(shown):
+    assert weight(shown) < MOST_BYTES
 
 
 @each_page
@@ -333,6 +386,13 @@ def test_no_page_scrolls_sideways(shown):
 
 
 @each_page
+def test_no_line_begins_with_a_comma(shown):
+    """It stays with the formula before it."""
+    for found in shown["width"].values():
+        assert not found["torn"]
+
+
+@each_page
 def test_what_scrolls_shows_that_it_does(shown):
     for found in shown["width"].values():
         assert not [one["what"] for one in found["scrollers"] if not one["cue"]]
@@ -344,17 +404,31 @@ def test_pictures_are_dragged_by_keyboard_and_mouse(name, shown):
 
     A slider may leave the sentences as they are where the others stand.
     """
-    pictures = {found["picture"] for found in shown["drags"]}
+    pictures = {dragged.picture for dragged in shown["drags"]}
     assert len(pictures) == source(name).count('<figure class="drag">')
-    assert not [found for found in shown["drags"] if found["drawings"] < 2]
-    assert pictures == {f["picture"] for f in shown["drags"] if f["sentences"] > 1}
+    for dragged in shown["drags"]:
+        assert dragged.different("stops") >= dragged.stops, dragged.what
+        assert dragged.different("drawing") > 1, dragged.what
+    assert pictures == {d.picture for d in shown["drags"] if d.different("words") > 1}
+
+
+@each_page
+def test_pictures_say_what_the_package_says(name, shown):
+    """Wherever they were dragged; `test_drag.py` looks at the other stops, in the notebooks."""
+    notebook = NOTEBOOK.get(name, name.removeprefix("book/"))
+    pictures = [picture for (whose, _), picture in PICTURES.items() if whose == notebook]
+    assert pictures_in(source(name)) == pictures, "built from another notebook: `make book`"
+    for dragged in shown["drags"]:
+        said = said_by_package(notebook, dragged.picture + 1)
+        for now in dragged.shown:
+            assert now["words"] == list(said(*now["stops"])), (dragged.what, now["stops"])
 
 
 @each_page
 @pytest.mark.parametrize("theme", ["light", "dark"])
 def test_pictures_can_be_read(shown, theme):
     """The words in what is dragged, which axe does not see, and the ink of figures."""
-    assert not shown["faint"][theme]
+    assert not [word for word in shown["words"][theme] if word["contrast"] < LEAST_CONTRAST]
     for figure in shown["figures"][theme]:
         assert figure["ink"] >= LEAST_CONTRAST, figure
         assert theme == "light" or figure["paper"] or figure["ground"] < DARK, figure
@@ -362,6 +436,7 @@ def test_pictures_can_be_read(shown, theme):
 
 @each_page
 def test_axe_finds_nothing_serious(shown):
-    for (theme, width), findings in shown["axe"].items():
-        told = [f"{f['rule']} × {f['count']}: {f['where']}" for f in findings]
+    for (theme, width), found in shown["axe"].items():
+        assert found["rules"], "axe applied no rule"
+        told = [f"{f['rule']} × {f['count']}: {f['where']}" for f in found["serious"]]
         assert not told, f"{theme}, {width} px"

@@ -6,19 +6,21 @@ Where no Chromium is found, the tables of the notebook are compared instead.
 """
 
 import asyncio
-import importlib.util
+import itertools
 import json
+import math
 import re
 from pathlib import Path
 
-import nbformat
 import numpy as np
 import pytest
 from browser import BROWSER, browser, needs_browser
+from pictures import PICTURES, said_by_package
 
 ROOT = Path(__file__).parents[1]
 BOOK = ROOT / "book"
-SETTINGS = 20
+MOST = 1000  # settings of a picture that are all looked at ...
+SOME = 20  # ... and how many of them if there are more
 
 
 @pytest.fixture
@@ -29,45 +31,17 @@ def drag(monkeypatch):
     return drag
 
 
-def pictures_of(path):
-    """The HTML of every picture to drag in a notebook."""
-    found = []
-    for cell in nbformat.read(path, as_version=4).cells:
-        for output in cell.get("outputs", []):
-            page = output.get("data", {}).get("text/html", "")
-            found += re.findall(r'<figure class="drag">.*?</figure>', page, flags=re.DOTALL)
-    return found
-
-
-FRONT = BOOK / "_static" / "front.html"
-PICTURES = {
-    ("front", 1): FRONT.read_text().strip(),
-    **{
-        (path.stem, number): page
-        for path in sorted(BOOK.glob("*.ipynb"))
-        for number, page in enumerate(pictures_of(path), 1)
-    },
-}
 each_picture = pytest.mark.parametrize(
     ("name", "number"), PICTURES, ids=[f"{name}-{number}" for name, number in PICTURES]
 )
 
 
-def expected(name, number):
-    """The function that computes what the sentences say."""
-    path = ROOT / "tests" / "drag" / f"{name}.py"
-    spec = importlib.util.spec_from_file_location(f"drag_{name}", path)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module.said if number == 1 else getattr(module, f"said_{number}")
-
-
 def settings_of(page):
-    """Twenty stops of the sliders, the ends among them."""
-    spec = spec_of(page)
-    counts = [len(text) for text in spec["text"]]
-    rng = np.random.default_rng(0)
-    some = rng.integers(0, counts, size=(SETTINGS - 2, len(counts))).tolist()
+    """All stops of the sliders; of very many some, the ends among them."""
+    counts = [len(text) for text in spec_of(page)["text"]]
+    if math.prod(counts) <= MOST:
+        return [list(stops) for stops in itertools.product(*map(range, counts))]
+    some = np.random.default_rng(0).integers(0, counts, size=(SOME - 2, len(counts))).tolist()
     return [[0] * len(counts), [n - 1 for n in counts], *some]
 
 
@@ -94,7 +68,7 @@ def said_in_tables(page, stops):
 
 @each_picture
 def test_says_what_the_package_says(name, number):
-    page, said = PICTURES[name, number], expected(name, number)
+    page, said = PICTURES[name, number], said_by_package(name, number)
     settings = settings_of(page)
     wanted = [list(said(*stops)) for stops in settings]
     assert all(wanted), "a picture says something"
@@ -121,19 +95,20 @@ def test_stays_small(name, number):
 # ---------------------------------------------------------------------------------- the browser
 
 
+SENTENCES = "[...document.querySelectorAll('.drag-say b')].map(b => b.textContent)"
+
+
 async def sentences(tab):
-    return await tab.value("[...document.querySelectorAll('.drag-say b')].map(b => b.textContent)")
+    return await tab.value(SENTENCES)
 
 
 async def sentences_at(tab, settings):
-    found = []
-    for stops in settings:
-        await tab.value(
-            f"document.querySelectorAll('input').forEach((input, j) => {{"
-            f"input.value = {json.dumps(stops)}[j]; input.dispatchEvent(new Event('input'))}})"
-        )
-        found.append(await sentences(tab))
-    return found
+    return await tab.value(
+        f"{json.dumps(settings)}.map(stops => {{"
+        "document.querySelectorAll('input').forEach((input, j) => {"
+        "input.value = stops[j]; input.dispatchEvent(new Event('input'))});"
+        f"return {SENTENCES}}})"
+    )
 
 
 def in_browser(page, visit, wide=1280):

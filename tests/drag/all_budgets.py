@@ -19,6 +19,6 @@ def said(stop, aversion):
     return [
         str(budget),
         str(served),
-        f"{worth:.2f}",
-        *(f"{dollars:.1f}" for dollars in plan.group_budget),
+        f"{round(worth, 9):.2f}",
+        *(f"{dollars:.1f}" for dollars in plan.group_budget.round(9)),  # 91.25 is 91.2
     ]

@@ -29,4 +29,4 @@ def said_2(stop, aversion):
     ground = {"west": (5, 1), "south": (24, 2), "north": (60, 4), "east": (160, 8)}
     called = {name: level * p ** (1 / alpha) for name, (_, p) in ground.items()}
     wet = ", ".join(name for name, (height, _) in ground.items() if height < called[name] + 1e-9)
-    return [str(dollars), f"{level:.1f}", wet]
+    return [str(dollars), f"{level.round(9):.1f}", wet]
