@@ -30,9 +30,9 @@ test: .venv/installed
 		--doctest-modules --nbval --nbval-current-env --nbval-cell-timeout=300 \
 		--ignore tests/test_browser.py tests alphafair book
 
-# Every page in a browser (Debian: chromium), with a table of what was looked at; a few minutes.
+# Every page in a browser (Debian: chromium), with a table of what was looked at; six minutes.
 test-browser: book
-	@$(BIN)/pytest -q -s tests/test_browser.py
+	@$(BIN)/pytest -q tests/test_browser.py
 
 # The core with numpy alone, in an environment of its own.
 core:
