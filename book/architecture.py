@@ -288,9 +288,10 @@ A yellow room also uses the libraries that are named in it, some of them only fo
 does. All others get by with NumPy. `import alphafair` is the door: it hands on what the rooms of
 the core export, and loads none of these libraries before somebody asks for what needs them.
 
-At the top of the picture is the core, with everything of Part I. Below it are the models of Part
-II, and then the inside of the two large ones. The core knows nothing of the models, and they use
-only its tools. (Only `attention` uses more.)
+The picture has parts, one under the other, and the rule holds inside each of them. First comes the
+core, with everything of Part I. The models of Part II are drawn under it, but they stand on it: the core
+knows nothing of them, and they use its tools. (Only `attention` uses more.) Last come the insides of the
+two large models.
 
 ```{{figure}} _static/architecture.svg
 :name: fig-architecture
