@@ -2,7 +2,7 @@
 
     python benchmarks/layer.py [--repeats 5] [--largest 10000] [--csv FILE]
 
-Claims: with one treatment, DIFFCP takes about 30 times as long as the layer at N = 10² people, 150
+Claims: with one treatment, DIFFCP takes 25 to 30 times as long as the layer at N = 10² people, 150
 times at 10³ and 1500 times at 10⁴; and more than 500 times on a batch of 64 problems of 50 people
 and two treatments.
 

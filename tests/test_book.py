@@ -392,6 +392,8 @@ def test_the_readme_is_true():
     assert a.group_utility.round(1).tolist() == ast.literal_eval(utility)
     assert f"{a.price:.2g}" == re.search(r"gradient\(\)\.budget  # ([\d.]+)", code).group(1)
     titles = [cells(path)[0].source.splitlines()[0].removeprefix("# ") for path in NOTEBOOKS]
+    for page in BOOK.glob("*.md"):
+        titles += re.findall("^# (.+)", page.read_text(), flags=re.MULTILINE)[:1]
     reading = text[text.index("## How to read the book") : text.index("## What is where")]
     named = re.findall(r"\*([^*]+)\*", " ".join(reading.split()))
     assert named
