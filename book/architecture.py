@@ -289,9 +289,9 @@ does. All others get by with NumPy. `import alphafair` is the door: it hands on 
 the core export, and loads none of these libraries before somebody asks for what needs them.
 
 The picture has parts, one under the other, and the rule holds inside each of them. First comes the
-core, with everything of Part I. The models of Part II are drawn under it, but they stand on it: the core
-knows nothing of them, and they use its tools. (Only `attention` uses more.) Last come the insides of the
-two large models.
+core, with everything of Part I. The models of Part II are drawn under it, but they stand on it: the
+core knows nothing of them, and they use its tools. (Only `attention` uses more.) Last come the
+insides of the two large models.
 
 ```{{figure}} _static/architecture.svg
 :name: fig-architecture

@@ -129,6 +129,9 @@ def imported_at_the_head(path: Path) -> set[str]:
 def missing(path: Path) -> list[str]:
     """What a file of tests needs and does not find here."""
     needed = imported_at_the_head(path)
+    for helper in [path.with_name(f"{name}.py") for name in needed]:
+        if helper.exists():  # what the tests share
+            needed |= imported_at_the_head(helper)
     needed |= {HEAVY[name] for name in needed & set(HEAVY)}
     return sorted({name.split(".")[0] for name in needed if not is_there(name)})
 
