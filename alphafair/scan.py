@@ -70,12 +70,15 @@ def _asks(b, c, i, owner, row, threshold, columns, rows):  # type: ignore[no-unt
     """Whether a block of rows has something: an item with b ≥ θ c, or one that is not valid.
 
     The block has ``len(rows)`` rows of ``len(columns)`` items, flat in b and c from i on; θ is the
-    threshold of the row's owner.  This is what `_asks_by_vectors` means.
+    threshold of the row's owner.  All is compared in the wider type of the two tables.  This is
+    what `_asks_by_vectors` means.
     """
+    number = np.result_type(b, c).type
     for r in range(len(rows)):
+        least = number(threshold[owner[row + r]])
         for t in range(r * len(columns), (r + 1) * len(columns)):
-            x, y = b[i + t], c[i + t]
-            if not (x < threshold[owner[row + r]] * y and -np.inf < x and 0 < y < np.inf):
+            x, y = number(b[i + t]), number(c[i + t])
+            if not (x < least * y and -np.inf < x and 0 < y < np.inf):
                 return True
     return False
 
@@ -99,15 +102,21 @@ def _asks_by_vectors() -> Any:
                 for kind, value in zip(signature.args[:6], arguments[:6], strict=True)
             )
             size, word, long = len(columns) * len(rows), ir.IntType(32), ir.IntType(64)
-            number = b.type.pointee
+            both = b.type.pointee, c.type.pointee
+            number = ir.DoubleType() if ir.DoubleType() in both else ir.FloatType()
+
+            def widened(vector):  # type: ignore[no-untyped-def]
+                """The same numbers in the wider of the two tables' types."""
+                if vector.type.element == number:
+                    return vector
+                return builder.fpext(vector, ir.VectorType(number, vector.type.count))
 
             def items(flat):  # type: ignore[no-untyped-def]
+                own = flat.type.pointee
                 place = builder.gep(flat, [i])
-                vector = builder.load(
-                    builder.bitcast(place, ir.VectorType(number, size).as_pointer())
-                )
-                vector.align = context.get_abi_sizeof(number)
-                return vector
+                vector = builder.load(builder.bitcast(place, ir.VectorType(own, size).as_pointer()))
+                vector.align = context.get_abi_sizeof(own)
+                return widened(vector)
 
             least = ir.Constant(ir.VectorType(threshold.type.pointee, len(rows)), ir.Undefined)
             for r in range(len(rows)):
@@ -115,8 +124,7 @@ def _asks_by_vectors() -> Any:
                 k = builder.zext(k, long) if k.type.width < long.width else k
                 value = builder.load(builder.gep(threshold, [k]))
                 least = builder.insert_element(least, value, word(r))
-            if number != threshold.type.pointee:
-                least = builder.fpext(least, ir.VectorType(number, len(rows)))
+            least = widened(least)
             of_row = [r for r in range(len(rows)) for _ in columns]
             least = builder.shuffle_vector(
                 least, least, ir.Constant(ir.VectorType(word, size), of_row)

@@ -81,6 +81,25 @@ def test_the_order_of_the_axes_and_tables_cut_out_of_larger_ones(seed, kind):
             assert np.array_equal(item, right[1])
 
 
+@compiled
+@pytest.mark.parametrize("seed", SEEDS)
+@pytest.mark.parametrize("columns", [1, 3, 4, 19])
+def test_tables_of_two_precisions(seed, columns):
+    """Each is read in its own, whichever is the wider one, and a number for all costs as well."""
+    rng = np.random.default_rng(seed)
+    shape = (3000, columns)
+    owner = rng.integers(0, 5, shape[0])
+    benefit = rng.uniform(1, 5, shape)
+    for cost in (rng.uniform(0.2, 1, shape), np.full(1, 0.7)):
+        for kinds in (("f4", "f8"), ("f8", "f4")):
+            b, c = benefit.astype(kinds[0]), cost.astype(kinds[1])
+            best, item, valid = both_twins(b, c, shape, owner, 5)
+            right = by_hand(b, np.broadcast_to(c, shape), owner, 5)
+            assert valid
+            assert np.array_equal(best, right[0])
+            assert np.array_equal(item, right[1])
+
+
 def test_no_copy_of_a_table_with_steps_ahead():
     wide = np.ones((50, 6))
     for table in (wide, np.asfortranarray(wide), wide[:, 2:5], wide[::2], wide[:, :1]):
@@ -103,19 +122,20 @@ def test_what_is_not_valid_is_found_wherever_it_stands(columns, kind):
 
 
 @compiled
+@pytest.mark.parametrize("of_cost", [np.float64, np.float32])
 @pytest.mark.parametrize("kind", [np.float64, np.float32])
 @pytest.mark.parametrize("columns", [1, 3, 4, 8])
-def test_the_question_by_vectors_is_the_question_in_words(kind, columns):
+def test_the_question_by_vectors_is_the_question_in_words(kind, of_cost, columns):
     """Each of its four comparisons decides somewhere, and everything near their ends is tried."""
     vectors = scan._asks_by_vectors()
     block = scan.block_of(np.dtype(kind), columns)
     ask = numba().njit(lambda *arguments: vectors(*arguments))
-    ends = [0, 1, -1, np.inf, -np.inf, np.nan, np.finfo(kind).max, np.finfo(kind).tiny]
+    narrow = np.finfo(kind if kind == of_cost else np.float32)
+    ends = [0, 1, -1, np.inf, -np.inf, np.nan, narrow.max, narrow.tiny]
     rng = np.random.default_rng(0)
     high, answers = len(block.rows), []
     for _ in range(1000):
-        b, c = np.full((2, (high + 1) * columns), 1, kind)
-        c[:] = 2
+        b, c = (np.full((high + 1) * columns, *x) for x in ((1, kind), (2, of_cost)))
         place = rng.integers(b.size)
         for table in (b, c):
             if rng.random() < 0.6:
