@@ -816,9 +816,8 @@ def _best_ratios(
     best, item, valid = best_ratios(benefit, cost, shape, owner, owners)
     if not valid:
         refuse_entry(benefit, cost)
-    if best.min() >= 1 / LARGEST_RATIO and best.max() <= LARGEST_RATIO:
-        return best, item, 0
-    if not _out_of_range(best, item).any():
+    ordinary = best.min() >= 1 / LARGEST_RATIO and best.max() <= LARGEST_RATIO
+    if ordinary or not _out_of_range(best, item).any():
         return best, item, 0
     # Ratios like 1e300/1e-300: measure b and c in other units, exact powers of two.
     benefit, cost = benefit.astype(float, copy=False), cost.astype(float, copy=False)
@@ -866,7 +865,7 @@ def _best_of_persons(
 def _refuse_hopeless(best_item: Integers, ratio: Floats | None, problem: Problem) -> None:
     """ValueError about a group, or at ε ≥ 1 a person, whose utility is 0 whatever is spent."""
     groups, within, base = problem.groups, problem.within, problem.base
-    hopeless = best_item < 0 if best_item.min() < 0 else np.zeros(1, bool)
+    hopeless = best_item < 0
     if base is not None and hopeless.any():
         hopeless &= np.bincount(groups.code, base, hopeless.size) <= 0
     if hopeless.any():
