@@ -284,7 +284,8 @@ Each box is a room, and between two arrows lies one storey. (A storey with many 
 rows.) A room may import any room of a lower storey, and the rooms of one storey do not know each
 other. A few imports lead upwards all the same. They stand inside a function and wait until it is
 called, and the lists below name them after the words "When first needed". So if you change a room,
-look *above* it. A change in `checks` is felt in {felt} of the {core} rooms of the core, and one in `plots` in none.
+look *above* it. A change in `checks` is felt in {felt} of the {core} rooms of the core, and one in
+`plots` in none.
 
 A yellow room also uses the libraries that are named in it, some of them only for a part of what it
 does. All others get by with NumPy. `import alphafair` is the door: it hands on what the rooms of
