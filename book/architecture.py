@@ -266,10 +266,11 @@ learn about it, from below to above:
 2. {derivatives} says what one more dollar of the cap is worth.
 3. {allocation} says who has reached the cap.
 4. {problem} takes the new argument, checks it once, and refuses a cap below zero.
-5. {certificate} must be told that the plans beyond the cap do not count. Otherwise its bound stays
-   true but becomes loose, and it calls good plans wasteful.
-6. {reference} needs one line more, the constraint for CVXPY. Then the tests can compare the first
-   room with a solver that knows nothing of it.
+5. {certificate} bounds what the best plan could bring, so it must be told that plans beyond the
+   cap do not count. Otherwise its bound stays true but becomes loose, and it calls good plans
+   wasteful.
+6. {reference} needs one line more, the constraint for CVXPY. Then the tests can compare {value}
+   with a solver that knows nothing of it.
 
 The other rooms do not notice. {closed_form} splits the budget across groups. It sees nothing of a
 group but what its money is worth, so it works for the new cap as it stands, and so do {paths} and
@@ -279,10 +280,12 @@ another example in code, a tax on the money of a group.)
 
 ## How to read the picture
 
-Each box is a room. Follow the arrows downwards: a room may import any room below it, and rooms
-that stand side by side do not know each other. (Where an import would lead upwards, it waits inside
-a function until it is needed, and the lists say so.) So if you change a room, look *above* it. A
-change in `checks` is felt in {felt} of the {core} rooms of the core, and one in `plots` in none.
+Each box is a room, and between two arrows lies one storey. (A storey with many rooms takes two
+rows.) A room may import any room of a lower storey, and the rooms of one storey do not know each
+other. A few imports lead upwards all the same. They stand inside a function and wait until it is
+called, and the lists below name them after the words "When first needed". So if you change a room,
+look *above* it. A change in `checks` is felt in {felt} of the {core} rooms of the core, and one in
+`plots` in none.
 
 A yellow room also uses the libraries that are named in it, some of them only for a part of what it
 does. All others get by with NumPy. `import alphafair` is the door: it hands on what the rooms of
@@ -299,8 +302,8 @@ insides of the two large models.
 :width: 420px
 :class: dark-light
 
-The rooms, in the order of their imports. Arrows point from those that import to those that are
-imported.
+The rooms, in the order of their imports. Arrows point from the storeys that import to those that
+are imported.
 ```
 
 ## When you have changed a room
