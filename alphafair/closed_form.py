@@ -62,7 +62,8 @@ def budget_shares_along(log_weight: Floats, log_productivity: Floats, alpha: Flo
 def _softmax(tilt: float | Floats, log_weight: Floats, log_productivity: Floats) -> Floats:
     """(..., K) for a tilt 1/α − 1, or for a column of them."""
     share = tilt * log_productivity  # the rest is done in place: K can be large
-    share += (tilt + 1) * log_weight
+    if log_weight.any():  # equal weights, the usual case, change nothing
+        share += (tilt + 1) * log_weight
     share -= share.max(axis=-1, keepdims=True)
     np.exp(share, out=share)
     share /= share.sum(axis=-1, keepdims=True)

@@ -506,8 +506,7 @@ class Problem:
         if self.in_steps is not None:
             return self.in_steps._build_value(scale)
         if self.is_linear:
-            log_p = np.log(self.productivity) if self._log_p is None else self._log_p
-            return Linear(self.productivity, log_p)
+            return Linear(self.productivity, self._log_p)
         spent = self.spent_at_floors / scale
         base = None
         if self.base is not None:

@@ -150,10 +150,12 @@ def _asks_by_vectors() -> Any:
 
 # --- all stretches ----------------------------------------------------------------------------
 def _best_ratios(  # type: ignore[no-untyped-def]
-    benefit, benefit_step, cost, cost_step, shape, owner, owners, block, stretch
+    benefit, benefit_step, cost, cost_step, shape, owner, best, item, threshold, block, stretch
 ):
-    """Largest b/c of each owner and its item i·T + t (−1: no b > 0), and whether all is valid.
+    """Fill in the largest b/c of each owner and its item i·T + t; whether all entries are valid.
 
+    ``best`` comes as zeros and ``item`` as −1, which is how they stay where no b > 0.
+    ``threshold`` is one for each owner, or none at all, and then all ratios are computed.
     ``stretch``: how many items at a time.  All is in one function, because a call that passes
     arrays takes as long as ten blocks.
     """
@@ -161,15 +163,13 @@ def _best_ratios(  # type: ignore[no-untyped-def]
     wide, high, narrow = len(columns), len(rows), len(block.wider) == 0
     persons, treatments = shape[0], wide if narrow else shape[1]
     length = max(stretch // (high * treatments), 1) * high  # of a stretch, in rows
-    best, item = np.zeros(owners), np.full(owners, -1, np.int64)
-    threshold = np.zeros(owners, np.float32)
     # Whole tables where they are laid out like a stretch, else room for one stretch.
     b_whole, c_whole = benefit_step == (treatments, 1), cost_step == (treatments, 1)
     own_b = np.empty(length * treatments, benefit.dtype)
     own_c = np.empty(length * treatments, cost.dtype)
     b_flat, c_flat = benefit if b_whole else own_b, cost if c_whole else own_c
     ratio = np.empty(length * treatments)
-    always = owners * FREQUENT > persons  # look at all; thresholds are not needed
+    always = threshold.size == 0
     looked, good, found = 0, 0, length
     for first in range(0, persons, length):
         n = min(length, persons - first)
@@ -228,7 +228,7 @@ def _best_ratios(  # type: ignore[no-untyped-def]
                     best[k], item[k] = most, (first + row) * treatments + leader
                     threshold[k] = min(most * ROUNDED_DOWN, LARGEST) if most >= LEAST else 0.0
             head += high
-    return best, item, good == looked * treatments
+    return good == looked * treatments
 
 
 def _best_ratios_in_numpy(
@@ -238,9 +238,10 @@ def _best_ratios_in_numpy(
     cost_step: tuple[int, int],
     shape: tuple[int, int],
     owner: Integers,
-    owners: int,
+    best: Floats,
+    item: Integers,
     *_: Any,
-) -> tuple[Floats, Integers, bool]:
+) -> bool:
     b, c = (
         np.asarray(unflatten(flat, step, shape), float)
         for flat, step in ((benefit, benefit_step), (cost, cost_step))
@@ -250,13 +251,11 @@ def _best_ratios_in_numpy(
         ratio = np.where(b > 0, b / c, -1.0)
         treatment = ratio.argmax(axis=1)
         person = ratio[np.arange(shape[0]), treatment]
-        best = np.full(owners, -1.0)
         np.maximum.at(best, owner, person)
     leads = np.flatnonzero((person == best[owner]) & (person >= 0))[::-1]
-    first = np.zeros(owners, np.intp)
-    first[owner[leads]] = leads  # the last assignment counts, which is the first row
-    item = np.where(best >= 0, first * shape[1] + treatment[first], -1)
-    return np.maximum(best, 0.0), item.astype(np.int64), valid
+    # Of an owner's leads the last assignment counts, which is the first row.
+    item[owner[leads]] = leads * shape[1] + treatment[leads]
+    return valid
 
 
 SCAN = Kernel(
@@ -285,19 +284,23 @@ def best_ratios(
     copy.  ``threads``: `how_many_threads` by default.
     """
     (b, *b_step), (c, *c_step) = flat_steps(benefit, shape), flat_steps(cost, shape)
-    settings = owners, block_of(benefit.dtype, shape[1]), STRETCH
+    size = shape[0] * shape[1]
+    settings = block_of(benefit.dtype, shape[1]), STRETCH
+    look_at_all = owners * FREQUENT > shape[0]
     owner = _constant(np.ascontiguousarray(owner))
 
     def part(first: int, end: int) -> tuple[Floats, Integers, bool]:
         """The best of these rows, its items counted from the first of them."""
         tables = _constant(b[first * b_step[0] :]), tuple(b_step), _constant(c[first * c_step[0] :])
         rows = (end - first, shape[1])
-        found: tuple[Floats, Integers, bool] = SCAN(
-            *tables, tuple(c_step), rows, owner[first:end], *settings, work=shape[0] * shape[1]
-        )
-        return found
+        # Made by numpy, which asks for large pages: of small ones the first touch takes as long as
+        # the scan where every person is an owner.
+        best, item = np.zeros(owners), np.full(owners, -1, np.int64)
+        threshold = np.zeros(0 if look_at_all else owners, np.float32)
+        found = best, item, threshold
+        valid = SCAN(*tables, tuple(c_step), rows, owner[first:end], *found, *settings, work=size)
+        return best, item, bool(valid)
 
-    size = shape[0] * shape[1]
     count = how_many_threads() if threads is None else threads
     count = min(count, size // LARGE_PART, shape[0] // (ROWS_AN_OWNER * owners))
     if count <= 1 or not SCAN.compiles(size):

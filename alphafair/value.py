@@ -134,11 +134,16 @@ class Linear:
     Attributes:
         productivity: (K,) p; 0 where it is below the least double, as next to ε = 1 in a group with
             somebody who cannot benefit.
-        log_productivity: (K,) log p, finite there, too.
+        told: (K,) log p, finite there, too; None where no p is that small.
     """
 
     productivity: Floats
-    log_productivity: Floats
+    told: Floats | None
+
+    @cached_property
+    def log_productivity(self) -> Floats:
+        """(K,) log p, finite."""
+        return np.log(self.productivity) if self.told is None else self.told
 
     def at(self, money: Floats) -> Point:
         """Where the groups stand with this money (K,)."""

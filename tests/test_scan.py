@@ -22,15 +22,23 @@ def by_hand(benefit, cost, owner, owners):
 
 
 def both_twins(benefit, cost, shape, owner, owners):
-    """The results of the two twins, which are the same to the bit."""
+    """The results of the two twins, with thresholds and without, which are the same to the bit."""
     (b, *b_step), (c, *c_step) = (scan.flat_steps(x, shape) for x in (benefit, cost))
+    tables = b, tuple(b_step), c, tuple(c_step), shape, owner
     block = scan.block_of(benefit.dtype, shape[1])
-    found = [
-        twin(b, tuple(b_step), c, tuple(c_step), shape, owner, owners, block, 16)
-        for twin in (scan.SCAN.compiled, scan.SCAN.plain)
-    ]
-    for x, y in zip(*found, strict=True):
-        assert np.array_equal(x, y)
+    found = []
+    for twin, thresholds in (
+        (scan.SCAN.compiled, owners),
+        (scan.SCAN.compiled, 0),
+        (scan.SCAN.plain, 0),
+    ):
+        best, item = np.zeros(owners), np.full(owners, -1)
+        valid = twin(*tables, best, item, np.zeros(thresholds, np.float32), block, 16)
+        found.append((best, item, valid))
+    best, item, valid = found[0]
+    for other in found[1:]:
+        assert other[2] == valid  # where not, the rest means nothing
+        assert not valid or (np.array_equal(best, other[0]) and np.array_equal(item, other[1]))
     return found[0]
 
 
@@ -151,12 +159,7 @@ def test_the_question_by_vectors_is_the_question_in_words(kind, of_cost, columns
 
 
 def both_twins_valid(benefit, cost, owner):
-    (b, *b_step), (c, *c_step) = (scan.flat_steps(x, x.shape) for x in (benefit, cost))
-    block = scan.block_of(benefit.dtype, benefit.shape[1])
-    arguments = (b, tuple(b_step), c, tuple(c_step), benefit.shape, owner, 1, block, 16)
-    one, other = scan.SCAN.compiled(*arguments)[2], scan.SCAN.plain(*arguments)[2]
-    assert one == other
-    return one
+    return both_twins(benefit, cost, benefit.shape, owner, 1)[2]
 
 
 @compiled
