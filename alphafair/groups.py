@@ -274,9 +274,9 @@ def _is_missing(label: Any) -> bool:
 
 # --- numbers given by group -------------------------------------------------------------------
 def group_weights(weight: Any, groups: Groups) -> Floats:
-    """(K,) positive weights in the order of the sorted labels."""
+    """(K,) positive weights in the order of the sorted labels, not to be written to."""
     if weight is None:
-        return np.ones(groups.label.size)
+        return np.broadcast_to(1.0, groups.label.size)  # no array: groups can be millions
     if isinstance(weight, str):
         if weight != "size":
             raise ValueError(f'weight is {weight!r}: the only word it takes is "size"')

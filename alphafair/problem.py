@@ -225,7 +225,9 @@ class Problem:
         if not self.is_linear:
             refuse_tiny_within(within)
         _refuse_hopeless(best_item, ratio, self)
-        productivity, log_p, relative = best / groups.size, None, None
+        # Where everybody is a group, dividing by 1 would only make another array.
+        productivity = best if groups.size.max() == 1 else best / groups.size
+        log_p = relative = None
         if self.is_linear:
             if ratio is not None:
                 means = group_means(ratio, least, best, groups, within)
@@ -864,12 +866,12 @@ def _best_of_persons(
 def _refuse_hopeless(best_item: Integers, ratio: Floats | None, problem: Problem) -> None:
     """ValueError about a group, or at ε ≥ 1 a person, whose utility is 0 whatever is spent."""
     groups, within, base = problem.groups, problem.within, problem.base
-    hopeless = best_item < 0
-    if base is not None and hopeless.any():
-        hopeless &= np.bincount(groups.code, base, hopeless.size) <= 0
-    if hopeless.any():
+    hopeless = np.flatnonzero(best_item < 0) if best_item.min() < 0 else np.empty(0, np.intp)
+    if base is not None and hopeless.size:
+        hopeless = hopeless[np.bincount(groups.code, base, best_item.size)[hopeless] <= 0]
+    if hopeless.size:
         bounded = problem.cap is not None
-        label = groups.label[int(np.argmax(hopeless))]
+        label = groups.label[hopeless[0]]
         raise ValueError(
             f"group {label!s} has no item with a positive benefit{' and cap' if bounded else ''}: "
             f"no budget can give it utility; drop the group or correct its benefits"
