@@ -326,6 +326,9 @@ def test_the_printed_book_has_parts_and_a_preface(no_drawing, tmp_path):
         for words in (r"\chapter*{Preface}", r"\part*{Part I}", r"\part*{Appendix}", r"\appendix")
     ]
     assert places == sorted(places)
+    appendix = page[page.index(r"\appendix") :]
+    for name in ("figure", "table", "equation"):  # 1, 2, … as on the page, whose chapters have none
+        assert rf"\counterwithout{{{name}}}{{chapter}}\setcounter{{{name}}}{{0}}" in appendix
     assert r"\chapter{Three doors}" not in page
     assert f"Version {alphafair.__version__}" in page, "on the title page"
     assert "On the web page this picture can be dragged." in page
