@@ -340,6 +340,31 @@ def test_the_printed_book_has_parts_and_a_preface(no_drawing, tmp_path):
     assert widths[1] > widths[0], "a column is as wide as the words of its links"
 
 
+@pytest.mark.parametrize(("builder", "boxes"), [("html", 1), ("epub", 0)])
+def test_a_figure_too_wide_for_a_phone_gets_a_box_to_scroll_in(
+    builder, boxes, tmp_path, monkeypatch
+):
+    from PIL import Image
+    from sphinx.application import Sphinx
+
+    monkeypatch.syspath_prepend(str(BOOK))
+    text = ["# Figures"]
+    for name, pixels in {"one": 731, "two": 752}.items():
+        Image.new("L", (pixels, 9)).save(tmp_path / f"{name}.png")
+        text.append(f"```{{figure}} {name}.png\nCaption of {name}.\n```")
+    (tmp_path / "index.md").write_text("\n\n".join(text))
+    out = tmp_path / "out"
+    folders = (tmp_path, None, out, tmp_path / "trees", builder)
+    config = {"extensions": ["myst_parser", "pages"], "project": "Figures", "epub_use_index": False}
+    Sphinx(*folders, config, status=None, warning=io.StringIO(), freshenv=True).build()
+    [page] = (path.read_text() for path in out.glob("index.*html"))
+    box = r'<div class="wide-figure[^>]*>\s*<img [^>]*src="([^"]*)"[^>]*>\s*</div>'
+    boxed = re.findall(box, page)
+    assert len(boxed) == boxes == page.count("wide-figure")
+    assert all(source.endswith("two.png") for source in boxed)
+    assert page.count("<img ") == 2
+
+
 def test_no_page_is_saved_with_the_whole_book(no_drawing, tmp_path):
     built(tmp_path, "latex")
     page = pickle.loads((tmp_path / "trees" / "two.doctree").read_bytes())
