@@ -35,6 +35,9 @@ from numpy.typing import ArrayLike
 COLOURS = ("#0072B2", "#E69F00", "#009E73", "#D55E00", "#CC79A7", "#56B4E9", "#999999")
 WIDTH = 360  # of a panel, in its own units; a letter is 7 wide and 14 high
 LETTER, ROW = 7.2, 17
+# An upright axis ends in an arrow, so high above the plot, with its title beside the tip.  Without
+# the arrow the title looks like a line of the legend; along the axis most titles would be too long.
+ARROW = 20
 SHADES = 10
 OFF = "translate(-9999 0)"  # where a mark without a place goes
 Axis = tuple[str, float, float] | tuple[str, float, float, Mapping[float, str]]
@@ -365,7 +368,8 @@ class Panel:
     def _box(self) -> tuple[float, float, float, float]:
         """Left, right, top and bottom of what lies inside the axes."""
         rows = len(self._legend_rows())
-        top = 8 + (18 if self.title else 0) + ROW * rows + (26 if self.y is not None else 4)
+        above = 4 if self.y is None else ARROW + 6
+        top = 8 + (18 if self.title else 0) + ROW * rows + above
         longest = max(map(len, self.names), default=0)
         ticks = [] if self.y is None else [text for _, text in self._ticks(self.y, 5)]
         left = max(14.0, LETTER * max([longest, *map(len, ticks)]) + 10)
@@ -458,7 +462,12 @@ class Panel:
             out.append(f'<path fill="none" {edge} d="M{zero} {_place(top)}V{_place(bottom)}"/>')
             return "".join(out)
         out.append(f'<path fill="none" {edge} d="M{_place(left)} {_place(top)}V{_place(bottom)}"/>')
-        out.append(f'<text x="8" y="{_place(top - 14)}">{escape(self.y[0])}</text>')
+        if self.y[0]:
+            arrow = f"v-{ARROW}m-3.5 6l3.5 -6 3.5 6"
+            out.append(
+                f'<path fill="none" {edge} d="M{_place(left)} {_place(top)}{arrow}"/>'
+                f'<text x="{_place(left + 8)}" y="{_place(top - 10)}">{escape(self.y[0])}</text>'
+            )
         for value, word in self._ticks(self.y, 5):
             at = self._py(value)
             out.append(

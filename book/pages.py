@@ -1,6 +1,6 @@
 """What the theme leaves undone on the pages: a Sphinx extension, named in `_config.yml`.
 
-Six things cannot be mended by a style sheet.
+Seven things cannot be mended by a style sheet.
 
 - The theme's icons, two thousand of them, come as a script of 1.5 MB, which each page loads before
   it shows anything, as a fifth of its style sheet, and as a font.  The pages use about thirty.
@@ -12,19 +12,27 @@ Six things cannot be mended by a style sheet.
   of their own, which knows all pages.  Sphinx would save all that with each page, 17 MB a time.
 - The bibliography is a list of things that are no items of a list for a screen reader.
 - Browsers break a line between a formula and the comma behind it.
+- On a phone a figure is as narrow as the text.  The letters of a wide one, most often of panels
+  side by side, would be too small to read, so it gets a box to scroll in.
 """
 
 import re
 from pathlib import Path
 from typing import Any
 
+from docutils import nodes
 from fontTools import subset  # comes with Matplotlib
+from sphinx.transforms.post_transforms import SphinxPostTransform
+from sphinx.util.images import get_image_size
 
 LABEL = ' aria-label="Toggle hidden content"'
 ENTRY, ITEM = ' role="doc-biblioentry"', ' role="listitem"'
 # A formula within a line, with the bracket before it and what follows without a space.
 FORMULA = r'<span class="math notranslate nohighlight">\\\([^<]*</span>'
 BOUND = re.compile(rf"\({FORMULA}(?:[^\w\s<]+|-\w+)?|{FORMULA}(?:[^\w\s<]+|-\w+)")
+# Pixels of a figure as drawn, with letters of 18.  On a phone, whose text is 342 pixels wide, it is
+# seen whole up to here, with letters of 8.3; what is wider has, most often, panels side by side.
+WIDE = 740
 # In the script an icon is  "name":[width,height,[other names],"code","path"],  and in the sheet
 # .fa-name:before{content:"code"}  with several names where they share a code.
 ICON = re.compile(r'"?([\w-]+)"?:(\[\d+,\d+,\[[^\]]*\],"[0-9a-f]+","[^"]*"\]),?')
@@ -81,6 +89,25 @@ def keep_letters(font: Path, static: Path) -> None:
     subset.save_font(whole, str(font), options)
 
 
+class WideFigures(SphinxPostTransform):
+    """Put figures that are too wide for a phone into boxes that scroll (custom.css)."""
+
+    default_priority = 10  # when MyST-NB has chosen the form of an output
+    formats = ("html",)
+
+    def run(self, **kwargs: Any) -> None:
+        """Their captions stay outside."""
+        if self.app.builder.name == "epub":
+            return  # a reader turns pages
+        for figure in self.document.findall(nodes.figure):
+            for image in list(figure.findall(nodes.image)):
+                size = get_image_size(str(self.app.srcdir / image["uri"]))
+                if size and size[0] > WIDE:
+                    box = nodes.container(classes=["wide-figure"])
+                    image.replace_self(box)
+                    box += image
+
+
 def one_document(app: Any, doctree: Any) -> None:
     """Every node is part of the page that it stands on."""
     for node in doctree.findall():
@@ -89,6 +116,7 @@ def one_document(app: Any, doctree: Any) -> None:
 
 def setup(app: Any) -> dict[str, bool]:
     """Called by Sphinx."""
+    app.add_post_transform(WideFigures)
     app.connect("doctree-read", one_document)
     app.connect("html-page-context", mend, priority=900)  # after the theme
     app.connect("build-finished", keep_icons)

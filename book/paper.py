@@ -176,7 +176,7 @@ class PartsAndPreface(SphinxPostTransform):
             name = toctree["caption"]
             part = f"\\part*{{{name}}}\\addcontentsline{{toc}}{{part}}{{{name}}}\n"
             if not toctree.get("numbered"):
-                part, lettered = part + (SECTIONS if lettered else "\\appendix\n"), True
+                part, lettered = part + (SECTIONS if lettered else APPENDIX), True
             chapter.insert(0, nodes.raw("", part, format="latex"))
 
 
@@ -289,6 +289,12 @@ class SvgToPdf(ImageConverter):
 
 
 PREFACE = "\\chapter*{Preface}\\addcontentsline{toc}{chapter}{Preface}\\markboth{Preface}{}"
+# The page gives the chapters of the appendix no numbers, so it counts their figures from 1 to the
+# last.  LaTeX would count in each chapter, and put its number before them: 1.1, as in chapter 1.
+APPENDIX = "\\appendix\n" + "".join(
+    f"\\counterwithout{{{name}}}{{chapter}}\\setcounter{{{name}}}{{0}}\n"
+    for name in ("figure", "table", "equation")
+)
 # The contents list chapters alone, because each has its "Summary" and its "Exercises".  The last
 # part is the reference: there sections have names that a reader looks for.
 SECTIONS = "\\addtocontents{toc}{\\protect\\setcounter{tocdepth}{1}}\n"

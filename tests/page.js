@@ -167,7 +167,11 @@ window.page = (function () {
   const figures = () =>
     all("img", content())
       .filter((image) => image.naturalWidth > 0)
-      .map((image) => ({ ...shown(image), paper: image.classList.contains("dark-light") }));
+      .map((image) => ({
+        ...shown(image),
+        paper: image.classList.contains("dark-light"),
+        scale: image.closest(".cell_output") && image.width / image.naturalWidth,
+      }));
 
   /* ------------------------------------------------------------------------- axe */
 

@@ -35,6 +35,8 @@ LONGEST = 300  # seconds for all that is looked at on a page: it takes about ten
 LEAST_CONTRAST = 4.5  # WCAG 2, level AA, for text of the usual size
 MOST_BYTES = 1_500_000  # of a page, besides MathJax, which all pages share
 NOTEBOOK = {"book/intro": "front"}  # of a page, where its picture has another name
+LETTER = 11 / 72 * 120  # pixels of a letter in a figure as it is drawn: book.mplstyle
+LEAST_LETTER = 8.5  # pixels of the same as it is shown
 DARK = 0.05  # luminance: a figure on more than this shines on a page at night
 
 
@@ -432,6 +434,13 @@ def test_pictures_can_be_read(shown, theme):
     for figure in shown["figures"][theme]:
         assert figure["ink"] >= LEAST_CONTRAST, figure
         assert theme == "light" or figure["paper"] or figure["ground"] < DARK, figure
+
+
+@each_page
+def test_letters_of_figures_can_be_read_on_a_phone(shown):
+    """Those of a wide one, too, which scrolls."""
+    for figure in shown["figures"]["dark"]:  # the theme that is seen on a phone
+        assert not figure["scale"] or LETTER * figure["scale"] >= LEAST_LETTER, figure
 
 
 @each_page

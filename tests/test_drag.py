@@ -10,6 +10,7 @@ import itertools
 import json
 import math
 import re
+from html import unescape
 from pathlib import Path
 
 import numpy as np
@@ -259,3 +260,36 @@ def test_points_and_handles_stay_within_their_axes(name, number):
             there = x != HIDDEN
             assert (np.abs(x - left - width / 2)[there] <= width / 2 + HALF_A_POINT).all()
             assert (np.abs(y - top - height / 2)[there] <= height / 2 + HALF_A_POINT).all()
+
+
+ARROW = r'd="M([\d.]+) ([\d.]+)v-{}m-3.5 6l3.5 -6 3.5 6"/><text x="([\d.]+)" y="([\d.]+)">([^<]*)<'
+
+
+def arrows(page, drag):
+    """Where arrows begin, and the words beside them with their place."""
+    found = re.findall(ARROW.format(drag.ARROW), page)
+    return [(*map(float, places), unescape(word)) for *places, word in found]
+
+
+def test_an_upright_axis_ends_in_an_arrow_beside_its_title(drag):
+    """So the title is not taken for a line of the legend, which it stands below."""
+    picture = drag.Picture("Axes.", drag.Slider("x", [0, 1]))
+    panel = picture.panel(x=("x", 0, 1), y=("hours < 9", 0, 200), title="Hours")
+    panel.line([0, 1], [0, 100], label="a legend")
+    picture.panel(x=("x", 0, 1), y=("", 0, 1, {0: "low", 1: "high"}))
+    page = picture._repr_html_()
+    [(left, top, x, y, word)] = arrows(page, drag)
+    box = AXES.search(page)
+    legend = float(re.search(r'y="([\d.]+)">a legend', page)[1])
+    assert (left, top) == (float(box[1]), float(box[2])), "the axis goes on"
+    assert word == "hours < 9"
+    assert x > left
+    assert y < top, "above the plot"
+    assert y - legend > drag.ROW, "further from the legend than its rows are from each other"
+
+
+@each_picture
+def test_titles_of_upright_axes_fit_their_panels(name, number, drag):
+    page = PICTURES[name, number]
+    for _, _, x, _, word in arrows(page, drag):
+        assert x + drag.LETTER * len(word) <= drag.WIDTH

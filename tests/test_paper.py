@@ -326,6 +326,9 @@ def test_the_printed_book_has_parts_and_a_preface(no_drawing, tmp_path):
         for words in (r"\chapter*{Preface}", r"\part*{Part I}", r"\part*{Appendix}", r"\appendix")
     ]
     assert places == sorted(places)
+    appendix = page[page.index(r"\appendix") :]
+    for name in ("figure", "table", "equation"):  # 1, 2, … as on the page, whose chapters have none
+        assert rf"\counterwithout{{{name}}}{{chapter}}\setcounter{{{name}}}{{0}}" in appendix
     assert r"\chapter{Three doors}" not in page
     assert f"Version {alphafair.__version__}" in page, "on the title page"
     assert "On the web page this picture can be dragged." in page
@@ -335,6 +338,31 @@ def test_the_printed_book_has_parts_and_a_preface(no_drawing, tmp_path):
     columns = re.search(r"longtable\}.*?\{(.*)\}", page)[1]
     widths = [int(a) for a in re.findall(r"\\X\{(\d+)\}", columns)]
     assert widths[1] > widths[0], "a column is as wide as the words of its links"
+
+
+@pytest.mark.parametrize(("builder", "boxes"), [("html", 1), ("epub", 0)])
+def test_a_figure_too_wide_for_a_phone_gets_a_box_to_scroll_in(
+    builder, boxes, tmp_path, monkeypatch
+):
+    from PIL import Image
+    from sphinx.application import Sphinx
+
+    monkeypatch.syspath_prepend(str(BOOK))
+    text = ["# Figures"]
+    for name, pixels in {"one": 731, "two": 752}.items():
+        Image.new("L", (pixels, 9)).save(tmp_path / f"{name}.png")
+        text.append(f"```{{figure}} {name}.png\nCaption of {name}.\n```")
+    (tmp_path / "index.md").write_text("\n\n".join(text))
+    out = tmp_path / "out"
+    folders = (tmp_path, None, out, tmp_path / "trees", builder)
+    config = {"extensions": ["myst_parser", "pages"], "project": "Figures", "epub_use_index": False}
+    Sphinx(*folders, config, status=None, warning=io.StringIO(), freshenv=True).build()
+    [page] = (path.read_text() for path in out.glob("index.*html"))
+    box = r'<div class="wide-figure[^>]*>\s*<img [^>]*src="([^"]*)"[^>]*>\s*</div>'
+    boxed = re.findall(box, page)
+    assert len(boxed) == boxes == page.count("wide-figure")
+    assert all(source.endswith("two.png") for source in boxed)
+    assert page.count("<img ") == 2
 
 
 def test_no_page_is_saved_with_the_whole_book(no_drawing, tmp_path):

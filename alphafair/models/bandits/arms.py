@@ -25,7 +25,10 @@ from ...checks import Floats, number, reals, refuse_first
 from ..common import SPARSE, ReadOnly, scipy
 from .sparse import as_dense, block_diagonal, is_sparse, stochastic
 
-_DISCOUNTED = "in (0, 1); without a discount the order in which rested arms begin does not matter"
+_DISCOUNTED = (
+    "in (0, 1); without a discount only the average counts, and the order in which rested arms "
+    "begin does not matter to the average"
+)
 ROUNDING = 1e-7  # rows of probabilities printed with eight digits sum to 1 within this
 PRINTED = 1e-6  # and those with seven, or many of them: divided by their sums on request
 FIELDS = ("P0", "P1", "R0", "R1")
