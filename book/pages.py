@@ -1,6 +1,6 @@
 """What the theme leaves undone on the pages: a Sphinx extension, named in `_config.yml`.
 
-Six things cannot be mended by a style sheet.
+Seven things cannot be mended by a style sheet.
 
 - The theme's icons, two thousand of them, come as a script of 1.5 MB, which each page loads before
   it shows anything, as a fifth of its style sheet, and as a font.  The pages use about thirty.
@@ -12,18 +12,23 @@ Six things cannot be mended by a style sheet.
   of their own, which knows all pages.  Sphinx would save all that with each page, 17 MB a time.
 - The bibliography is a list of things that are no items of a list for a screen reader.
 - Browsers break a line between a formula and the comma behind it.
+- They also break it within 20 000, between a number and its %, and before the I of Part I.
 """
 
 import re
 from pathlib import Path
 from typing import Any
 
+from docutils import nodes
 from fontTools import subset  # comes with Matplotlib
 
 LABEL = ' aria-label="Toggle hidden content"'
 ENTRY, ITEM = ' role="doc-biblioentry"', ' role="listitem"'
 # A formula within a line, with the bracket before it and what follows without a space.
 FORMULA = r'<span class="math notranslate nohighlight">\\\([^<]*</span>'
+# Where a number goes on behind a space, and where one follows the word that it counts.
+INSIDE = re.compile(r"(?<=\d) (?=%|\d{3}(?!\d))|(?<=\bPart) (?=[IVX]+\b)")
+AS_WRITTEN = nodes.literal, nodes.math, nodes.FixedTextElement
 BOUND = re.compile(rf"\({FORMULA}(?:[^\w\s<]+|-\w+)?|{FORMULA}(?:[^\w\s<]+|-\w+)")
 # In the script an icon is  "name":[width,height,[other names],"code","path"],  and in the sheet
 # .fa-name:before{content:"code"}  with several names where they share a code.
@@ -87,9 +92,18 @@ def one_document(app: Any, doctree: Any) -> None:
         node.document = doctree
 
 
+def keep_numbers(app: Any, doctree: Any) -> None:
+    """No line ends within a number, but code stays as it is."""
+    for text in list(doctree.findall(nodes.Text)):
+        whole = INSIDE.sub("\u00a0", text)
+        if whole != text and not isinstance(text.parent, AS_WRITTEN):
+            text.parent.replace(text, nodes.Text(whole))
+
+
 def setup(app: Any) -> dict[str, bool]:
     """Called by Sphinx."""
     app.connect("doctree-read", one_document)
+    app.connect("doctree-read", keep_numbers)
     app.connect("html-page-context", mend, priority=900)  # after the theme
     app.connect("build-finished", keep_icons)
     return {"parallel_read_safe": True, "parallel_write_safe": True}
