@@ -1,6 +1,6 @@
 """What the theme leaves undone on the pages: a Sphinx extension, named in `_config.yml`.
 
-Seven things cannot be mended by a style sheet.
+Eight things cannot be mended by a style sheet.
 
 - The theme's icons, two thousand of them, come as a script of 1.5 MB, which each page loads before
   it shows anything, as a fifth of its style sheet, and as a font.  The pages use about thirty.
@@ -12,6 +12,7 @@ Seven things cannot be mended by a style sheet.
   of their own, which knows all pages.  Sphinx would save all that with each page, 17 MB a time.
 - The bibliography is a list of things that are no items of a list for a screen reader.
 - Browsers break a line between a formula and the comma behind it.
+- They also break it within 20 000, α = 1 and 5 %, which are read as one word, and within Part I.
 - On a phone a figure is as narrow as the text.  The letters of a wide one, most often of panels
   side by side, would be too small to read, so it gets a box to scroll in.
 """
@@ -29,6 +30,11 @@ LABEL = ' aria-label="Toggle hidden content"'
 ENTRY, ITEM = ' role="doc-biblioentry"', ' role="listitem"'
 # A formula within a line, with the bracket before it and what follows without a space.
 FORMULA = r'<span class="math notranslate nohighlight">\\\([^<]*</span>'
+# Where a number goes on behind a space, and where one follows what it is the number of.
+INSIDE = re.compile(
+    r"(?<=\d) (?=%|\d{3}(?!\d))|(?<=\b[α-ω]) = (?=[\d−∞½])|(?<=\bPart) (?=[IVX]+\b)"
+)
+AS_WRITTEN = nodes.literal, nodes.math, nodes.FixedTextElement
 BOUND = re.compile(rf"\({FORMULA}(?:[^\w\s<]+|-\w+)?|{FORMULA}(?:[^\w\s<]+|-\w+)")
 # Pixels of a figure as drawn, with letters of 18.  On a phone, whose text is 342 pixels wide, it is
 # seen whole up to here, with letters of 8.3; what is wider has, most often, panels side by side.
@@ -114,10 +120,19 @@ def one_document(app: Any, doctree: Any) -> None:
         node.document = doctree
 
 
+def keep_numbers(app: Any, doctree: Any) -> None:
+    """No line ends within a number, but code stays as it is."""
+    for text in list(doctree.findall(nodes.Text)):
+        whole = INSIDE.sub(lambda found: found[0].replace(" ", "\N{NO-BREAK SPACE}"), text)
+        if whole != text and not isinstance(text.parent, AS_WRITTEN):
+            text.parent.replace(text, nodes.Text(whole))
+
+
 def setup(app: Any) -> dict[str, bool]:
     """Called by Sphinx."""
     app.add_post_transform(WideFigures)
     app.connect("doctree-read", one_document)
+    app.connect("doctree-read", keep_numbers)
     app.connect("html-page-context", mend, priority=900)  # after the theme
     app.connect("build-finished", keep_icons)
     return {"parallel_read_safe": True, "parallel_write_safe": True}

@@ -91,7 +91,7 @@ window.page = (function () {
       while (around && !scrolls(around) && !cuts(around)) around = around.parentElement;
       if (!around || !scrolls(around)) out.push(label(element));
     }
-    return { sideways: root.scrollWidth - root.clientWidth, out, scrollers, torn: torn() };
+    return { sideways: root.scrollWidth - root.clientWidth, out, scrollers, torn: [...torn(), ...divided()] };
   }
 
   /* Formulas whose comma begins the next line. */
@@ -106,6 +106,12 @@ window.page = (function () {
         return mark.getBoundingClientRect().left < right(formula) - 1;
       })
       .map((formula) => label(formula.closest("p, li, dd, td, figcaption") || formula));
+
+  /* Numbers whose % or thousands may begin the next line: a space before them that can break. */
+  const divided = () =>
+    all(":is(p, li, dd, figcaption):not(figure.drag *)", content())
+      .filter((text) => [...text.childNodes].some(({ data }) => /\d (%|\d{3}(?!\d))/.test(data)))
+      .map(label);
 
   /* ------------------------------------------------------------------------- colours */
 

@@ -143,6 +143,9 @@
         if (handle.hasPointerCapture(event.pointerId)) follow(handle, event);
       });
     });
+    root.querySelectorAll(".drag-say b").forEach(({ nextSibling: after }) => {
+      if (after && after.data) after.data = after.data.replace(/^ %/, "\u00a0%"); // beside its number
+    });
     root.querySelector(".drag-sliders").hidden = false;
     draw();
   }

@@ -36,7 +36,10 @@
     const found = [...article.querySelectorAll(WIDE)];
     const inline = found.filter(isInline);
     const wide = inline.map(isTooWide); // first all reading, then all writing
-    inline.forEach((formula, k) => formula.toggleAttribute("data-wide", wide[k]));
+    inline.forEach((formula, k) => {
+      formula.toggleAttribute("data-wide", wide[k]);
+      if (!wide[k]) delete formula.dataset.more; // it was wide before all letters were there
+    });
     const scroll = found.filter((element) => !isInline(element) || element.dataset.wide === "");
     const sides = scroll.map(more);
     scroll.forEach((element, k) => {
