@@ -1,6 +1,6 @@
 """What the theme leaves undone on the pages: a Sphinx extension, named in `_config.yml`.
 
-Six things cannot be mended by a style sheet.
+Seven things cannot be mended by a style sheet.
 
 - The theme's icons, two thousand of them, come as a script of 1.5 MB, which each page loads before
   it shows anything, as a fifth of its style sheet, and as a font.  The pages use about thirty.
@@ -12,6 +12,7 @@ Six things cannot be mended by a style sheet.
   of their own, which knows all pages.  Sphinx would save all that with each page, 17 MB a time.
 - The bibliography is a list of things that are no items of a list for a screen reader.
 - Browsers break a line between a formula and the comma behind it.
+- They also break "α = 1", "5 %" and "10 000", which are read as one word.
 """
 
 import re
@@ -25,6 +26,11 @@ ENTRY, ITEM = ' role="doc-biblioentry"', ' role="listitem"'
 # A formula within a line, with the bracket before it and what follows without a space.
 FORMULA = r'<span class="math notranslate nohighlight">\\\([^<]*</span>'
 BOUND = re.compile(rf"\({FORMULA}(?:[^\w\s<]+|-\w+)?|{FORMULA}(?:[^\w\s<]+|-\w+)")
+# What is no text or is to drag, and in text the spaces at which a line must not end.
+MARKUP = re.compile(
+    r'(<(pre|code|script|style|svg)\b.*?</\2>|<figure class="drag">.*?</figure>|<[^>]*>)', re.DOTALL
+)
+SPACE = re.compile(r"(?<=\b[α-ω]) = (?=[\d−∞½])|(?<=\d) (?=%)|(?<=\d) (?=\d{3}\b)")
 # In the script an icon is  "name":[width,height,[other names],"code","path"],  and in the sheet
 # .fa-name:before{content:"code"}  with several names where they share a code.
 ICON = re.compile(r'"?([\w-]+)"?:(\[\d+,\d+,\[[^\]]*\],"[0-9a-f]+","[^"]*"\]),?')
@@ -42,7 +48,13 @@ def mend(app: Any, name: str, template: str, context: dict[str, Any], doctree: A
         if "thebe" not in f"{script.filename} {script.attributes.get('body')}".lower()
     ]
     body = context.get("body", "").replace(LABEL, "").replace(ENTRY, ITEM)
-    context["body"] = BOUND.sub(r'<span class="unbroken">\g<0></span>', body)
+    body = BOUND.sub(r'<span class="unbroken">\g<0></span>', body)
+    parts = MARKUP.split(body)  # text, markup and its name in turn
+    parts[::3] = [
+        SPACE.sub(lambda found: found[0].replace(" ", "\N{NO-BREAK SPACE}"), text)
+        for text in parts[::3]
+    ]
+    context["body"] = "".join(part for k, part in enumerate(parts) if k % 3 < 2)
 
 
 def keep_icons(app: Any, failed: Exception | None) -> None:
