@@ -1,7 +1,7 @@
 """How far from optimal is an allocation?  A bound that needs no solver and trusts no formula.
 
 Weak duality.  Let λ > 0 be a price of money, λ_k one for each group (λ, unless a bound of the
-group's budget binds), and q_i ≥ 0 a price of each person's utility.  At any such prices
+group's budget binds), and q_i ≥ 0 a price of each person's utility.  At any such prices ::
 
     W* ≤ λ Q + Σ_k max_U ( w_k φ_α(U) − P_k U ) + Σ_i q_i a_i'
          + Σ_it (q_i b_it − λ_k c_it)₊ (cap − floor)_it
