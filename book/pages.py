@@ -1,6 +1,6 @@
 """What the theme leaves undone on the pages: a Sphinx extension, named in `_config.yml`.
 
-Six things cannot be mended by a style sheet.
+Seven things cannot be mended by a style sheet.
 
 - The theme's icons, two thousand of them, come as a script of 1.5 MB, which each page loads before
   it shows anything, as a fifth of its style sheet, and as a font.  The pages use about thirty.
@@ -12,12 +12,14 @@ Six things cannot be mended by a style sheet.
   of their own, which knows all pages.  Sphinx would save all that with each page, 17 MB a time.
 - The bibliography is a list of things that are no items of a list for a screen reader.
 - Browsers break a line between a formula and the comma behind it.
+- They also break it before the sign of "34 %", and on either side of that of "α = 0".
 """
 
 import re
 from pathlib import Path
 from typing import Any
 
+from docutils import nodes
 from fontTools import subset  # comes with Matplotlib
 
 LABEL = ' aria-label="Toggle hidden content"'
@@ -25,6 +27,10 @@ ENTRY, ITEM = ' role="doc-biblioentry"', ' role="listitem"'
 # A formula within a line, with the bracket before it and what follows without a space.
 FORMULA = r'<span class="math notranslate nohighlight">\\\([^<]*</span>'
 BOUND = re.compile(rf"\({FORMULA}(?:[^\w\s<]+|-\w+)?|{FORMULA}(?:[^\w\s<]+|-\w+)")
+# Spaces that do not break: in "34 %", "11 300" and "α = 0".
+TIGHT = re.compile(r"(?<=\d)\s(?=%|\d{3}\b)")
+TIGHT_EQUAL = re.compile(r"(?<=[α-ω])\s=\s(?=[\d½∞−])")
+QUOTED = (nodes.FixedTextElement, nodes.literal, nodes.math, nodes.math_block, nodes.raw)
 # In the script an icon is  "name":[width,height,[other names],"code","path"],  and in the sheet
 # .fa-name:before{content:"code"}  with several names where they share a code.
 ICON = re.compile(r'"?([\w-]+)"?:(\[\d+,\d+,\[[^\]]*\],"[0-9a-f]+","[^"]*"\]),?')
@@ -43,6 +49,15 @@ def mend(app: Any, name: str, template: str, context: dict[str, Any], doctree: A
     ]
     body = context.get("body", "").replace(LABEL, "").replace(ENTRY, ITEM)
     context["body"] = BOUND.sub(r'<span class="unbroken">\g<0></span>', body)
+
+
+def hold_together(app: Any, doctree: Any, name: str) -> None:
+    """Numbers stay on the line of their sign."""
+    for text in list(doctree.findall(nodes.Text)):
+        if app.builder.format == "html" and not isinstance(text.parent, QUOTED):
+            held = TIGHT_EQUAL.sub("\u00a0=\u00a0", TIGHT.sub("\u00a0", str(text)))
+            if held != str(text):
+                text.parent.replace(text, nodes.Text(held))
 
 
 def keep_icons(app: Any, failed: Exception | None) -> None:
@@ -90,6 +105,7 @@ def one_document(app: Any, doctree: Any) -> None:
 def setup(app: Any) -> dict[str, bool]:
     """Called by Sphinx."""
     app.connect("doctree-read", one_document)
+    app.connect("doctree-resolved", hold_together)
     app.connect("html-page-context", mend, priority=900)  # after the theme
     app.connect("build-finished", keep_icons)
     return {"parallel_read_safe": True, "parallel_write_safe": True}

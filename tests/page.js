@@ -94,9 +94,9 @@ window.page = (function () {
     return { sideways: root.scrollWidth - root.clientWidth, out, scrollers, torn: torn() };
   }
 
-  /* Formulas whose comma begins the next line. */
-  const torn = () =>
-    all("mjx-container:not([display], [data-wide])", content())
+  /* Formulas whose comma begins the next line, and numbers that are cut from their sign. */
+  function torn() {
+    const formulas = all("mjx-container:not([display], [data-wide])", content())
       .filter((formula) => {
         const { nextSibling } = formula.parentElement;
         if (!/^[^\w\s]/.test((nextSibling && nextSibling.data) || "")) return false;
@@ -106,6 +106,21 @@ window.page = (function () {
         return mark.getBoundingClientRect().left < right(formula) - 1;
       })
       .map((formula) => label(formula.closest("p, li, dd, td, figcaption") || formula));
+    const numbers = [];
+    const walk = document.createTreeWalker(content(), NodeFilter.SHOW_TEXT);
+    while (walk.nextNode()) {
+      const text = walk.currentNode;
+      if (text.parentElement.closest(`${QUOTED}, table.dataframe`)) continue;
+      for (const found of text.data.matchAll(/\d\s%|[α-ω]\s=\s[\d½∞−]/g)) {
+        const whole = document.createRange();
+        whole.setStart(text, found.index);
+        whole.setEnd(text, found.index + found[0].length);
+        const lines = new Set([...whole.getClientRects()].map((box) => Math.round(box.top)));
+        if (lines.size > 1) numbers.push(brief(text.data.slice(Math.max(0, found.index - 30))));
+      }
+    }
+    return [...formulas, ...numbers];
+  }
 
   /* ------------------------------------------------------------------------- colours */
 
