@@ -94,7 +94,8 @@ window.page = (function () {
     return { sideways: root.scrollWidth - root.clientWidth, out, scrollers, torn: torn() };
   }
 
-  /* Formulas whose comma begins the next line, and numbers that are cut from their sign. */
+  /* Formulas whose comma begins the next line, and numbers that are cut from their sign.
+     (What notebooks print is as it is.) */
   function torn() {
     const formulas = all("mjx-container:not([display], [data-wide])", content())
       .filter((formula) => {
@@ -110,7 +111,7 @@ window.page = (function () {
     const walk = document.createTreeWalker(content(), NodeFilter.SHOW_TEXT);
     while (walk.nextNode()) {
       const text = walk.currentNode;
-      if (text.parentElement.closest(`${QUOTED}, table.dataframe`)) continue;
+      if (text.parentElement.closest(`${QUOTED}, table.dataframe, figure.drag`)) continue;
       for (const found of text.data.matchAll(/\d\s%|[α-ω]\s=\s[\d½∞−]/g)) {
         const whole = document.createRange();
         whole.setStart(text, found.index);
