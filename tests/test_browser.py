@@ -389,7 +389,7 @@ def test_no_page_scrolls_sideways(shown):
 
 @each_page
 def test_no_line_begins_with_a_comma(shown):
-    """It stays with the formula before it, and a % with its number."""
+    """It stays with the formula before it, and a number with its sign."""
     for found in shown["width"].values():
         assert not found["torn"]
 
