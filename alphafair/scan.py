@@ -10,7 +10,8 @@ It goes at about the pace at which memory delivers the two tables:
 - The winner is exactly the first maximum of fl(b/c), because rounding is monotone: if fl(b/c) is
   larger than the best ratio, and θ is not, then θ c < b, and fl(θ c) ≤ b.
 - Thresholds are rounded down to single precision: twice as many stay in the first cache, and the
-  comparison lets through a few items more, which a division then decides.
+  comparison lets through a few items more, which a division then decides.  (Rounded to two bytes
+  they would let through all items of a table whose ratios are alike.)
 - Where many blocks say yes (an owner for every row or two, or ties) all ratios of a **stretch** of
   rows are computed without a branch.
 - Tables are read as they are, float64 or float32, in any order of their axes, broadcast or cut
