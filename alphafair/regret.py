@@ -17,6 +17,10 @@ the best ones do.  The loss then jumps where an order changes and is flat elsewh
 derivative, correct as it is, never hears of people who are not funded.  So the plan may be made
 with an aversion ``smoothing`` > 0 that shares the money, while the judge keeps his own ε.
 
+With caps this works well.  Without caps a plan that is smoother than its judge rewards
+exaggeration: he wants the best person to have all the money, and the larger her prediction is, the
+more of it she gets.  Then raise ``within``, too, so that no prediction loses less than the truth.
+
 Both means, inside the groups and across them, are weighted power means, and are computed by one
 function, relative to their largest or least term, which neither overflows nor loses digits near the
 exponent 0.
@@ -130,7 +134,8 @@ def regret_loss(
         alpha: α in [0, ∞], a number.
         within: ε in [0, ∞], by which plans are judged, and by which the best one is made.
         smoothing: ε by which the plan is made from the predictions; None for that of the judge.
-            With ``within=0`` take it > 0 to train: see the head of this module.
+            To train with ``within=0`` and caps take it > 0, and without caps raise ``within`` as well:
+            see the head of this module.
         mask: booleans (..., N) or (..., N, T): who takes part, as in the layer.
         skip: give nothing to groups without a positive prediction, instead of an error.  They are
             judged all the same.
