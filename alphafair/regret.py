@@ -134,7 +134,7 @@ def regret_loss(
         alpha: α in [0, ∞], a number.
         within: ε in [0, ∞], by which plans are judged, and by which the best one is made.
         smoothing: ε by which the plan is made from the predictions; None for that of the judge.
-            To train with ``within=0`` and caps take it > 0, and without caps raise ``within`` as well:
+            To train with ``within=0`` and caps take it > 0, and without caps raise ``within``, too:
             see the head of this module.
         mask: booleans (..., N) or (..., N, T): who takes part, as in the layer.
         skip: give nothing to groups without a positive prediction, instead of an error.  They are

@@ -356,3 +356,18 @@ def test_bad_input(change, error, message):
     }
     with pytest.raises(error, match=message):
         regret_loss(**(good | change))
+
+
+def test_smoothing_without_caps_rewards_exaggeration():
+    """By hand: the plan splits 180 dollars as a : 1, where 4 : 1 is true, and the judge adds up."""
+    truth = torch.tensor([4.0, 1.0], dtype=torch.float64)
+    guesses = 2.0, 4.0, 16.0, 100.0
+
+    def lost(guess, **rules):
+        predicted = torch.tensor([guess, 1.0], dtype=torch.float64)
+        return regret_loss(predicted, truth, 1.0, [0, 0], 180.0, 2.0, **rules).item()
+
+    for guess in guesses:
+        assert lost(guess, smoothing=0.5) == pytest.approx(0.75 / (1 + guess), rel=1e-12)
+    both = [lost(guess, smoothing=0.5, within=0.5) for guess in guesses]
+    assert min(both) == both[1] == pytest.approx(0, abs=1e-12)
