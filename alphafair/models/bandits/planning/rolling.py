@@ -9,6 +9,9 @@ of the plan away: model predictive control, with a program whose value bounds ev
 As τ grows, the first step of the plan from m leads towards a stationary optimum from wherever that
 can be reached, so that the average per arm comes to the bound of `stationary_relaxation` for many
 arms, without any condition on the mean map of an index.
+For a given τ a part of the gap is left, however many arms there are, because near the optimum a
+plan of τ steps does not see what grows beyond them: `cycle_example(2)`, ending with values, loses
+.0008 at τ = 10, .0002 at 20 and .00003 at 40.
 
 **The end of the plan.**  A plan of τ steps believes that nothing comes after them.  So it moves
 arms to where they pay in these steps, and puts off what would pay in the next; as the plan is made
