@@ -107,9 +107,10 @@ window.page = (function () {
       })
       .map((formula) => label(formula.closest("p, li, dd, td, figcaption") || formula));
 
-  /* Numbers whose sign or thousands may begin the next line: a space before them that can break. */
+  /* Numbers whose sign or thousands may begin the next line: a space before them that can break.
+     (What notebooks print is as it is.) */
   const divided = () =>
-    all(":is(p, li, dd, figcaption):not(figure.drag *)", content())
+    all(":is(p, li, dd, figcaption):not(figure.drag *, .text_html *)", content())
       .filter((text) => [...text.childNodes].some(({ data }) => /\d (%|\d{3}(?!\d))|[α-ω] = [\d−∞½]/.test(data)))
       .map(label);
 

@@ -10,7 +10,7 @@
      text. */
 
   const WIDE =
-    "pre, mjx-container, .pst-scrollable-table-container, .cell_output .text_html, .chapter-map-frame, .wide-figure";
+    "pre, mjx-container, .pst-scrollable-table-container, .cell_output .text_html, .chapter-map-frame, .wide-figure, .alphafair .wide";
 
   /* "left", "right" or both: the sides on which something is out of sight. */
   function more(element) {
