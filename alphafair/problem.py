@@ -243,7 +243,7 @@ class Problem:
             "_log_p": log_p,
             "_best_item": best_item,
             "_persons": None if ratio is None else (ratio, treatment, means),
-            "ratio_unit": float(best.max()) if best.max() > 0 else 1.0,
+            "ratio_unit": float(best.max()) or 1.0,
         }
         for name, value in fields.items():
             object.__setattr__(self, name, value)
@@ -866,7 +866,7 @@ def _best_of_persons(
 def _refuse_hopeless(best_item: Integers, ratio: Floats | None, problem: Problem) -> None:
     """ValueError about a group, or at ε ≥ 1 a person, whose utility is 0 whatever is spent."""
     groups, within, base = problem.groups, problem.within, problem.base
-    hopeless = np.flatnonzero(best_item < 0) if best_item.min() < 0 else np.empty(0, np.intp)
+    hopeless = np.flatnonzero(best_item < 0)
     if base is not None and hopeless.size:
         hopeless = hopeless[np.bincount(groups.code, base, best_item.size)[hopeless] <= 0]
     if hopeless.size:

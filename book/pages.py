@@ -36,8 +36,8 @@ INSIDE = re.compile(
 )
 AS_WRITTEN = nodes.literal, nodes.math, nodes.FixedTextElement
 BOUND = re.compile(rf"\({FORMULA}(?:[^\w\s<]+|-\w+)?|{FORMULA}(?:[^\w\s<]+|-\w+)")
-# Pixels of a figure as drawn, with letters of 18.  On a phone, whose text is 342 pixels wide, it is
-# seen whole up to here, with letters of 8.3; what is wider has, most often, panels side by side.
+# Pixels of a figure as drawn, with letters of 18.  On a phone, where figures are 378 pixels wide,
+# it is seen whole up to here, with letters of 9.2; what is wider mostly has panels side by side.
 WIDE = 740
 # In the script an icon is  "name":[width,height,[other names],"code","path"],  and in the sheet
 # .fa-name:before{content:"code"}  with several names where they share a code.

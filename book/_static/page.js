@@ -5,9 +5,9 @@
 
   /* ------------------------------------------------------------ what is wider than a phone
 
-     Code, formulas, tables and wide figures scroll by themselves.  Where more is to come the edge fades, and the
-     arrow keys move what has the focus.  A formula within a line scrolls when it is wider than the
-     text. */
+     Code, formulas, tables and wide figures scroll by themselves.  Where more is to come the edge
+     fades, and the arrow keys move what has the focus.  A formula within a line scrolls when it is
+     wider than the text. */
 
   const WIDE =
     "pre, mjx-container, .pst-scrollable-table-container, .cell_output .text_html, .chapter-map-frame, .wide-figure, .alphafair .wide";
